@@ -1,0 +1,84 @@
+# Front door: build QEMU with the additions of this repository, try it, test it.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.SUFFIXES:
+
+ninja := ninja -C build/obj
+demo_programs := qemu-img qemu-io qemu-system-x86_64 \
+	storage-daemon/qemu-storage-daemon
+check_programs := $(demo_programs) qemu-nbd \
+	$(patsubst %.c,%,$(wildcard tests/unit/test-*.c tests/qtest/*-test.c))
+
+.PHONY: all
+all: overlay
+	@$(ninja)
+
+.PHONY: help
+help:
+	@echo 'make                build everything (runs ./configure at first)'
+	@echo 'make demo           a Linux guest uses a zoned qcow2 image'
+	@echo 'make check          all tests'
+	@echo 'make check-SUITE    one of: unit qtest iotests iotests-qemu guest scripts'
+	@echo 'make check-crash    the power-loss harness, all of it'
+	@echo 'make series         build/series/*.patch, for git am on QEMU 10.0'
+	@echo 'make overlay        only bring build/qemu up to date'
+	@echo 'make clean          remove what was built; QEMU'"'"'s source stays'
+	@echo 'make distclean      remove build/'
+
+# Configure when that was never done, was cleaned away, or has changed since;
+# with the options of the last time, if there was one.
+.PHONY: configured
+configured:
+	@if [ ! -x build/config.status ]; then ./configure; \
+	elif [ ! -f build/obj/build.ninja ] || \
+	     [ configure -nt build/config.status ]; then build/config.status; fi
+
+.PHONY: overlay
+overlay: configured
+	@scripts/overlay
+
+.PHONY: demo-programs check-programs
+demo-programs: overlay
+	@$(ninja) $(demo_programs)
+check-programs: overlay
+	@$(ninja) $(check_programs)
+
+# Kernel and userland of the guest; fetched while QEMU compiles.
+.PHONY: guest-image
+guest-image: configured
+	@scripts/guest-image
+
+.PHONY: demo
+demo: configured
+	@$(MAKE) -j2 demo-programs guest-image
+	@tests/guest/demo
+
+.PHONY: check check-guest
+check: configured
+	@$(MAKE) -j2 check-programs guest-image
+	@scripts/check
+check-guest: configured
+	@$(MAKE) -j2 check-programs guest-image
+	@scripts/check guest
+
+.PHONY: check-unit check-qtest check-iotests check-iotests-qemu check-scripts
+check-unit check-qtest check-iotests check-iotests-qemu check-scripts: \
+	check-%: check-programs
+	@scripts/check $*
+
+# 10,000 states and more; the quick selection is part of check.
+.PHONY: check-crash
+check-crash: check-programs
+	@tests/crash/run
+
+.PHONY: series
+series: overlay
+	@scripts/series --check
+
+.PHONY: clean distclean
+clean:
+	rm -rf build/obj build/check build/crash build/series
+distclean:
+	rm -rf build

@@ -1,0 +1,546 @@
+/*
+ * Zoned qcow2: what concerns a whole image
+ *
+ * Creation with its options, resizing, amending, internal snapshots.  How the
+ * zone table is stored is the business of qcow2-zoned.c.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bswap.h"
+#include "qemu/cutils.h"
+#include "qemu/option.h"
+#include "qemu/units.h"
+#include "qapi/error.h"
+#include "qapi/util.h"
+#include "qobject/qdict.h"
+#include "qcow2-zoned-int.h"
+
+#define DEFAULT_ZONE_SIZE (256 * MiB)
+#define DEFAULT_MAX_APPEND (512 * KiB)
+
+/* --- Creation --- */
+
+/* The geometry that the options ask for */
+static ZoneGeometry create_geometry(const BlockdevCreateOptionsQcow2 *create)
+{
+    const BlockdevCreateOptionsZoneHostManaged *o =
+        &create->zone->u.host_managed;
+    ZoneGeometry g = {
+        .size = create->size,
+        .zone_size = o->has_size ? o->size : DEFAULT_ZONE_SIZE,
+        .conventional_zones = o->conventional_zones,
+        .max_open_zones = o->max_open_zones,
+        .max_active_zones = o->max_active_zones,
+        .write_granularity = QCOW2_ZONED_WRITE_GRANULARITY,
+    };
+
+    g.zone_capacity = o->has_capacity ? o->capacity : g.zone_size;
+    g.max_append = o->has_max_append_bytes ? o->max_append_bytes :
+                   MIN(g.zone_capacity, DEFAULT_MAX_APPEND);
+    return g;
+}
+
+static bool check_number(const char *option, uint64_t n, Error **errp)
+{
+    if (n > UINT32_MAX) {
+        error_setg(errp, "%s (%" PRId64 ") must be a number between 0 and %"
+                   PRIu32, option, (int64_t)n, UINT32_MAX);
+        return false;
+    }
+    return true;
+}
+
+bool qcow2_zoned_check_opts(const QDict *options, Error **errp)
+{
+    const char *mode = qdict_get_try_str(options, "zone.mode");
+    const QDictEntry *e;
+
+    if (mode && qapi_enum_parse(&BlockdevZoneMode_lookup, mode, -1, NULL) < 0) {
+        error_setg(errp, "zone.mode (%s) must be none or host-managed", mode);
+        return false;
+    }
+    for (e = qdict_first(options); e; e = qdict_next(options, e)) {
+        const char *name = qdict_entry_key(e);
+        g_autofree char *option = NULL;
+        const char *value;
+        uint64_t n;
+
+        if (!g_str_has_prefix(name, "zone.") ||
+            g_str_equal(name, "zone.mode")) {
+            continue;
+        }
+        option = g_strdelimit(g_strdup(name), "-", '_');
+        if (!mode || g_str_equal(mode, "none")) {
+            error_setg(errp, "%s requires zone.mode=host-managed", option);
+            return false;
+        }
+        /* The only numbers that are not sizes are of zones */
+        value = qdict_get_try_str(options, name);
+        if (value && g_str_has_suffix(option, "_zones") &&
+            qemu_strtou64(value, NULL, 10, &n) == 0 &&
+            !check_number(option, n, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool wants_zones(const BlockdevCreateOptionsQcow2 *create)
+{
+    return create->zone && create->zone->mode != BLOCKDEV_ZONE_MODE_NONE;
+}
+
+bool qcow2_zoned_check_create(const BlockdevCreateOptionsQcow2 *create,
+                              int version, size_t cluster_size, Error **errp)
+{
+    ZoneGeometry geometry;
+
+    if (!wants_zones(create)) {
+        return true;
+    }
+    if (version < 3) {
+        error_setg(errp, "zone.mode=host-managed requires compatibility level "
+                   "1.1 and above (use version=v3 or greater)");
+        return false;
+    }
+    if (create->data_file_raw) {
+        error_setg(errp, "zone.mode=host-managed cannot be used with "
+                   "data_file_raw: a raw file cannot show the zones");
+        return false;
+    }
+    if (create->backing_file) {
+        error_setg(errp, "zone.mode=host-managed cannot be used with a "
+                   "backing file");
+        return false;
+    }
+    geometry = create_geometry(create);
+    return qcow2_zoned_check_geometry(&geometry, cluster_size, errp);
+}
+
+int coroutine_fn qcow2_zoned_create(BlockDriverState *bs,
+                                    const BlockdevCreateOptionsQcow2 *create,
+                                    Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2Zoned *z;
+    int64_t offset;
+    int ret;
+
+    if (!wants_zones(create)) {
+        return 0;
+    }
+    z = qcow2_zoned_new();
+    z->geometry = create_geometry(create);
+    z->nr_zones = zone_geometry_nr_zones(&z->geometry);
+
+    offset = qcow2_alloc_clusters(bs, qcow2_zoned_table_bytes(z));
+    if (offset < 0) {
+        error_setg_errno(errp, -offset, "Could not allocate the zone table");
+        g_free(z);
+        return offset;
+    }
+    z->table_offset = offset;
+    qcow2_zoned_start(bs, z);
+    s->zoned = z;
+    s->incompatible_features |= QCOW2_INCOMPAT_ZONED;
+
+    ret = qcow2_zoned_write_table(bs);
+    if (ret == 0) {
+        ret = qcow2_update_header(bs);
+    }
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not write the zone table");
+    }
+    return ret;
+}
+
+/* --- Resizing and amending --- */
+
+/* With store_lock held: records of the zones from @first_zone on, durable */
+static int coroutine_fn GRAPH_RDLOCK
+store_from(BlockDriverState *bs, uint32_t first_zone)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret;
+
+    qcow2_zoned_mark_dirty(s->zoned, first_zone);
+    ret = qcow2_zoned_store_records(bs, false);
+    return ret < 0 ? ret : bdrv_co_flush(bs->file->bs);
+}
+
+static int coroutine_fn GRAPH_RDLOCK update_header(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret;
+
+    qemu_co_mutex_lock(&s->lock);
+    ret = qcow2_update_header(bs);
+    qemu_co_mutex_unlock(&s->lock);
+    return ret < 0 ? ret : bdrv_co_flush(bs->file->bs);
+}
+
+/* Put a table for all zones in a new place, before the old one goes. */
+static int coroutine_fn GRAPH_RDLOCK move_table(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2Zoned *z = s->zoned;
+    uint64_t old_offset = z->table_offset;
+    uint64_t old_bytes = qcow2_zoned_table_bytes(z);
+    uint32_t old_nr_zones = z->nr_zones;
+    int64_t offset;
+    int ret;
+
+    qemu_co_mutex_lock(&s->lock);
+    offset = qcow2_alloc_clusters(bs, zone_table_nr_zones(z->table) *
+                                      sizeof(Qcow2ZonedRecord));
+    qemu_co_mutex_unlock(&s->lock);
+    if (offset < 0) {
+        return offset;
+    }
+    z->table_offset = offset;
+    z->nr_zones = zone_table_nr_zones(z->table);
+    ret = store_from(bs, 0);
+    if (ret == 0) {
+        ret = update_header(bs);
+    }
+    if (ret < 0) {
+        /* The header may be either; what it does not name is a leak */
+        z->table_offset = old_offset;
+        z->nr_zones = old_nr_zones;
+        return ret;
+    }
+    qemu_co_mutex_lock(&s->lock);
+    qcow2_free_clusters(bs, old_offset, old_bytes, QCOW2_DISCARD_OTHER);
+    qemu_co_mutex_unlock(&s->lock);
+    return 0;
+}
+
+/* The zones of @size, in memory */
+static int resize_zones(Qcow2Zoned *z, uint64_t size)
+{
+    int ret = zone_table_resize(z->table, size);
+
+    if (ret == 0) {
+        z->geometry.size = size;
+        qcow2_zoned_forget_mapping(z);
+    }
+    return ret;
+}
+
+static bool check_resize(const Qcow2Zoned *z, size_t cluster_size,
+                         uint64_t size, Error **errp)
+{
+    ZoneGeometry geometry = z->geometry;
+
+    geometry.size = size;
+    if (size % BDRV_SECTOR_SIZE) {
+        error_setg(errp, "The new size must be a multiple of %u",
+                   (unsigned) BDRV_SECTOR_SIZE);
+        return false;
+    }
+    if (!qcow2_zoned_check_geometry(&geometry, cluster_size, errp)) {
+        error_prepend(errp, "Cannot resize the zoned image: ");
+        return false;
+    }
+    return true;
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+resize_locked(BlockDriverState *bs, int64_t size, bool exact,
+              PreallocMode prealloc, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2Zoned *z = s->zoned;
+    uint64_t old_size = z->geometry.size;
+    uint32_t old_nr_zones = zone_table_nr_zones(z->table);
+    int ret;
+
+    /*
+     * Both the size and the number of records are in the header, but not in
+     * one sector: the table is never the smaller one.
+     */
+    ret = resize_zones(z, size);
+    if (ret < 0) {
+        error_setg(errp, "Cannot resize the zoned image: a zone that would "
+                   "change or go is not empty");
+        return ret;
+    }
+    if (zone_table_nr_zones(z->table) > z->nr_zones) {
+        ret = move_table(bs);
+    } else if (size > old_size) {
+        ret = store_from(bs, old_nr_zones - 1);
+    }
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not enlarge the zone table");
+        resize_zones(z, old_size);
+        return ret;
+    }
+    /* What is new reads as zeroes without being written */
+    ret = qcow2_co_truncate(bs, size, exact, prealloc, 0, errp);
+    if (ret < 0) {
+        resize_zones(z, old_size);
+        return ret;
+    }
+    qcow2_zoned_refresh_limits(bs);
+    return 0;
+}
+
+int coroutine_fn qcow2_zoned_co_truncate(BlockDriverState *bs, int64_t size,
+                                         bool exact, PreallocMode prealloc,
+                                         BdrvRequestFlags flags, Error **errp)
+{
+    ERRP_GUARD();
+    BDRVQcow2State *s = bs->opaque;
+    int ret;
+
+    if (!qcow2_is_zoned(bs) || size == s->zoned->geometry.size) {
+        return qcow2_co_truncate(bs, size, exact, prealloc, flags, errp);
+    }
+    if (!check_resize(s->zoned, s->cluster_size, size, errp)) {
+        return -EINVAL;
+    }
+    qemu_co_mutex_lock(&s->zoned->store_lock);
+    ret = resize_locked(bs, size, exact, prealloc, errp);
+    qemu_co_mutex_unlock(&s->zoned->store_lock);
+    return ret;
+}
+
+static bool amend_limit(QemuOpts *opts, const char *name, uint32_t *limit,
+                        Error **errp)
+{
+    uint64_t n = qemu_opt_get_number(opts, name, *limit);
+
+    *limit = n;
+    return check_number(name, n, errp);
+}
+
+bool qcow2_zoned_amend(BlockDriverState *bs, QemuOpts *opts, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    ZoneGeometry g;
+    ZoneCounts c;
+
+    if (!qcow2_is_zoned(bs)) {
+        error_setg(errp, "Can't amend zone options - image has no zones");
+        return false;
+    }
+    g = s->zoned->geometry;
+    if (!amend_limit(opts, "zone.max_open_zones", &g.max_open_zones, errp) ||
+        !amend_limit(opts, "zone.max_active_zones", &g.max_active_zones,
+                     errp)) {
+        return false;
+    }
+    g.max_append = qemu_opt_get_size(opts, "zone.max_append_bytes",
+                                     g.max_append);
+    if (!qcow2_zoned_check_geometry(&g, s->cluster_size, errp)) {
+        return false;
+    }
+    zone_table_count(qcow2_zone_table(bs), &c);
+    if (g.max_active_zones && c.in_state[BLK_ZS_CLOSED] > g.max_active_zones) {
+        error_setg(errp, "zone.max_active_zones (%" PRIu32 ") must not be less "
+                   "than the number of closed zones (%" PRIu32 ")",
+                   g.max_active_zones, c.in_state[BLK_ZS_CLOSED]);
+        return false;
+    }
+    s->zoned->geometry = g;
+    zone_table_set_limits(qcow2_zone_table(bs), g.max_open_zones,
+                          g.max_active_zones, g.max_append);
+    return true;
+}
+
+/* --- Internal snapshots --- */
+
+/*
+ * Called without requests in progress, mostly from the main loop.  A snapshot
+ * has a table of its own, with live states, because it may be of a running
+ * guest.
+ */
+
+static int coroutine_mixed_fn GRAPH_RDLOCK
+write_table_copy(BlockDriverState *bs, uint64_t offset)
+{
+    BDRVQcow2State *s = bs->opaque;
+    const Qcow2Zoned *z = s->zoned;
+    uint64_t total = zone_table_nr_zones(z->table) * sizeof(Qcow2ZonedRecord);
+    g_autofree Qcow2ZonedRecord *buf = g_malloc(QCOW2_ZONED_BLOCK_BYTES);
+
+    for (uint64_t done = 0; done < total; done += QCOW2_ZONED_BLOCK_BYTES) {
+        uint64_t n = MIN(QCOW2_ZONED_BLOCK_BYTES,
+                         ROUND_UP(total - done, BDRV_SECTOR_SIZE));
+        int ret;
+
+        qcow2_zoned_encode_block(z, done / QCOW2_ZONED_BLOCK_BYTES, true, buf);
+        ret = qcow2_pre_write_overlap_check(bs, 0, offset + done, n, false);
+        if (ret == 0) {
+            ret = bdrv_pwrite(bs->file, offset + done, n, buf, 0);
+        }
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    return 0;
+}
+
+int qcow2_zoned_snapshot_create(BlockDriverState *bs, QCowSnapshot *sn)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2ZonedSnapshotExtra *extra;
+    uint32_t nr_zones;
+    int64_t offset;
+    int ret;
+
+    if (!qcow2_is_zoned(bs)) {
+        return 0;
+    }
+    nr_zones = zone_table_nr_zones(s->zoned->table);
+    offset = qcow2_alloc_clusters(bs, nr_zones * sizeof(Qcow2ZonedRecord));
+    if (offset < 0) {
+        return offset;
+    }
+    /* Data below the copy's write pointers is flushed with the snapshot list */
+    ret = write_table_copy(bs, offset);
+    if (ret < 0) {
+        return ret;
+    }
+    extra = g_new0(Qcow2ZonedSnapshotExtra, 1);
+    extra->table_offset = cpu_to_be64(offset);
+    extra->nr_zones = cpu_to_be32(nr_zones);
+    sn->unknown_extra_data = extra;
+    sn->extra_data_size += sizeof(*extra);
+
+    /* All clusters are shared from now on */
+    qcow2_zoned_forget_mapping(s->zoned);
+    return 0;
+}
+
+static bool GRAPH_RDLOCK
+check_snapshot(BlockDriverState *bs, const QCowSnapshot *sn,
+               Qcow2ZonedSnapshotExtra *extra, Error **errp)
+{
+    if (!qcow2_zoned_snapshot_extra(sn, extra)) {
+        error_setg(errp, "Snapshot '%s' has no zone table", sn->name);
+        return false;
+    }
+    if (extra->nr_zones != zone_table_nr_zones(qcow2_zone_table(bs)) ||
+        sn->disk_size != bs->total_sectors * BDRV_SECTOR_SIZE) {
+        error_setg(errp, "Snapshot '%s' has %" PRIu32 " zones and the zoned "
+                   "image has another size; resize the image first", sn->name,
+                   extra->nr_zones);
+        return false;
+    }
+    return qcow2_zoned_check_table_place(bs, extra->table_offset,
+                                         extra->nr_zones *
+                                         sizeof(Qcow2ZonedRecord), errp);
+}
+
+int qcow2_zoned_snapshot_load(BlockDriverState *bs, const QCowSnapshot *sn,
+                              Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2ZonedSnapshotExtra extra;
+
+    if (!qcow2_is_zoned(bs)) {
+        return 0;
+    }
+    if (!check_snapshot(bs, sn, &extra, errp)) {
+        return -EINVAL;
+    }
+    qcow2_zoned_forget_mapping(s->zoned);
+    return qcow2_zoned_read_table(bs, extra.table_offset, true, NULL, errp);
+}
+
+/*
+ * Make sure that the snapshot's table can be loaded; then let the table on
+ * disk say that all zones are empty, while data and zones do not match.
+ */
+static int GRAPH_RDLOCK
+try_table_and_clear(BlockDriverState *bs, uint64_t offset, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2Zoned *z = s->zoned;
+    ZoneTable *table = z->table;
+    int ret;
+
+    z->table = zone_table_new(&z->geometry);
+    ret = qcow2_zoned_read_table(bs, offset, true, NULL, errp);
+    zone_table_free(z->table);
+    if (ret == 0) {
+        z->table = zone_table_new(&z->geometry);
+        ret = qcow2_zoned_write_table(bs);
+        if (ret == 0) {
+            ret = bdrv_flush(bs->file->bs);
+        }
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "Could not clear the zone table");
+        }
+        zone_table_free(z->table);
+    }
+    z->table = table;
+    return ret;
+}
+
+int qcow2_zoned_snapshot_goto_begin(BlockDriverState *bs,
+                                    const QCowSnapshot *sn)
+{
+    Qcow2ZonedSnapshotExtra extra;
+    Error *local_err = NULL;
+    int ret;
+
+    if (!qcow2_is_zoned(bs)) {
+        return 0;
+    }
+    if (!check_snapshot(bs, sn, &extra, &local_err)) {
+        error_report_err(local_err);
+        return -ENOTSUP;
+    }
+    ret = qcow2_zoned_store_records(bs, false);
+    if (ret == 0) {
+        ret = try_table_and_clear(bs, extra.table_offset, &local_err);
+        if (ret < 0) {
+            error_report_err(local_err);
+        }
+    }
+    return ret;
+}
+
+int qcow2_zoned_snapshot_goto_end(BlockDriverState *bs, const QCowSnapshot *sn,
+                                  int ret)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Error *local_err = NULL;
+    int store;
+
+    if (!qcow2_is_zoned(bs)) {
+        return ret;
+    }
+    if (ret == 0) {
+        ret = qcow2_zoned_snapshot_load(bs, sn, &local_err);
+        if (ret < 0) {
+            error_report_err(local_err);
+        }
+    }
+    qcow2_zoned_mark_dirty(s->zoned, 0);
+    store = qcow2_zoned_store_records(bs, false);
+    if (store == 0) {
+        store = bdrv_flush(bs->file->bs);
+    }
+    return ret < 0 ? ret : store;
+}
+
+void qcow2_zoned_snapshot_delete(BlockDriverState *bs, const QCowSnapshot *sn)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2ZonedSnapshotExtra extra;
+
+    if (qcow2_is_zoned(bs) && qcow2_zoned_snapshot_extra(sn, &extra) &&
+        qcow2_zoned_check_table_place(bs, extra.table_offset,
+                                      extra.nr_zones *
+                                      sizeof(Qcow2ZonedRecord), NULL)) {
+        qcow2_free_clusters(bs, extra.table_offset,
+                            extra.nr_zones * sizeof(Qcow2ZonedRecord),
+                            QCOW2_DISCARD_SNAPSHOT);
+        qcow2_zoned_forget_mapping(s->zoned);
+    }
+}

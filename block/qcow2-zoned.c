@@ -1,0 +1,902 @@
+/*
+ * Zoned qcow2: a zone table kept in a qcow2 image
+ *
+ * The rules of zones are in zone-table.c; here is how their state gets onto
+ * stable storage and back (docs/interop/qcow2-zoned.rst has the format).
+ *
+ * The durability contract, in order of importance:
+ *
+ * 1. When a flush completes, every write that completed before it is below
+ *    its zone's write pointer on disk, and its data is on disk.
+ * 2. The write pointer on disk never runs ahead of durable data.
+ * 3. A reset or finish is durable before it completes, and no write goes into
+ *    the zone before that.
+ * 4. After a crash at any moment the image opens without repair.
+ *
+ * One function, qcow2_zoned_store_records(), writes the table, and keeps them
+ * all: it takes the records first, then makes durable the data and metadata
+ * they stand for, then writes the records; its caller flushes once more.  What
+ * a cluster holds at or above a zone's end of data is never read, so a reset
+ * changes one record and no mapping.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bswap.h"
+#include "qemu/cutils.h"
+#include "qemu/range.h"
+#include "qemu/units.h"
+#include "qapi/error.h"
+#include "qcow2-zoned-int.h"
+#include "trace.h"
+
+#define MODEL_HOST_MANAGED 1
+
+/* Header extension flags */
+#define FLAG_LIVE_STATES 1      /* open states in the table count */
+#define KNOWN_FLAGS FLAG_LIVE_STATES
+
+#define MIN_ZONE_SIZE 4096
+#define MAX_ZONE_SIZE (2 * GiB)
+#define SIZE_UNIT 4096          /* of capacity and append limit */
+/* 64 MiB of table on disk, 256 MiB of zones in memory */
+#define MAX_ZONES (4 * MiB)
+
+/* A guest that never flushes loses this much of its write pointers. */
+#define BACKGROUND_FLUSH_MS 2000
+
+/* --- Records --- */
+
+#define WP_BITS 51
+#define WP_MASK MAKE_64BIT_MASK(0, WP_BITS)
+#define ATTRIBUTES_SHIFT 51
+#define RESERVED_ATTRIBUTES 0x70
+#define CONVENTIONAL BIT_ULL(59)
+#define STATE_SHIFT 60
+
+/* The state follows from the write pointer; the others are as in ZNS */
+#define STATE_DERIVED 0
+#define STATE_IMPLICITLY_OPEN 1
+#define STATE_EXPLICITLY_OPEN 2
+
+static void encode_record(const ZoneRecord *r, Qcow2ZonedRecord *d)
+{
+    uint64_t state = STATE_DERIVED;
+
+    if (r->state == BLK_ZS_NOT_WP) {
+        *d = (Qcow2ZonedRecord) { .type_and_wp = cpu_to_be64(CONVENTIONAL) };
+        return;
+    }
+    switch (r->state) {
+    case BLK_ZS_FULL:
+        /* Derived as well, unless it was finished before its end */
+        state = r->data_end == r->wp ? STATE_DERIVED : BLK_ZS_FULL;
+        break;
+    case BLK_ZS_IOPEN:
+        state = STATE_IMPLICITLY_OPEN;
+        break;
+    case BLK_ZS_EOPEN:
+        state = STATE_EXPLICITLY_OPEN;
+        break;
+    case BLK_ZS_RDONLY:
+    case BLK_ZS_OFFLINE:
+        state = r->state;
+        break;
+    default:
+        break;
+    }
+    d->type_and_wp = cpu_to_be64(state << STATE_SHIFT |
+                                 (uint64_t)r->attributes << ATTRIBUTES_SHIFT |
+                                 r->wp);
+    d->data_end = cpu_to_be64(r->data_end);
+}
+
+static BlockZoneState derived_state(const ZoneRecord *r, uint64_t start,
+                                    uint64_t end)
+{
+    return r->wp == start ? BLK_ZS_EMPTY :
+           r->wp == end ? BLK_ZS_FULL : BLK_ZS_CLOSED;
+}
+
+/*
+ * Returns false for what no version of this format writes; that the values
+ * fit the zone is checked by zone_table_load().
+ */
+static bool decode_record(const Qcow2ZonedRecord *d, uint64_t start,
+                          uint64_t end, bool live, ZoneRecord *r)
+{
+    uint64_t word = be64_to_cpu(d->type_and_wp);
+    unsigned state = word >> STATE_SHIFT;
+
+    *r = (ZoneRecord) {
+        .attributes = word >> ATTRIBUTES_SHIFT,
+        .wp = word & WP_MASK,
+        .data_end = be64_to_cpu(d->data_end),
+    };
+    if (word & CONVENTIONAL) {
+        r->state = BLK_ZS_NOT_WP;
+        return word == CONVENTIONAL && r->data_end == 0;
+    }
+    switch (state) {
+    case STATE_IMPLICITLY_OPEN:
+        r->state = live ? BLK_ZS_IOPEN : derived_state(r, start, end);
+        break;
+    case STATE_EXPLICITLY_OPEN:
+        r->state = live ? BLK_ZS_EOPEN : derived_state(r, start, end);
+        break;
+    case STATE_DERIVED:
+        r->state = derived_state(r, start, end);
+        break;
+    case BLK_ZS_RDONLY:
+    case BLK_ZS_FULL:
+    case BLK_ZS_OFFLINE:
+        r->state = state;
+        break;
+    default:
+        return false;
+    }
+    return !(r->attributes & RESERVED_ATTRIBUTES);
+}
+
+void qcow2_zoned_extent(const ZoneGeometry *g, uint32_t i,
+                        uint64_t *start, uint64_t *end)
+{
+    uint64_t length;
+
+    *start = i * g->zone_size;
+    length = MIN(g->zone_size, g->size - *start);
+    *end = *start + (i < g->conventional_zones ? length
+                                               : MIN(length, g->zone_capacity));
+}
+
+static bool load_record(const Qcow2Zoned *z, uint32_t i,
+                        const Qcow2ZonedRecord *d, bool live)
+{
+    uint64_t start, end;
+    ZoneRecord r;
+
+    qcow2_zoned_extent(&z->geometry, i, &start, &end);
+    return decode_record(d, start, end, live, &r) &&
+           zone_table_load(z->table, i, &r);
+}
+
+/* What a damaged record becomes: all that the zone may hold stays readable. */
+static void load_salvaged(const Qcow2Zoned *z, uint32_t i)
+{
+    uint64_t start, end;
+    ZoneRecord r = { .state = BLK_ZS_NOT_WP };
+
+    if (i >= z->geometry.conventional_zones) {
+        qcow2_zoned_extent(&z->geometry, i, &start, &end);
+        r = (ZoneRecord) { .state = BLK_ZS_FULL, .wp = end, .data_end = end };
+    }
+    zone_table_load(z->table, i, &r);
+}
+
+/* --- The table --- */
+
+bool qcow2_zoned_snapshot_extra(const QCowSnapshot *sn,
+                                Qcow2ZonedSnapshotExtra *extra)
+{
+    if (sn->extra_data_size < sizeof(QCowSnapshotExtraData) + sizeof(*extra)) {
+        return false;
+    }
+    memcpy(extra, sn->unknown_extra_data, sizeof(*extra));
+    extra->table_offset = be64_to_cpu(extra->table_offset);
+    extra->nr_zones = be32_to_cpu(extra->nr_zones);
+    return true;
+}
+
+uint64_t qcow2_zoned_table_bytes(const Qcow2Zoned *z)
+{
+    return z->nr_zones * sizeof(Qcow2ZonedRecord);
+}
+
+bool qcow2_zoned_overlaps(BlockDriverState *bs, int64_t offset, int64_t size)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    return s->zoned && s->zoned->table_offset &&
+           ranges_overlap(offset, size, s->zoned->table_offset,
+                          qcow2_zoned_table_bytes(s->zoned));
+}
+
+int coroutine_fn
+qcow2_zoned_check_refcounts(BlockDriverState *bs, BdrvCheckResult *result,
+                            void **refcount_table,
+                            int64_t *refcount_table_size)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret;
+
+    if (!s->zoned) {
+        return 0;
+    }
+    ret = qcow2_inc_refcounts_imrt(bs, result, refcount_table,
+                                   refcount_table_size,
+                                   s->zoned->table_offset,
+                                   qcow2_zoned_table_bytes(s->zoned));
+    for (unsigned i = 0; ret == 0 && i < s->nb_snapshots; i++) {
+        Qcow2ZonedSnapshotExtra extra;
+
+        if (qcow2_zoned_snapshot_extra(&s->snapshots[i], &extra)) {
+            ret = qcow2_inc_refcounts_imrt(bs, result, refcount_table,
+                                           refcount_table_size,
+                                           extra.table_offset,
+                                           extra.nr_zones *
+                                           sizeof(Qcow2ZonedRecord));
+        }
+    }
+    return ret;
+}
+
+void qcow2_zoned_encode_block(const Qcow2Zoned *z, uint64_t block, bool live,
+                              Qcow2ZonedRecord *buf)
+{
+    uint32_t first = block * QCOW2_ZONED_BLOCK_RECORDS;
+    uint32_t nr_zones = zone_table_nr_zones(z->table);
+
+    memset(buf, 0, QCOW2_ZONED_BLOCK_BYTES);
+    for (uint32_t k = 0;
+         k < QCOW2_ZONED_BLOCK_RECORDS && first + k < nr_zones; k++) {
+        ZoneRecord r;
+
+        zone_table_record(z->table, first + k, live, &r);
+        encode_record(&r, &buf[k]);
+    }
+}
+
+/* Write @n blocks from @block on; whole sectors, so records are not torn. */
+static int coroutine_mixed_fn GRAPH_RDLOCK
+write_blocks(BlockDriverState *bs, uint64_t block, uint64_t n, const void *buf)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2Zoned *z = s->zoned;
+    uint64_t offset = block * QCOW2_ZONED_BLOCK_BYTES;
+    uint64_t bytes = MIN(n * QCOW2_ZONED_BLOCK_BYTES,
+                         ROUND_UP(qcow2_zoned_table_bytes(z),
+                                  BDRV_SECTOR_SIZE) - offset);
+    int ret;
+
+    ret = qcow2_pre_write_overlap_check(bs, QCOW2_OL_ZONE_TABLE,
+                                        z->table_offset + offset, bytes, false);
+    if (ret < 0) {
+        return ret;
+    }
+    trace_qcow2_zoned_write_table(bs, z->table_offset + offset, bytes);
+    return bdrv_pwrite(bs->file, z->table_offset + offset, bytes, buf, 0);
+}
+
+/* Blocks of the table as they were at one moment */
+typedef struct TableSnapshot {
+    GArray *blocks;             /* uint64_t: their numbers, ascending */
+    GByteArray *records;        /* QCOW2_ZONED_BLOCK_BYTES each */
+} TableSnapshot;
+
+static void take_snapshot(const Qcow2Zoned *z, bool live, TableSnapshot *snap)
+{
+    int64_t block = 0;
+
+    snap->blocks = g_array_new(false, false, sizeof(uint64_t));
+    snap->records = g_byte_array_new();
+    while ((block = zone_table_take_dirty(z->table, block)) >= 0) {
+        uint64_t number = block++;
+        size_t used = snap->records->len;
+
+        g_array_append_val(snap->blocks, number);
+        g_byte_array_set_size(snap->records, used + QCOW2_ZONED_BLOCK_BYTES);
+        qcow2_zoned_encode_block(z, number, live,
+                                 (void *)(snap->records->data + used));
+    }
+}
+
+static int coroutine_mixed_fn GRAPH_RDLOCK
+write_snapshot(BlockDriverState *bs, const TableSnapshot *snap)
+{
+    for (guint i = 0, n; i < snap->blocks->len; i += n) {
+        uint64_t first = g_array_index(snap->blocks, uint64_t, i);
+        int ret;
+
+        n = 1;
+        while (i + n < snap->blocks->len &&
+               g_array_index(snap->blocks, uint64_t, i + n) == first + n) {
+            n++;
+        }
+        ret = write_blocks(bs, first, n, snap->records->data +
+                                         i * QCOW2_ZONED_BLOCK_BYTES);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    return 0;
+}
+
+static void drop_snapshot(const Qcow2Zoned *z, TableSnapshot *snap, bool stored)
+{
+    for (guint i = 0; !stored && i < snap->blocks->len; i++) {
+        zone_table_mark_dirty(z->table,
+                              g_array_index(snap->blocks, uint64_t, i));
+    }
+    g_array_free(snap->blocks, true);
+    g_byte_array_free(snap->records, true);
+}
+
+void qcow2_zoned_mark_dirty(const Qcow2Zoned *z, uint32_t first_zone)
+{
+    uint64_t blocks = DIV_ROUND_UP(zone_table_nr_zones(z->table),
+                                   QCOW2_ZONED_BLOCK_RECORDS);
+
+    for (uint64_t b = first_zone / QCOW2_ZONED_BLOCK_RECORDS; b < blocks; b++) {
+        zone_table_mark_dirty(z->table, b);
+    }
+}
+
+/* Make durable what the records stand for: data, mapping and refcounts. */
+static int coroutine_mixed_fn GRAPH_RDLOCK
+flush_below_records(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret = 0;
+
+    if (has_data_file(bs)) {
+        ret = bdrv_flush(s->data_file->bs);
+    }
+    return ret < 0 ? ret : bdrv_flush(bs->file->bs);
+}
+
+static int coroutine_fn GRAPH_RDLOCK write_caches(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret;
+
+    qemu_co_mutex_lock(&s->lock);
+    ret = qcow2_write_caches(bs);
+    qemu_co_mutex_unlock(&s->lock);
+    return ret;
+}
+
+int coroutine_mixed_fn GRAPH_RDLOCK
+qcow2_zoned_store_records(BlockDriverState *bs, bool live)
+{
+    BDRVQcow2State *s = bs->opaque;
+    TableSnapshot snap;
+    int ret;
+
+    take_snapshot(s->zoned, live, &snap);
+    ret = qemu_in_coroutine() ? write_caches(bs) : qcow2_write_caches(bs);
+    if (ret == 0) {
+        ret = flush_below_records(bs);
+    }
+    if (ret == 0) {
+        ret = write_snapshot(bs, &snap);
+    }
+    trace_qcow2_zoned_store(bs, snap.blocks->len, ret);
+    drop_snapshot(s->zoned, &snap, ret == 0);
+    return ret;
+}
+
+int coroutine_fn qcow2_zoned_co_store(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret = 0;
+
+    if (!qcow2_is_zoned(bs)) {
+        return 0;
+    }
+    /*
+     * Whoever waits here finds its records stored by the one before, more
+     * often than not: many resets at once share one write of the table.
+     */
+    qemu_co_mutex_lock(&s->zoned->store_lock);
+    if (zone_table_is_dirty(s->zoned->table)) {
+        ret = qcow2_zoned_store_records(bs, false);
+    }
+    qemu_co_mutex_unlock(&s->zoned->store_lock);
+    return ret;
+}
+
+int coroutine_mixed_fn qcow2_zoned_write_table(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2Zoned *z = s->zoned;
+    uint64_t blocks = DIV_ROUND_UP(zone_table_nr_zones(z->table),
+                                   QCOW2_ZONED_BLOCK_RECORDS);
+    g_autofree Qcow2ZonedRecord *buf = g_malloc(QCOW2_ZONED_BLOCK_BYTES);
+
+    for (uint64_t block = 0; block < blocks; block++) {
+        int ret;
+
+        qcow2_zoned_encode_block(z, block, false, buf);
+        ret = write_blocks(bs, block, 1, buf);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    return 0;
+}
+
+/* --- Background flush --- */
+
+static void coroutine_fn background_flush_entry(void *opaque)
+{
+    BlockDriverState *bs = opaque;
+
+    WITH_GRAPH_RDLOCK_GUARD() {
+        bdrv_co_flush(bs);  /* an error stays for the guest's flush to see */
+    }
+    bdrv_dec_in_flight(bs);
+}
+
+static void background_flush_cb(void *opaque)
+{
+    BlockDriverState *bs = opaque;
+    BDRVQcow2State *s = bs->opaque;
+
+    if (qatomic_read(&bs->quiesce_counter)) {
+        timer_mod(s->zoned->flush_timer,
+                  qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + BACKGROUND_FLUSH_MS);
+        return;
+    }
+    bdrv_inc_in_flight(bs);
+    aio_co_enter(bdrv_get_aio_context(bs),
+                 qemu_coroutine_create(background_flush_entry, bs));
+}
+
+void qcow2_zoned_flush_soon(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    if (!timer_pending(s->zoned->flush_timer)) {
+        timer_mod(s->zoned->flush_timer,
+                  qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + BACKGROUND_FLUSH_MS);
+    }
+}
+
+/* --- Geometry --- */
+
+bool qcow2_zoned_check_geometry(const ZoneGeometry *g, size_t cluster_size,
+                                Error **errp)
+{
+    uint64_t nr_zones, sequential;
+
+    if (!is_power_of_2(g->zone_size) || g->zone_size < MIN_ZONE_SIZE ||
+        g->zone_size > MAX_ZONE_SIZE) {
+        error_setg(errp, "zone.size (%" PRIu64 ") must be a power of two "
+                   "between %d and %" PRIu64, g->zone_size, MIN_ZONE_SIZE,
+                   (uint64_t)MAX_ZONE_SIZE);
+        return false;
+    }
+    if (g->zone_size % cluster_size) {
+        error_setg(errp, "zone.size (%" PRIu64 ") must be a multiple of the "
+                   "cluster size (%zu)", g->zone_size, cluster_size);
+        return false;
+    }
+    if (g->zone_size > g->size) {
+        error_setg(errp, "zone.size (%" PRIu64 ") must not exceed the image "
+                   "size (%" PRIu64 ")", g->zone_size, g->size);
+        return false;
+    }
+    nr_zones = zone_geometry_nr_zones(g);
+    if (nr_zones > MAX_ZONES) {
+        error_setg(errp, "zone.size (%" PRIu64 ") is too small: the image "
+                   "would have %" PRIu64 " zones, more than %" PRIu64,
+                   g->zone_size, nr_zones, (uint64_t)MAX_ZONES);
+        return false;
+    }
+    if (!g->zone_capacity || g->zone_capacity % SIZE_UNIT ||
+        g->zone_capacity > g->zone_size) {
+        error_setg(errp, "zone.capacity (%" PRIu64 ") must be a multiple of "
+                   "%d between %d and zone.size (%" PRIu64 ")",
+                   g->zone_capacity, SIZE_UNIT, SIZE_UNIT, g->zone_size);
+        return false;
+    }
+    if (g->conventional_zones >= nr_zones) {
+        error_setg(errp, "zone.conventional_zones (%" PRIu32 ") must be less "
+                   "than the number of zones (%" PRIu64 ")",
+                   g->conventional_zones, nr_zones);
+        return false;
+    }
+    sequential = nr_zones - g->conventional_zones;
+    if (g->max_active_zones > sequential) {
+        error_setg(errp, "zone.max_active_zones (%" PRIu32 ") must not exceed "
+                   "the number of sequential zones (%" PRIu64 ")",
+                   g->max_active_zones, sequential);
+        return false;
+    }
+    if (g->max_open_zones > sequential) {
+        error_setg(errp, "zone.max_open_zones (%" PRIu32 ") must not exceed "
+                   "the number of sequential zones (%" PRIu64 ")",
+                   g->max_open_zones, sequential);
+        return false;
+    }
+    if (g->max_active_zones && g->max_open_zones > g->max_active_zones) {
+        error_setg(errp, "zone.max_open_zones (%" PRIu32 ") must not exceed "
+                   "zone.max_active_zones (%" PRIu32 ")",
+                   g->max_open_zones, g->max_active_zones);
+        return false;
+    }
+    if (!g->max_append || g->max_append % SIZE_UNIT ||
+        g->max_append > g->zone_capacity) {
+        error_setg(errp, "zone.max_append_bytes (%" PRIu64 ") must be a "
+                   "multiple of %d between %d and zone.capacity (%" PRIu64 ")",
+                   g->max_append, SIZE_UNIT, SIZE_UNIT, g->zone_capacity);
+        return false;
+    }
+    return true;
+}
+
+/* --- Open and close --- */
+
+Qcow2Zoned *qcow2_zoned_new(void)
+{
+    Qcow2Zoned *z = g_new0(Qcow2Zoned, 1);
+
+    qemu_co_mutex_init(&z->store_lock);
+    return z;
+}
+
+void qcow2_zoned_start(BlockDriverState *bs, Qcow2Zoned *z)
+{
+    z->table = zone_table_new(&z->geometry);
+    z->host_cluster = g_new0(uintptr_t, zone_table_nr_zones(z->table));
+    z->retired = g_ptr_array_new_with_free_func(g_free);
+    z->flush_timer = aio_timer_new(qemu_get_aio_context(), QEMU_CLOCK_REALTIME,
+                                   SCALE_MS, background_flush_cb, bs);
+}
+
+void qcow2_zoned_header_ext(BlockDriverState *bs, Qcow2ZonedHeaderExt *ext)
+{
+    BDRVQcow2State *s = bs->opaque;
+    const Qcow2Zoned *z = s->zoned;
+    const ZoneGeometry *g = &z->geometry;
+
+    *ext = (Qcow2ZonedHeaderExt) {
+        .model = MODEL_HOST_MANAGED,
+        .flags = cpu_to_be32(z->flags),
+        .zone_size = cpu_to_be64(g->zone_size),
+        .zone_capacity = cpu_to_be64(g->zone_capacity),
+        .nr_zones = cpu_to_be32(z->nr_zones),
+        .conventional_zones = cpu_to_be32(g->conventional_zones),
+        .max_open_zones = cpu_to_be32(g->max_open_zones),
+        .max_active_zones = cpu_to_be32(g->max_active_zones),
+        .max_append_bytes = cpu_to_be32(g->max_append),
+        .table_offset = cpu_to_be64(z->table_offset),
+    };
+}
+
+/* Fields that no option of this version can set must be zero. */
+static bool check_reserved(const Qcow2ZonedHeaderExt *ext,
+                           const uint8_t *tail, size_t tail_len, Error **errp)
+{
+    const char *field =
+        ext->reserved[0] | ext->reserved[1] | ext->reserved[2] ? "reserved" :
+        be32_to_cpu(ext->flags) & ~KNOWN_FLAGS ? "flags" :
+        ext->descriptor_extension_size ? "descriptor extension size" :
+        ext->descriptor_extension_offset ? "descriptor extension offset" :
+        ext->zrwa_size ? "random write area size" :
+        ext->zrwa_flush_granularity ? "random write area granularity" :
+        ext->zrwa_zones ? "random write area resources" :
+        ext->reserved2 ? "reserved" :
+        !buffer_is_zero(tail, tail_len) ? "length" : NULL;
+
+    if (field) {
+        error_setg(errp, "Zone extension: unsupported value in field '%s'",
+                   field);
+    }
+    return !field;
+}
+
+int coroutine_fn qcow2_zoned_read_header_ext(BlockDriverState *bs,
+                                             uint64_t offset, uint32_t len,
+                                             Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    g_autofree uint8_t *buf = NULL;
+    Qcow2ZonedHeaderExt ext;
+    Qcow2Zoned *z;
+    int ret;
+
+    if (s->zoned) {
+        error_setg(errp, "Zone extension: more than one");
+        return -EINVAL;
+    }
+    if (len < sizeof(ext) || len % 8) {
+        error_setg(errp, "Zone extension: length (%" PRIu32 ") must be a "
+                   "multiple of 8 and at least %zu", len, sizeof(ext));
+        return -EINVAL;
+    }
+    buf = g_malloc(len);    /* the extension area is within one cluster */
+    ret = bdrv_co_pread(bs->file, offset, len, buf, 0);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Zone extension: could not be read");
+        return ret;
+    }
+    memcpy(&ext, buf, sizeof(ext));
+    if (ext.model != MODEL_HOST_MANAGED) {
+        error_setg(errp, "Zone extension: unsupported model %d", ext.model);
+        return -EINVAL;
+    }
+    if (!check_reserved(&ext, buf + sizeof(ext), len - sizeof(ext), errp)) {
+        return -EINVAL;
+    }
+
+    s->zoned = z = qcow2_zoned_new();
+    z->flags = be32_to_cpu(ext.flags);
+    z->nr_zones = be32_to_cpu(ext.nr_zones);
+    z->table_offset = be64_to_cpu(ext.table_offset);
+    z->geometry = (ZoneGeometry) {
+        .zone_size = be64_to_cpu(ext.zone_size),
+        .zone_capacity = be64_to_cpu(ext.zone_capacity),
+        .conventional_zones = be32_to_cpu(ext.conventional_zones),
+        .max_open_zones = be32_to_cpu(ext.max_open_zones),
+        .max_active_zones = be32_to_cpu(ext.max_active_zones),
+        .max_append = be32_to_cpu(ext.max_append_bytes),
+        .write_granularity = QCOW2_ZONED_WRITE_GRANULARITY,
+    };
+    return 0;
+}
+
+bool coroutine_mixed_fn GRAPH_RDLOCK
+qcow2_zoned_check_table_place(BlockDriverState *bs, uint64_t offset,
+                              uint64_t bytes, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int64_t file_length = bdrv_getlength(bs->file->bs);
+
+    if (file_length < 0) {
+        error_setg_errno(errp, -file_length, "Could not get the file length");
+        return false;
+    }
+    if (!offset || offset_into_cluster(s, offset) || offset > file_length ||
+        bytes > file_length - offset) {
+        error_setg(errp, "Zone table at offset 0x%" PRIx64 " (%" PRIu64
+                   " bytes) is not in the file", offset, bytes);
+        return false;
+    }
+    return true;
+}
+
+int coroutine_mixed_fn GRAPH_RDLOCK
+qcow2_zoned_read_table(BlockDriverState *bs, uint64_t offset, bool live,
+                       uint32_t *damaged, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    const Qcow2Zoned *z = s->zoned;
+    uint64_t total = zone_table_nr_zones(z->table) * sizeof(Qcow2ZonedRecord);
+    uint64_t piece = MIN(total, 1 * MiB);
+    g_autofree Qcow2ZonedRecord *buf = g_malloc(piece);
+
+    for (uint64_t done = 0; done < total; done += piece) {
+        uint64_t n = MIN(piece, total - done);
+        uint32_t first = done / sizeof(Qcow2ZonedRecord);
+        int ret = bdrv_pread(bs->file, offset + done, n, buf, 0);
+
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "Could not read the zone table");
+            return ret;
+        }
+        for (uint32_t k = 0; k < n / sizeof(Qcow2ZonedRecord); k++) {
+            uint32_t i = first + k;
+
+            if (load_record(z, i, &buf[k], live)) {
+                continue;
+            }
+            if (!damaged) {
+                error_setg(errp, "Zone table: invalid record of zone %" PRIu32
+                           " at offset 0x%" PRIx64, i,
+                           offset + i * sizeof(Qcow2ZonedRecord));
+                return -EINVAL;
+            }
+            fprintf(stderr, "ERROR zone %" PRIu32 ": invalid record at offset "
+                    "0x%" PRIx64 "\n", i,
+                    offset + i * sizeof(Qcow2ZonedRecord));
+            (*damaged)++;
+            load_salvaged(z, i);
+        }
+    }
+    return 0;
+}
+
+int coroutine_fn qcow2_zoned_open(BlockDriverState *bs, int flags,
+                                  bool *update_header, Error **errp)
+{
+    ERRP_GUARD();
+    BDRVQcow2State *s = bs->opaque;
+    bool bit = s->incompatible_features & QCOW2_INCOMPAT_ZONED;
+    Qcow2Zoned *z = s->zoned;
+    int ret;
+
+    if (bit != !!z) {
+        error_setg(errp, bit ? "Zoned image has no zone extension"
+                             : "Image has a zone extension but is not zoned");
+        return -EINVAL;
+    }
+    if (!z) {
+        return 0;
+    }
+    if (s->qcow_version < 3 || data_file_is_raw(bs)) {
+        error_setg(errp, "Zoned image must be of version 3 and have no raw "
+                   "external data file");
+        return -EINVAL;
+    }
+    z->geometry.size = bs->total_sectors * BDRV_SECTOR_SIZE;
+    if (!qcow2_zoned_check_geometry(&z->geometry, s->cluster_size, errp)) {
+        error_prepend(errp, "Zone extension: ");
+        return -EINVAL;
+    }
+    /* More are left where a resize was interrupted */
+    if (z->nr_zones > MAX_ZONES ||
+        z->nr_zones < zone_geometry_nr_zones(&z->geometry)) {
+        error_setg(errp, "Zone extension: number of zones (%" PRIu32 ") does "
+                   "not match the image size", z->nr_zones);
+        return -EINVAL;
+    }
+    if (!qcow2_zoned_check_table_place(bs, z->table_offset,
+                                       qcow2_zoned_table_bytes(z), errp)) {
+        return -EINVAL;
+    }
+    qcow2_zoned_start(bs, z);
+    /* When checking, bad records are for qcow2_zoned_co_check() to report */
+    ret = flags & BDRV_O_CHECK ? 0 :
+          qcow2_zoned_read_table(bs, z->table_offset,
+                                 z->flags & FLAG_LIVE_STATES, NULL, errp);
+    if (ret < 0) {
+        return ret;
+    }
+    if ((z->flags & FLAG_LIVE_STATES) && bdrv_is_writable(bs)) {
+        /* From here on, a crash closes the zones */
+        z->flags &= ~FLAG_LIVE_STATES;
+        *update_header = true;
+    }
+    return 0;
+}
+
+void qcow2_zoned_close(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    if (s->zoned) {
+        zone_table_free(s->zoned->table);
+        g_free(s->zoned->host_cluster);
+        if (s->zoned->retired) {
+            g_ptr_array_free(s->zoned->retired, true);
+        }
+        timer_free(s->zoned->flush_timer);
+        g_free(s->zoned);
+        s->zoned = NULL;
+    }
+}
+
+int coroutine_mixed_fn qcow2_zoned_inactivate(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret;
+
+    if (!qcow2_is_zoned(bs) || !bdrv_is_writable(bs) ||
+        !zone_table_is_dirty(s->zoned->table)) {
+        return 0;
+    }
+    ret = qcow2_zoned_store_records(bs, false);
+    return ret < 0 ? ret : bdrv_flush(bs->file->bs);
+}
+
+int qcow2_zoned_hand_over(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret;
+
+    if (qcow2_is_zoned(bs) && bdrv_is_writable(bs)) {
+        qcow2_zoned_mark_dirty(s->zoned, 0);
+        ret = qcow2_zoned_store_records(bs, true);
+        if (ret == 0) {
+            s->zoned->flags |= FLAG_LIVE_STATES;
+            ret = qcow2_update_header(bs);
+        }
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    return qcow2_inactivate(bs);
+}
+
+void qcow2_zoned_refresh_limits(BlockDriverState *bs)
+{
+    const ZoneGeometry *g;
+
+    if (!qcow2_is_zoned(bs)) {
+        return;
+    }
+    g = zone_table_geometry(qcow2_zone_table(bs));
+    bs->bl.zoned = BLK_Z_HM;
+    bs->bl.zone_size = g->zone_size;
+    bs->bl.nr_zones = zone_table_nr_zones(qcow2_zone_table(bs));
+    bs->bl.max_append_sectors = g->max_append >> BDRV_SECTOR_BITS;
+    bs->bl.max_open_zones = g->max_open_zones;
+    bs->bl.max_active_zones = g->max_active_zones;
+    bs->bl.write_granularity = g->write_granularity;
+    /* A write must come in one piece, to be checked and reserved as a whole */
+    bs->bl.pwrite_zeroes_alignment = BDRV_SECTOR_SIZE;
+    bs->bl.max_transfer = 0;
+}
+
+ImageInfoZone *qcow2_zoned_get_info(BlockDriverState *bs)
+{
+    const ZoneGeometry *g;
+    ImageInfoZone *info;
+    ZoneCounts c;
+
+    if (!qcow2_is_zoned(bs)) {
+        return NULL;
+    }
+    g = zone_table_geometry(qcow2_zone_table(bs));
+    zone_table_count(qcow2_zone_table(bs), &c);
+
+    info = g_new0(ImageInfoZone, 1);
+    *info = (ImageInfoZone) {
+        .mode = BLOCKDEV_ZONE_MODE_HOST_MANAGED,
+        .size = g->zone_size,
+        .capacity = g->zone_capacity,
+        .zones = zone_table_nr_zones(qcow2_zone_table(bs)),
+        .conventional_zones = g->conventional_zones,
+        .max_open_zones = g->max_open_zones,
+        .max_active_zones = g->max_active_zones,
+        .max_append_bytes = g->max_append,
+        .states = g_new0(ImageInfoZoneStates, 1),
+    };
+    *info->states = (ImageInfoZoneStates) {
+        .empty = c.in_state[BLK_ZS_EMPTY],
+        .implicitly_open = c.in_state[BLK_ZS_IOPEN],
+        .explicitly_open = c.in_state[BLK_ZS_EOPEN],
+        .closed = c.in_state[BLK_ZS_CLOSED],
+        .full = c.in_state[BLK_ZS_FULL],
+        .read_only = c.in_state[BLK_ZS_RDONLY],
+        .offline = c.in_state[BLK_ZS_OFFLINE],
+    };
+    return info;
+}
+
+/* --- Check --- */
+
+int coroutine_fn qcow2_zoned_co_check(BlockDriverState *bs,
+                                      BdrvCheckResult *result,
+                                      BdrvCheckMode fix)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint32_t damaged = 0;
+    Error *local_err = NULL;
+    int ret;
+
+    if (!qcow2_is_zoned(bs)) {
+        return 0;
+    }
+    ret = qcow2_zoned_read_table(bs, s->zoned->table_offset,
+                                 s->zoned->flags & FLAG_LIVE_STATES, &damaged,
+                                 &local_err);
+    if (ret < 0) {
+        error_report_err(local_err);
+        result->check_errors++;
+        return ret;
+    }
+    if (!damaged) {
+        return 0;
+    }
+    if (!(fix & BDRV_FIX_ERRORS)) {
+        result->corruptions += damaged;
+        return 0;
+    }
+    /* Nothing else runs, and what is salvaged needs no data to be flushed. */
+    ret = qcow2_zoned_write_table(bs);
+    if (ret == 0) {
+        ret = bdrv_co_flush(bs->file->bs);
+    }
+    if (ret < 0) {
+        result->corruptions += damaged;
+        result->check_errors++;
+        return ret;
+    }
+    fprintf(stderr, "Repaired: %" PRIu32 " zones whose record made no sense "
+            "are full now, all of their data is readable\n", damaged);
+    result->corruptions_fixed += damaged;
+    return 0;
+}

@@ -1,0 +1,274 @@
+/*
+ * Zoned qcow2: a zone table kept in a qcow2 image
+ *
+ * What qcow2.c and its sisters call.  Every function does nothing, or what
+ * plain qcow2 does, on an image without zones (s->zoned is NULL).  The format
+ * is described in docs/interop/qcow2-zoned.rst.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef BLOCK_QCOW2_ZONED_H
+#define BLOCK_QCOW2_ZONED_H
+
+#include "qcow2.h"
+#include "qapi/qapi-types-zoned.h"
+
+#define QCOW2_EXT_MAGIC_ZONED 0x5a4f4e45    /* "ZONE" */
+
+typedef struct Qcow2Zoned Qcow2Zoned;
+
+/* On disk, big-endian */
+typedef struct Qcow2ZonedHeaderExt {
+    uint8_t model;
+    uint8_t reserved[3];
+    uint32_t flags;
+    uint64_t zone_size;
+    uint64_t zone_capacity;
+    uint32_t nr_zones;
+    uint32_t conventional_zones;
+    uint32_t max_open_zones;
+    uint32_t max_active_zones;
+    uint32_t max_append_bytes;
+    uint32_t descriptor_extension_size;
+    uint64_t table_offset;
+    uint64_t descriptor_extension_offset;
+    uint32_t zrwa_size;
+    uint32_t zrwa_flush_granularity;
+    uint32_t zrwa_zones;
+    uint32_t reserved2;
+} QEMU_PACKED Qcow2ZonedHeaderExt;
+
+QEMU_BUILD_BUG_ON(sizeof(Qcow2ZonedHeaderExt) != 80);
+
+/* --- Creation --- */
+
+/* The zone.* options of qemu-img, for qcow2_create_opts */
+#define QCOW2_ZONED_CREATE_OPTS                                             \
+    {                                                                       \
+        .name = "zone.mode",                                                \
+        .type = QEMU_OPT_STRING,                                            \
+        .help = "Zone model of the disk (allowed values: none, "            \
+                "host-managed)",                                            \
+    },                                                                      \
+    {                                                                       \
+        .name = "zone.size",                                                \
+        .type = QEMU_OPT_SIZE,                                              \
+        .help = "Size of a zone, a power of two",                           \
+    },                                                                      \
+    {                                                                       \
+        .name = "zone.capacity",                                            \
+        .type = QEMU_OPT_SIZE,                                              \
+        .help = "Writable bytes of a sequential zone",                      \
+    },                                                                      \
+    {                                                                       \
+        .name = "zone.conventional_zones",                                  \
+        .type = QEMU_OPT_NUMBER,                                            \
+        .help = "Number of zones at the start that take random writes",     \
+    },                                                                      \
+    QCOW2_ZONED_LIMIT_OPTS
+
+/* Those of them that can be amended */
+#define QCOW2_ZONED_LIMIT_OPTS                                              \
+    {                                                                       \
+        .name = "zone.max_open_zones",                                      \
+        .type = QEMU_OPT_NUMBER,                                            \
+        .help = "Most zones that can be open at a time (0: no limit)",      \
+    },                                                                      \
+    {                                                                       \
+        .name = "zone.max_active_zones",                                    \
+        .type = QEMU_OPT_NUMBER,                                            \
+        .help = "Most zones that can be open or closed at a time "          \
+                "(0: no limit)",                                            \
+    },                                                                      \
+    {                                                                       \
+        .name = "zone.max_append_bytes",                                    \
+        .type = QEMU_OPT_SIZE,                                              \
+        .help = "Size of the largest zone append",                          \
+    }
+
+/* Their names in QAPI, where those differ */
+#define QCOW2_ZONED_OPT_RENAMES                                             \
+    { "zone.conventional_zones", "zone.conventional-zones" },               \
+    { "zone.max_open_zones", "zone.max-open-zones" },                       \
+    { "zone.max_active_zones", "zone.max-active-zones" },                   \
+    { "zone.max_append_bytes", "zone.max-append-bytes" }
+
+/*
+ * Check the zone.* options in @options, from a command line and with QAPI's
+ * names, for what QAPI would refuse in less helpful words.
+ */
+bool qcow2_zoned_check_opts(const QDict *options, Error **errp);
+
+/*
+ * Check the creation options of @create against the rules in qapi/zoned.json
+ * before anything is written.
+ */
+bool qcow2_zoned_check_create(const BlockdevCreateOptionsQcow2 *create,
+                              int version, size_t cluster_size, Error **errp);
+
+/* Make @bs, a fresh image of its final size, a zoned one. */
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_create(BlockDriverState *bs,
+                   const BlockdevCreateOptionsQcow2 *create, Error **errp);
+
+/* Change the limits in @opts; the caller updates the header. */
+bool qcow2_zoned_amend(BlockDriverState *bs, QemuOpts *opts, Error **errp);
+
+/* --- Open and close --- */
+
+/* Parse the header extension of @len bytes at @offset of the image file. */
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_read_header_ext(BlockDriverState *bs, uint64_t offset,
+                            uint32_t len, Error **errp);
+/* Fill in the header extension of an image with zones. */
+void qcow2_zoned_header_ext(BlockDriverState *bs, Qcow2ZonedHeaderExt *ext);
+
+/*
+ * Read the zone table.  Sets *@update_header if the header has to be written
+ * again.
+ */
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_open(BlockDriverState *bs, int flags, bool *update_header,
+                 Error **errp);
+/* Store what is not stored yet; called for writable nodes only. */
+int coroutine_mixed_fn GRAPH_RDLOCK
+qcow2_zoned_inactivate(BlockDriverState *bs);
+void qcow2_zoned_close(BlockDriverState *bs);
+
+void qcow2_zoned_refresh_limits(BlockDriverState *bs);
+ImageInfoZone *qcow2_zoned_get_info(BlockDriverState *bs);
+
+/* --- Durability --- */
+
+/*
+ * Store the zone records that changed, after making durable what they stand
+ * for; the caller flushes bs->file afterwards.
+ */
+int coroutine_fn GRAPH_RDLOCK qcow2_zoned_co_store(BlockDriverState *bs);
+
+/* --- Whole-image operations --- */
+
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_co_check(BlockDriverState *bs, BdrvCheckResult *result,
+                     BdrvCheckMode fix);
+/* Count the references to the clusters of the zone table. */
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_check_refcounts(BlockDriverState *bs, BdrvCheckResult *result,
+                            void **refcount_table,
+                            int64_t *refcount_table_size);
+/* Is any of the range of the image file in the zone table? */
+bool qcow2_zoned_overlaps(BlockDriverState *bs, int64_t offset, int64_t size);
+
+/*
+ * Internal snapshots.  A snapshot keeps a copy of the zone table.  Going back
+ * to one is in two steps around the change of the L1 table; a crash between
+ * them leaves all zones empty, and the snapshot whole.  The end step passes
+ * on @ret, the result so far.
+ */
+int GRAPH_RDLOCK qcow2_zoned_snapshot_create(BlockDriverState *bs,
+                                             QCowSnapshot *sn);
+int GRAPH_RDLOCK qcow2_zoned_snapshot_goto_begin(BlockDriverState *bs,
+                                                 const QCowSnapshot *sn);
+int GRAPH_RDLOCK qcow2_zoned_snapshot_goto_end(BlockDriverState *bs,
+                                               const QCowSnapshot *sn, int ret);
+void GRAPH_RDLOCK qcow2_zoned_snapshot_delete(BlockDriverState *bs,
+                                              const QCowSnapshot *sn);
+/* Show the zones of a snapshot on a read-only node. */
+int GRAPH_RDLOCK qcow2_zoned_snapshot_load(BlockDriverState *bs,
+                                           const QCowSnapshot *sn,
+                                           Error **errp);
+
+/* --- Driver callbacks --- */
+
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_co_truncate(BlockDriverState *bs, int64_t size, bool exact,
+                        PreallocMode prealloc, BdrvRequestFlags flags,
+                        Error **errp);
+
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_co_preadv_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                           QEMUIOVector *qiov, size_t qiov_offset,
+                           BdrvRequestFlags flags);
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_co_pwritev_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                            QEMUIOVector *qiov, size_t qiov_offset,
+                            BdrvRequestFlags flags);
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_co_pwritev_compressed_part(BlockDriverState *bs, int64_t offset,
+                                       int64_t bytes, QEMUIOVector *qiov,
+                                       size_t qiov_offset);
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_co_block_status(BlockDriverState *bs, bool want_zero,
+                            int64_t offset, int64_t bytes, int64_t *pnum,
+                            int64_t *map, BlockDriverState **file);
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
+                             int64_t bytes, BdrvRequestFlags flags);
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes);
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_co_copy_range_from(BlockDriverState *bs,
+                               BdrvChild *src, int64_t src_offset,
+                               BdrvChild *dst, int64_t dst_offset,
+                               int64_t bytes, BdrvRequestFlags read_flags,
+                               BdrvRequestFlags write_flags);
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_co_copy_range_to(BlockDriverState *bs,
+                             BdrvChild *src, int64_t src_offset,
+                             BdrvChild *dst, int64_t dst_offset,
+                             int64_t bytes, BdrvRequestFlags read_flags,
+                             BdrvRequestFlags write_flags);
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_co_report(BlockDriverState *bs, int64_t offset,
+                      unsigned int *nr_zones, BlockZoneDescriptor *zones);
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_co_mgmt(BlockDriverState *bs, BlockZoneOp op,
+                    int64_t offset, int64_t len);
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_co_append(BlockDriverState *bs, int64_t *offset,
+                      QEMUIOVector *qiov, BdrvRequestFlags flags);
+/* Hands the image over to another process: open states are kept. */
+int GRAPH_RDLOCK qcow2_zoned_hand_over(BlockDriverState *bs);
+
+/* --- Plain qcow2, in qcow2.c, for the callbacks above --- */
+
+int coroutine_fn GRAPH_RDLOCK
+qcow2_co_preadv_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                     QEMUIOVector *qiov, size_t qiov_offset,
+                     BdrvRequestFlags flags);
+int coroutine_fn GRAPH_RDLOCK
+qcow2_co_pwritev_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                      QEMUIOVector *qiov, size_t qiov_offset,
+                      BdrvRequestFlags flags);
+int coroutine_fn GRAPH_RDLOCK
+qcow2_co_pwritev_compressed_part(BlockDriverState *bs, int64_t offset,
+                                 int64_t bytes, QEMUIOVector *qiov,
+                                 size_t qiov_offset);
+int coroutine_fn GRAPH_RDLOCK
+qcow2_co_block_status(BlockDriverState *bs, bool want_zero, int64_t offset,
+                      int64_t count, int64_t *pnum, int64_t *map,
+                      BlockDriverState **file);
+int coroutine_fn GRAPH_RDLOCK
+qcow2_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                       BdrvRequestFlags flags);
+int coroutine_fn GRAPH_RDLOCK
+qcow2_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes);
+int coroutine_fn GRAPH_RDLOCK
+qcow2_co_copy_range_from(BlockDriverState *bs,
+                         BdrvChild *src, int64_t src_offset,
+                         BdrvChild *dst, int64_t dst_offset,
+                         int64_t bytes, BdrvRequestFlags read_flags,
+                         BdrvRequestFlags write_flags);
+int coroutine_fn GRAPH_RDLOCK
+qcow2_co_copy_range_to(BlockDriverState *bs,
+                       BdrvChild *src, int64_t src_offset,
+                       BdrvChild *dst, int64_t dst_offset,
+                       int64_t bytes, BdrvRequestFlags read_flags,
+                       BdrvRequestFlags write_flags);
+int coroutine_fn GRAPH_RDLOCK
+qcow2_co_truncate(BlockDriverState *bs, int64_t offset, bool exact,
+                  PreallocMode prealloc, BdrvRequestFlags flags, Error **errp);
+int GRAPH_RDLOCK qcow2_inactivate(BlockDriverState *bs);
+
+#endif

@@ -1,0 +1,1056 @@
+/*
+ * Zone table: the state machine of an emulated zoned block device
+ *
+ * The rules of zoned storage and nothing else: no I/O, no image format, no
+ * BlockDriverState.  See include/block/zone-table.h for the interface.
+ *
+ * Two ideas carry the concurrency.  A write *reserves* its range when it
+ * begins, so that the next one can begin behind it at once: queue depth costs
+ * nothing.  And a zone's write pointer (Zone.wp) is its *completed prefix*: it
+ * moves only over writes that have ended well and have no unfinished one below
+ * them, and only then are they acknowledged.  Whoever looks at Zone.wp - a
+ * report, a reader, the store - therefore never sees a gap.
+ *
+ * set_state() is the only function that changes the state of a zone, so the
+ * resource counts cannot drift.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bitmap.h"
+#include "qemu/hbitmap.h"
+#include "qemu/host-utils.h"
+#include "qemu/lockable.h"
+#include "block/aio.h"
+#include "block/block-zoned.h"
+#include "block/zone-table.h"
+#include "trace.h"
+
+#define NO_ZONE UINT32_MAX
+
+typedef struct Zone {
+    uint64_t wp;                /* completed prefix */
+    uint64_t data_end;          /* end of readable data */
+    QTAILQ_HEAD(, ZoneWrite) writes;    /* in the order of their ranges */
+    uint32_t lru_prev, lru_next;        /* implicitly open zones */
+    uint8_t state;              /* BlockZoneState */
+    uint8_t pending;            /* state that a reset or finish will bring */
+    uint8_t attributes;
+    bool failed:1;              /* a write failed, later ones still in flight */
+    bool was_empty:1;           /* opened by a write that has not ended yet */
+    bool selected:1;            /* named by the operation that begins now */
+} Zone;
+
+/* A million zones are common: 64 bytes a zone are for this and the store. */
+QEMU_BUILD_BUG_ON(sizeof(Zone) > 48);
+
+#define NOTHING_PENDING 0xff
+
+struct ZoneTable {
+    ZoneGeometry geometry;
+    uint32_t nr_zones;
+
+    QemuMutex lock;             /* protects everything below */
+    CoQueue changed;            /* operations that wait for a zone */
+    QLIST_HEAD(, ZoneMgmt) mgmts;
+    uint32_t count[BLK_ZS_OFFLINE + 1];
+    uint32_t lru_first, lru_last;
+    HBitmap *dirty;
+    Zone *zones;
+};
+
+/* --- Geometry --- */
+
+uint64_t zone_geometry_nr_zones(const ZoneGeometry *geometry)
+{
+    return DIV_ROUND_UP(geometry->size, geometry->zone_size);
+}
+
+static uint32_t zone_index(const ZoneTable *t, uint64_t offset)
+{
+    return offset / t->geometry.zone_size;
+}
+
+static uint64_t zone_start(const ZoneTable *t, uint32_t i)
+{
+    return i * t->geometry.zone_size;
+}
+
+static uint64_t zone_length(const ZoneTable *t, uint32_t i)
+{
+    return MIN(t->geometry.zone_size, t->geometry.size - zone_start(t, i));
+}
+
+static bool zone_is_conventional(const ZoneTable *t, uint32_t i)
+{
+    return i < t->geometry.conventional_zones;
+}
+
+static uint64_t zone_capacity(const ZoneTable *t, uint32_t i)
+{
+    uint64_t length = zone_length(t, i);
+
+    return zone_is_conventional(t, i) ? length
+                                      : MIN(length, t->geometry.zone_capacity);
+}
+
+static uint64_t zone_writable_end(const ZoneTable *t, uint32_t i)
+{
+    return zone_start(t, i) + zone_capacity(t, i);
+}
+
+const ZoneGeometry *zone_table_geometry(const ZoneTable *t)
+{
+    return &t->geometry;
+}
+
+uint32_t zone_table_nr_zones(const ZoneTable *t)
+{
+    return t->nr_zones;
+}
+
+/* --- States --- */
+
+const char *zone_state_name(BlockZoneState state)
+{
+    static const char *const names[] = {
+        [BLK_ZS_NOT_WP] = "not-write-pointer",
+        [BLK_ZS_EMPTY] = "empty",
+        [BLK_ZS_IOPEN] = "implicitly-open",
+        [BLK_ZS_EOPEN] = "explicitly-open",
+        [BLK_ZS_CLOSED] = "closed",
+        [BLK_ZS_RDONLY] = "read-only",
+        [BLK_ZS_FULL] = "full",
+        [BLK_ZS_OFFLINE] = "offline",
+    };
+
+    return state < ARRAY_SIZE(names) && names[state] ? names[state] : "invalid";
+}
+
+static uint32_t open_zones(const ZoneTable *t)
+{
+    return t->count[BLK_ZS_IOPEN] + t->count[BLK_ZS_EOPEN];
+}
+
+static uint32_t active_zones(const ZoneTable *t)
+{
+    return open_zones(t) + t->count[BLK_ZS_CLOSED];
+}
+
+static void mark_dirty(ZoneTable *t, uint32_t i)
+{
+    hbitmap_set(t->dirty, i, 1);
+}
+
+static void lru_remove(ZoneTable *t, Zone *z)
+{
+    uint32_t *after = z->lru_prev == NO_ZONE ? &t->lru_first
+                                             : &t->zones[z->lru_prev].lru_next;
+    uint32_t *before = z->lru_next == NO_ZONE ? &t->lru_last
+                                              : &t->zones[z->lru_next].lru_prev;
+
+    *after = z->lru_next;
+    *before = z->lru_prev;
+}
+
+static void lru_append(ZoneTable *t, uint32_t i)
+{
+    Zone *z = &t->zones[i];
+
+    z->lru_prev = t->lru_last;
+    z->lru_next = NO_ZONE;
+    if (t->lru_last == NO_ZONE) {
+        t->lru_first = i;
+    } else {
+        t->zones[t->lru_last].lru_next = i;
+    }
+    t->lru_last = i;
+}
+
+static void set_state(ZoneTable *t, uint32_t i, BlockZoneState state)
+{
+    Zone *z = &t->zones[i];
+
+    trace_zone_table_state(t, i, zone_state_name(z->state),
+                           zone_state_name(state), z->wp);
+    if (z->state == BLK_ZS_IOPEN) {
+        lru_remove(t, z);
+    }
+    if (state == BLK_ZS_IOPEN) {
+        lru_append(t, i);
+    }
+    t->count[z->state]--;
+    t->count[state]++;
+    z->state = state;
+}
+
+/*
+ * The outcome of a reset, finish or full zone.  What is readable ends at the
+ * start for an empty zone and stays for a full one.  The record shows this
+ * already, as that of a pending operation or by its write pointer.
+ */
+static void settle_state(ZoneTable *t, uint32_t i, BlockZoneState state)
+{
+    Zone *z = &t->zones[i];
+
+    if (state == BLK_ZS_EMPTY) {
+        z->wp = z->data_end = zone_start(t, i);
+        z->attributes = 0;
+    } else {
+        z->wp = zone_writable_end(t, i);
+    }
+    z->was_empty = false;
+    set_state(t, i, state);
+}
+
+/* --- Resources (ZNS 2.1.1.4; virtio 5.2.6, "zone resources") --- */
+
+/*
+ * May a zone in @state be opened?  Active is checked before open: where both
+ * are missing the standards ask for that, and an implicit close must not
+ * happen for a request that then fails for lack of an active resource.
+ */
+static int check_resources(const ZoneTable *t, BlockZoneState state)
+{
+    const ZoneGeometry *g = &t->geometry;
+
+    if (state == BLK_ZS_EMPTY && g->max_active_zones &&
+        active_zones(t) >= g->max_active_zones) {
+        return -EOVERFLOW;
+    }
+    if ((state == BLK_ZS_EMPTY || state == BLK_ZS_CLOSED) &&
+        g->max_open_zones && t->count[BLK_ZS_EOPEN] >= g->max_open_zones) {
+        return -ETOOMANYREFS;
+    }
+    return 0;
+}
+
+/* Open zone @i, after check_resources() has agreed */
+static void open_zone(ZoneTable *t, uint32_t i, BlockZoneState state)
+{
+    BlockZoneState old = t->zones[i].state;
+
+    if (old == BLK_ZS_EMPTY || old == BLK_ZS_CLOSED) {
+        if (t->geometry.max_open_zones &&
+            open_zones(t) >= t->geometry.max_open_zones) {
+            set_state(t, t->lru_first, BLK_ZS_CLOSED);
+        }
+    }
+    set_state(t, i, state);
+}
+
+/* --- Writes --- */
+
+static bool zone_is_held(const Zone *z)
+{
+    return z->failed || z->pending != NOTHING_PENDING;
+}
+
+/* Where the next write has to begin */
+static uint64_t reserved_end(const Zone *z)
+{
+    const ZoneWrite *last = QTAILQ_LAST(&z->writes);
+
+    return last ? last->end : z->wp;
+}
+
+static int check_writable(const ZoneTable *t, uint32_t i)
+{
+    const Zone *z = &t->zones[i];
+
+    switch (z->state) {
+    case BLK_ZS_OFFLINE:
+        return -ENODEV;
+    case BLK_ZS_RDONLY:
+        return -EROFS;
+    case BLK_ZS_FULL:
+        return -EFBIG;
+    default:
+        return reserved_end(z) == zone_writable_end(t, i) ? -EFBIG : 0;
+    }
+}
+
+static bool in_device(const ZoneTable *t, uint64_t offset, uint64_t bytes)
+{
+    return offset < t->geometry.size && bytes <= t->geometry.size - offset;
+}
+
+/* Does the range stay in one zone?  Conventional zones may be joined. */
+static bool in_one_zone(const ZoneTable *t, uint64_t offset, uint64_t bytes)
+{
+    uint32_t last = zone_index(t, offset + MAX(bytes, 1) - 1);
+
+    return last == zone_index(t, offset) || zone_is_conventional(t, last);
+}
+
+static int check_write(const ZoneTable *t, uint32_t i,
+                       uint64_t offset, uint64_t bytes)
+{
+    int ret = check_writable(t, i);
+
+    if (ret < 0) {
+        return ret;
+    }
+    if (!in_one_zone(t, offset, bytes)) {
+        return -ERANGE;
+    }
+    if (offset != reserved_end(&t->zones[i]) ||
+        bytes % t->geometry.write_granularity) {
+        return -ESPIPE;
+    }
+    if (offset + bytes > zone_writable_end(t, i)) {
+        return -ERANGE;
+    }
+    return bytes ? check_resources(t, t->zones[i].state) : 0;
+}
+
+static void reserve(ZoneTable *t, ZoneWrite *w, uint32_t i,
+                    uint64_t offset, uint64_t bytes)
+{
+    Zone *z = &t->zones[i];
+
+    *w = (ZoneWrite) {
+        .start = offset,
+        .end = offset + bytes,
+        .zone = i,
+        .sequential = bytes > 0,
+    };
+    if (bytes == 0) {
+        return;
+    }
+    QTAILQ_INSERT_TAIL(&z->writes, w, next);
+
+    if (z->state == BLK_ZS_EMPTY) {
+        z->was_empty = true;
+    }
+    if (z->state == BLK_ZS_EOPEN) {
+        return;
+    }
+    if (z->state == BLK_ZS_IOPEN) {
+        lru_remove(t, z);
+        lru_append(t, i);
+        return;
+    }
+    open_zone(t, i, BLK_ZS_IOPEN);
+}
+
+static void coroutine_fn wait_for_zone(ZoneTable *t, uint32_t i)
+{
+    while (zone_is_held(&t->zones[i])) {
+        qemu_co_queue_wait(&t->changed, &t->lock);
+    }
+}
+
+int coroutine_fn zone_begin_write(ZoneTable *t, ZoneWrite *w,
+                                  uint64_t offset, uint64_t bytes)
+{
+    uint32_t i = zone_index(t, offset);
+    int ret;
+
+    if (!in_device(t, offset, bytes)) {
+        return -ERANGE;
+    }
+    if (zone_is_conventional(t, i)) {
+        *w = (ZoneWrite) { .start = offset, .end = offset + bytes, .zone = i };
+        return in_one_zone(t, offset, bytes) ? 0 : -ERANGE;
+    }
+
+    QEMU_LOCK_GUARD(&t->lock);
+
+    wait_for_zone(t, i);
+    ret = check_write(t, i, offset, bytes);
+    if (ret == 0) {
+        reserve(t, w, i, offset, bytes);
+    }
+    return ret;
+}
+
+int coroutine_fn zone_begin_append(ZoneTable *t, ZoneWrite *w,
+                                   uint64_t *offset, uint64_t bytes)
+{
+    uint32_t i = zone_index(t, *offset);
+    uint64_t wp;
+    int ret;
+
+    if (!in_device(t, *offset, 1) || *offset != zone_start(t, i) ||
+        zone_is_conventional(t, i)) {
+        return -EINVAL;
+    }
+
+    QEMU_LOCK_GUARD(&t->lock);
+
+    wait_for_zone(t, i);
+    ret = check_writable(t, i);
+    if (ret < 0) {
+        return ret;
+    }
+    if (bytes > t->geometry.max_append) {
+        return -EINVAL;
+    }
+    wp = reserved_end(&t->zones[i]);
+    ret = check_write(t, i, wp, bytes);
+    if (ret == 0) {
+        reserve(t, w, i, wp, bytes);
+        *offset = wp;
+    }
+    return ret;
+}
+
+/*
+ * Let the caller of zone_end_write() go on, from its event loop.  Entered from
+ * here instead, it would run before what this coroutine has submitted and not
+ * entered yet, and what it submits itself could overtake that: a sequence of
+ * writes would get out of order.
+ */
+static void wake_write(ZoneWrite *w)
+{
+    if (w->waiter) {
+        aio_co_schedule(w->waiter_context, w->waiter);
+    }
+}
+
+/* @w and everything above it in its zone can no longer succeed. */
+static void fail_from(Zone *z, ZoneWrite *w)
+{
+    ZoneWrite *above, *next;
+
+    for (above = QTAILQ_NEXT(w, next); above; above = next) {
+        bool written = above->state == ZW_WRITTEN;
+
+        next = QTAILQ_NEXT(above, next);
+        above->state = ZW_FAILED;
+        if (written) {
+            /* Its caller waits in zone_end_write() */
+            QTAILQ_REMOVE(&z->writes, above, next);
+            wake_write(above);
+        }
+    }
+    QTAILQ_REMOVE(&z->writes, w, next);
+    w->state = ZW_FAILED;
+    z->failed = true;
+}
+
+/* Move the write pointer over all writes that nothing unfinished is below. */
+static void acknowledge(ZoneTable *t, uint32_t i)
+{
+    Zone *z = &t->zones[i];
+    ZoneWrite *w;
+
+    while ((w = QTAILQ_FIRST(&z->writes)) && w->state == ZW_WRITTEN) {
+        assert(w->start == z->wp);
+        z->wp = z->data_end = w->end;
+        z->was_empty = false;
+        mark_dirty(t, i);
+        QTAILQ_REMOVE(&z->writes, w, next);
+        w->state = ZW_ACKNOWLEDGED;
+        wake_write(w);
+    }
+    if (z->wp == zone_writable_end(t, i) && z->state != BLK_ZS_FULL) {
+        settle_state(t, i, BLK_ZS_FULL);
+    }
+}
+
+/* The last write in flight has ended: let those go on that wait for this. */
+static void coroutine_fn zone_idle(ZoneTable *t, uint32_t i)
+{
+    Zone *z = &t->zones[i];
+
+    if (z->was_empty) {
+        /* Nothing was written after all */
+        z->was_empty = false;
+        set_state(t, i, BLK_ZS_EMPTY);
+    }
+    z->failed = false;
+    qemu_co_queue_restart_all(&t->changed);
+}
+
+int coroutine_fn zone_end_write(ZoneTable *t, ZoneWrite *w, int ret)
+{
+    Zone *z;
+
+    if (!w->sequential) {
+        return bdrv_zone_io_error(ret);
+    }
+
+    qemu_mutex_lock(&t->lock);
+
+    z = &t->zones[w->zone];
+
+    if (w->state == ZW_FAILED) {
+        /* One below failed; its caller removed us only if we were written */
+        QTAILQ_REMOVE(&z->writes, w, next);
+        ret = ret < 0 ? ret : -EIO;
+    } else if (ret < 0) {
+        fail_from(z, w);
+        trace_zone_table_write_failed(t, w->zone, w->start, w->end, ret);
+    } else {
+        w->state = ZW_WRITTEN;
+        acknowledge(t, w->zone);
+    }
+    if (QTAILQ_EMPTY(&z->writes)) {
+        zone_idle(t, w->zone);
+    }
+    if (w->state == ZW_WRITTEN) {
+        w->waiter = qemu_coroutine_self();
+        w->waiter_context = qemu_get_current_aio_context();
+        qemu_mutex_unlock(&t->lock);
+        qemu_coroutine_yield();
+        return w->state == ZW_FAILED ? -EIO : 0;
+    }
+    qemu_mutex_unlock(&t->lock);
+    return bdrv_zone_io_error(ret);
+}
+
+/* --- Zone management --- */
+
+/* Does the operation, sent to all zones, concern a zone in this state? */
+static bool select_all_names(BlockZoneOp op, BlockZoneState state)
+{
+    switch (op) {
+    case BLK_ZO_OPEN:
+        return state == BLK_ZS_CLOSED;
+    case BLK_ZO_CLOSE:
+        return state == BLK_ZS_IOPEN || state == BLK_ZS_EOPEN;
+    case BLK_ZO_FINISH:
+        return state == BLK_ZS_IOPEN || state == BLK_ZS_EOPEN ||
+               state == BLK_ZS_CLOSED;
+    case BLK_ZO_RESET:
+        return state == BLK_ZS_IOPEN || state == BLK_ZS_EOPEN ||
+               state == BLK_ZS_CLOSED || state == BLK_ZS_FULL;
+    default:
+        return false;
+    }
+}
+
+/* May a zone in this state be the object of the operation? */
+static bool transition_allowed(BlockZoneOp op, BlockZoneState state)
+{
+    switch (op) {
+    case BLK_ZO_OPEN:
+        return state == BLK_ZS_EMPTY || state == BLK_ZS_IOPEN ||
+               state == BLK_ZS_EOPEN || state == BLK_ZS_CLOSED;
+    case BLK_ZO_CLOSE:
+        return state == BLK_ZS_IOPEN || state == BLK_ZS_EOPEN ||
+               state == BLK_ZS_CLOSED;
+    case BLK_ZO_FINISH:
+    case BLK_ZO_RESET:
+        return state == BLK_ZS_EMPTY || state == BLK_ZS_IOPEN ||
+               state == BLK_ZS_EOPEN || state == BLK_ZS_CLOSED ||
+               state == BLK_ZS_FULL;
+    default:
+        return false;
+    }
+}
+
+/*
+ * Select the zones that the operation names, once: what it does to one zone
+ * may change the state of another (implicit close).
+ */
+static int select_zones(ZoneTable *t, const ZoneMgmt *m, BlockZoneOp op,
+                        ZoneMgmtFlags flags)
+{
+    int ret = 0;
+
+    for (uint32_t i = m->first; i <= m->last; i++) {
+        Zone *z = &t->zones[i];
+
+        z->selected = !(flags & ZONE_MGMT_ALL) ||
+                      select_all_names(op, z->state);
+        if (z->selected && !transition_allowed(op, z->state)) {
+            ret = -EINVAL;
+        }
+    }
+    return ret;
+}
+
+/*
+ * Resources for opening all zones of the range at once.  Every implicitly
+ * open zone outside can be closed for it; only explicit ones stand in the way.
+ */
+static int check_open_range(ZoneTable *t, const ZoneMgmt *m)
+{
+    const ZoneGeometry *g = &t->geometry;
+    uint64_t new_active = 0, new_explicit = 0;
+
+    for (uint32_t i = m->first; i <= m->last; i++) {
+        if (t->zones[i].selected) {
+            new_active += t->zones[i].state == BLK_ZS_EMPTY;
+            new_explicit += t->zones[i].state != BLK_ZS_EOPEN;
+        }
+    }
+    if (new_active && g->max_active_zones &&
+        active_zones(t) + new_active > g->max_active_zones) {
+        return -EOVERFLOW;
+    }
+    if (new_explicit && g->max_open_zones &&
+        t->count[BLK_ZS_EOPEN] + new_explicit > g->max_open_zones) {
+        return -ETOOMANYREFS;
+    }
+    return 0;
+}
+
+static void close_zone(ZoneTable *t, uint32_t i, ZoneMgmtFlags flags)
+{
+    Zone *z = &t->zones[i];
+    bool to_empty = z->wp == zone_start(t, i) &&
+                    !(flags & ZONE_MGMT_CLOSE_EMPTY);
+
+    /* With writes in flight, zone_idle() knows whether anything was written */
+    z->was_empty = to_empty && !QTAILQ_EMPTY(&z->writes);
+    set_state(t, i, to_empty && !z->was_empty ? BLK_ZS_EMPTY : BLK_ZS_CLOSED);
+}
+
+/* Do what needs no durability, note the rest as pending. */
+static void start_mgmt(ZoneTable *t, ZoneMgmt *m, BlockZoneOp op,
+                       ZoneMgmtFlags flags, uint32_t i)
+{
+    Zone *z = &t->zones[i];
+    BlockZoneState target;
+
+    switch (op) {
+    case BLK_ZO_OPEN:
+        z->was_empty = false;
+        if (z->state != BLK_ZS_EOPEN) {
+            open_zone(t, i, BLK_ZS_EOPEN);
+        }
+        return;
+    case BLK_ZO_CLOSE:
+        if (z->state != BLK_ZS_CLOSED) {
+            close_zone(t, i, flags);
+        }
+        return;
+    default:
+        target = op == BLK_ZO_RESET ? BLK_ZS_EMPTY : BLK_ZS_FULL;
+        if (z->state != target) {
+            z->pending = target;
+        }
+        return;
+    }
+}
+
+static bool mgmt_overlaps(const ZoneTable *t, const ZoneMgmt *m)
+{
+    const ZoneMgmt *other;
+
+    QLIST_FOREACH(other, &t->mgmts, next) {
+        if (m->first <= other->last && other->first <= m->last) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool writes_in_pending(const ZoneTable *t, const ZoneMgmt *m)
+{
+    for (uint32_t i = m->first; i <= m->last; i++) {
+        if (t->zones[i].pending != NOTHING_PENDING &&
+            !QTAILQ_EMPTY(&t->zones[i].writes)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void drop_noop_pending(ZoneTable *t, ZoneMgmt *m)
+{
+    /* A write that was in flight may have brought the state wanted, or none */
+    for (uint32_t i = m->first; i <= m->last; i++) {
+        Zone *z = &t->zones[i];
+
+        if (z->pending == NOTHING_PENDING) {
+            continue;
+        }
+        if (z->pending == z->state) {
+            z->pending = NOTHING_PENDING;
+        } else {
+            mark_dirty(t, i);
+        }
+    }
+}
+
+int coroutine_fn zone_mgmt_begin(ZoneTable *t, ZoneMgmt *m, BlockZoneOp op,
+                                 ZoneMgmtFlags flags,
+                                 uint64_t offset, uint64_t bytes)
+{
+    const ZoneGeometry *g = &t->geometry;
+    uint64_t end;
+    int ret;
+
+    if (offset % g->zone_size || bytes == 0 ||
+        uadd64_overflow(offset, bytes, &end) || end > g->size ||
+        (end % g->zone_size && end != g->size)) {
+        return -EINVAL;
+    }
+
+    *m = (ZoneMgmt) {
+        .first = zone_index(t, offset),
+        .last = zone_index(t, end - 1),
+        /*
+         * Even where a zone is in the state wanted already: it may have got
+         * there by a write, or out of it by an operation that failed, and
+         * stable storage may not know.
+         */
+        .commit = op == BLK_ZO_RESET || op == BLK_ZO_FINISH,
+    };
+
+    QEMU_LOCK_GUARD(&t->lock);
+
+    while (mgmt_overlaps(t, m)) {
+        qemu_co_queue_wait(&t->changed, &t->lock);
+    }
+    ret = select_zones(t, m, op, flags);
+    if (ret == 0 && op == BLK_ZO_OPEN) {
+        ret = check_open_range(t, m);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    for (uint32_t i = m->first; i <= m->last; i++) {
+        if (t->zones[i].selected) {
+            start_mgmt(t, m, op, flags, i);
+        }
+    }
+    QLIST_INSERT_HEAD(&t->mgmts, m, next);
+    if (m->commit) {
+        while (writes_in_pending(t, m)) {
+            qemu_co_queue_wait(&t->changed, &t->lock);
+        }
+        drop_noop_pending(t, m);
+    }
+    return 0;
+}
+
+int coroutine_fn zone_mgmt_end(ZoneTable *t, ZoneMgmt *m, int ret)
+{
+    QEMU_LOCK_GUARD(&t->lock);
+
+    for (uint32_t i = m->first; m->commit && i <= m->last; i++) {
+        Zone *z = &t->zones[i];
+
+        if (z->pending == NOTHING_PENDING) {
+            continue;
+        }
+        if (ret >= 0) {
+            settle_state(t, i, z->pending);
+        } else {
+            mark_dirty(t, i);
+        }
+        z->pending = NOTHING_PENDING;
+    }
+    QLIST_REMOVE(m, next);
+    qemu_co_queue_restart_all(&t->changed);
+    return ret;
+}
+
+bool zone_table_being_reset(ZoneTable *t, uint32_t index)
+{
+    QEMU_LOCK_GUARD(&t->lock);
+
+    return t->zones[index].pending == BLK_ZS_EMPTY;
+}
+
+/* --- Looking --- */
+
+void zone_table_report(ZoneTable *t, uint64_t offset, unsigned int *nr_zones,
+                       BlockZoneDescriptor *zones)
+{
+    uint32_t first = zone_index(t, offset);
+    unsigned int n;
+
+    QEMU_LOCK_GUARD(&t->lock);
+
+    if (offset >= t->geometry.size) {
+        *nr_zones = 0;
+        return;
+    }
+    n = MIN(*nr_zones, t->nr_zones - first);
+
+    for (unsigned int k = 0; k < n; k++) {
+        uint32_t i = first + k;
+        const Zone *z = &t->zones[i];
+        bool full = z->state == BLK_ZS_FULL;
+
+        zones[k] = (BlockZoneDescriptor) {
+            .start = zone_start(t, i),
+            .length = zone_length(t, i),
+            .cap = zone_capacity(t, i),
+            .wp = full ? zone_start(t, i) + zone_length(t, i) : z->wp,
+            .type = zone_is_conventional(t, i) ? BLK_ZT_CONV : BLK_ZT_SWR,
+            .state = z->state,
+        };
+    }
+    *nr_zones = n;
+}
+
+int64_t zone_table_readable(ZoneTable *t, uint64_t offset, uint64_t bytes,
+                            bool *data)
+{
+    uint64_t pos = offset, end = offset + bytes;
+    uint64_t conventional_end = t->geometry.conventional_zones *
+                                t->geometry.zone_size;
+
+    if (offset < conventional_end) {
+        *data = true;
+        return MIN(bytes, conventional_end - offset);
+    }
+
+    QEMU_LOCK_GUARD(&t->lock);
+
+    *data = offset < t->zones[zone_index(t, offset)].data_end;
+    while (pos < end) {
+        uint32_t i = zone_index(t, pos);
+        uint64_t data_end = t->zones[i].data_end;
+        bool offline = t->zones[i].state == BLK_ZS_OFFLINE;
+
+        if (offline && pos == offset) {
+            return -ENODEV;
+        }
+        if (offline || (pos < data_end) != *data) {
+            break;
+        }
+        pos = *data ? data_end : zone_start(t, i) + zone_length(t, i);
+    }
+    return MIN(pos, end) - offset;
+}
+
+void zone_table_count(ZoneTable *t, ZoneCounts *counts)
+{
+    QEMU_LOCK_GUARD(&t->lock);
+
+    memcpy(counts->in_state, t->count, sizeof(counts->in_state));
+}
+
+/* --- The store's side --- */
+
+static bool record_is_valid(const ZoneTable *t, uint32_t i,
+                            const ZoneRecord *r)
+{
+    uint64_t start = zone_start(t, i);
+    uint64_t end = zone_writable_end(t, i);
+
+    if (r->state == BLK_ZS_NOT_WP) {
+        return zone_is_conventional(t, i);
+    }
+    if (zone_is_conventional(t, i) || r->data_end < start ||
+        r->data_end > end || r->data_end % BDRV_SECTOR_SIZE) {
+        return false;
+    }
+    switch (r->state) {
+    case BLK_ZS_EMPTY:
+        return r->wp == start && r->data_end == start;
+    case BLK_ZS_IOPEN:
+    case BLK_ZS_EOPEN:
+    case BLK_ZS_CLOSED:
+        return r->wp >= start && r->wp < end && r->data_end == r->wp;
+    case BLK_ZS_RDONLY:
+    case BLK_ZS_OFFLINE:
+        return r->wp >= start && r->wp <= end;
+    case BLK_ZS_FULL:
+        return r->wp == end;
+    default:
+        return false;
+    }
+}
+
+bool zone_table_load(ZoneTable *t, uint32_t index, const ZoneRecord *record)
+{
+    Zone *z;
+
+    if (!record_is_valid(t, index, record)) {
+        return false;
+    }
+
+    QEMU_LOCK_GUARD(&t->lock);
+
+    z = &t->zones[index];
+    if (record->state == BLK_ZS_NOT_WP) {
+        return true;
+    }
+    z->wp = record->wp;
+    z->data_end = record->data_end;
+    z->attributes = record->attributes;
+    if (z->state != record->state) {
+        set_state(t, index, record->state);
+    }
+    return true;
+}
+
+void zone_table_record(ZoneTable *t, uint32_t index, bool live,
+                       ZoneRecord *record)
+{
+    uint64_t start = zone_start(t, index);
+    const Zone *z;
+
+    QEMU_LOCK_GUARD(&t->lock);
+
+    z = &t->zones[index];
+    *record = (ZoneRecord) {
+        .state = z->state,
+        .attributes = z->attributes,
+        .wp = z->wp,
+        .data_end = z->data_end,
+    };
+    if (z->pending == BLK_ZS_EMPTY) {
+        *record = (ZoneRecord) {
+            .state = BLK_ZS_EMPTY, .wp = start, .data_end = start,
+        };
+    } else if (z->pending == BLK_ZS_FULL) {
+        record->state = BLK_ZS_FULL;
+        record->wp = zone_writable_end(t, index);
+    } else if (!live && (z->state == BLK_ZS_IOPEN || z->state == BLK_ZS_EOPEN ||
+                         z->state == BLK_ZS_CLOSED)) {
+        record->state = z->wp == start ? BLK_ZS_EMPTY : BLK_ZS_CLOSED;
+    }
+}
+
+int64_t zone_table_take_dirty(ZoneTable *t, uint64_t from)
+{
+    int64_t zone;
+
+    QEMU_LOCK_GUARD(&t->lock);
+
+    zone = hbitmap_next_dirty(t->dirty, from << ZONE_DIRTY_SHIFT, INT64_MAX);
+    if (zone < 0) {
+        return -1;
+    }
+    hbitmap_reset(t->dirty, QEMU_ALIGN_DOWN(zone, 1 << ZONE_DIRTY_SHIFT),
+                  1 << ZONE_DIRTY_SHIFT);
+    return zone >> ZONE_DIRTY_SHIFT;
+}
+
+void zone_table_mark_dirty(ZoneTable *t, uint64_t block)
+{
+    QEMU_LOCK_GUARD(&t->lock);
+
+    mark_dirty(t, block << ZONE_DIRTY_SHIFT);
+}
+
+bool zone_table_is_dirty(ZoneTable *t)
+{
+    QEMU_LOCK_GUARD(&t->lock);
+
+    return !hbitmap_empty(t->dirty);
+}
+
+/* --- Life --- */
+
+static void init_zone(ZoneTable *t, uint32_t i)
+{
+    uint64_t start = zone_start(t, i);
+
+    t->zones[i] = (Zone) {
+        .wp = start,
+        .data_end = start,
+        .state = zone_is_conventional(t, i) ? BLK_ZS_NOT_WP : BLK_ZS_EMPTY,
+        .pending = NOTHING_PENDING,
+    };
+    QTAILQ_INIT(&t->zones[i].writes);
+}
+
+static void move_zone(Zone *to, Zone *from)
+{
+    ZoneWrite *w;
+
+    *to = *from;
+    QTAILQ_INIT(&to->writes);
+    while ((w = QTAILQ_FIRST(&from->writes))) {
+        QTAILQ_REMOVE(&from->writes, w, next);
+        QTAILQ_INSERT_TAIL(&to->writes, w, next);
+    }
+}
+
+/* The zones from @first on change their length or go. */
+static bool may_change_from(const ZoneTable *t, uint32_t first)
+{
+    const ZoneMgmt *m;
+
+    QLIST_FOREACH(m, &t->mgmts, next) {
+        if (m->last >= first) {
+            return false;
+        }
+    }
+    for (uint32_t i = first; i < t->nr_zones; i++) {
+        if (t->zones[i].state != BLK_ZS_EMPTY) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int zone_table_resize(ZoneTable *t, uint64_t size)
+{
+    uint64_t nr_zones = DIV_ROUND_UP(size, t->geometry.zone_size);
+    Zone *old;
+
+    QEMU_LOCK_GUARD(&t->lock);
+
+    if (size == t->geometry.size) {
+        return 0;
+    }
+    if (!may_change_from(t, zone_index(t, MIN(size, t->geometry.size)))) {
+        return -EBUSY;
+    }
+    old = t->zones;
+    t->zones = g_new(Zone, nr_zones);
+    for (uint32_t i = 0; i < MIN(nr_zones, t->nr_zones); i++) {
+        move_zone(&t->zones[i], &old[i]);
+    }
+    g_free(old);
+    t->geometry.size = size;
+    for (uint32_t i = t->nr_zones; i < nr_zones; i++) {
+        init_zone(t, i);
+    }
+    t->count[BLK_ZS_EMPTY] += nr_zones - t->nr_zones;
+    t->nr_zones = nr_zones;
+    hbitmap_truncate(t->dirty, ROUND_UP(nr_zones, 1 << ZONE_DIRTY_SHIFT));
+    return 0;
+}
+
+void zone_table_set_limits(ZoneTable *t, uint32_t max_open_zones,
+                           uint32_t max_active_zones, uint64_t max_append)
+{
+    QEMU_LOCK_GUARD(&t->lock);
+
+    t->geometry.max_open_zones = max_open_zones;
+    t->geometry.max_active_zones = max_active_zones;
+    t->geometry.max_append = max_append;
+    while (max_open_zones && open_zones(t) > max_open_zones &&
+           t->lru_first != NO_ZONE) {
+        set_state(t, t->lru_first, BLK_ZS_CLOSED);
+    }
+}
+
+ZoneTable *zone_table_new(const ZoneGeometry *geometry)
+{
+    ZoneTable *t = g_new0(ZoneTable, 1);
+
+    t->geometry = *geometry;
+    t->nr_zones = zone_geometry_nr_zones(geometry);
+    t->lru_first = t->lru_last = NO_ZONE;
+    t->dirty = hbitmap_alloc(ROUND_UP(t->nr_zones, 1 << ZONE_DIRTY_SHIFT),
+                             ZONE_DIRTY_SHIFT);
+    t->zones = g_new(Zone, t->nr_zones);
+    qemu_mutex_init(&t->lock);
+    qemu_co_queue_init(&t->changed);
+    QLIST_INIT(&t->mgmts);
+
+    for (uint32_t i = 0; i < t->nr_zones; i++) {
+        init_zone(t, i);
+    }
+    t->count[BLK_ZS_NOT_WP] = geometry->conventional_zones;
+    t->count[BLK_ZS_EMPTY] = t->nr_zones - geometry->conventional_zones;
+    return t;
+}
+
+void zone_table_free(ZoneTable *t)
+{
+    if (!t) {
+        return;
+    }
+    assert(QLIST_EMPTY(&t->mgmts));
+    hbitmap_free(t->dirty);
+    qemu_mutex_destroy(&t->lock);
+    g_free(t->zones);
+    g_free(t);
+}

@@ -1,0 +1,204 @@
+/*
+ * Copying zoned disks
+ *
+ * Asks source and target for their write pointers instead of keeping any, so
+ * it knows nothing of what kind of zoned disks they are.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "block/block_int.h"
+#include "block/zoned-copy.h"
+
+static const BlockLimits *zoned_limits(BlockBackend *blk)
+{
+    BlockDriverState *bs = blk ? blk_bs(blk) : NULL;
+
+    return bs && bs->bl.zoned == BLK_Z_HM ? &bs->bl : NULL;
+}
+
+bool bdrv_refuse_zoned(BlockDriverState *bs, const char *what, Error **errp)
+{
+    if (bs->bl.zoned == BLK_Z_NONE) {
+        return false;
+    }
+    error_setg(errp, "Node '%s' is zoned, so %s is not supported",
+               bdrv_get_node_name(bs), what);
+    return true;
+}
+
+bool zoned_copy_check(BlockBackend *target, bool in_order, bool is_zero,
+                      Error **errp)
+{
+    if (!zoned_limits(target)) {
+        return true;
+    }
+    if (!in_order) {
+        error_setg(errp, "A zoned target cannot be written out of order");
+        return false;
+    }
+    if (!is_zero) {
+        error_setg(errp, "An existing zoned target must be empty "
+                   "(--target-is-zero says that it is)");
+        return false;
+    }
+    return true;
+}
+
+int64_t zoned_copy_clamp(BlockBackend *target, int64_t offset, int64_t bytes)
+{
+    const BlockLimits *bl = zoned_limits(target);
+
+    return bl ? MIN(bytes, bl->zone_size - offset % bl->zone_size) : bytes;
+}
+
+static int coroutine_mixed_fn get_zone(BlockBackend *blk, int64_t offset,
+                                       BlockZoneDescriptor *zone)
+{
+    unsigned int n = 1;
+    int ret = blk_zone_report(blk, offset, &n, zone);
+
+    return ret < 0 ? ret : n ? 0 : -EINVAL;
+}
+
+static bool same_zones(const ZonedCopy *copy)
+{
+    const BlockLimits *from = zoned_limits(copy->src);
+    const BlockLimits *to = zoned_limits(copy->target);
+
+    return from && to && from->zone_size == to->zone_size &&
+           blk_getlength(copy->src) == blk_getlength(copy->target);
+}
+
+/*
+ * Compressed clusters cannot be written where the zone was written otherwise
+ * before, so a gap before them is of compressed clusters too; only the last
+ * piece of a zone may be less than a cluster.
+ */
+static int coroutine_mixed_fn
+fill_compressed(const ZonedCopy *copy, int64_t from, int64_t to)
+{
+    g_autofree void *zeroes = g_malloc0(copy->unit);
+    int ret = 0;
+
+    while (from < to && ret >= 0) {
+        int64_t n = MIN(copy->unit - from % copy->unit, to - from);
+
+        ret = blk_pwrite(copy->target, from, n, zeroes,
+                         n == copy->unit ? copy->flags : 0);
+        from += n;
+    }
+    return MIN(ret, 0);
+}
+
+/* Write zeroes from the write pointer of @zone, of the target, to @offset. */
+static int coroutine_mixed_fn fill(const ZonedCopy *copy,
+                                   const BlockZoneDescriptor *zone,
+                                   int64_t offset)
+{
+    if (zone->type != BLK_ZT_SWR || zone->state == BLK_ZS_FULL ||
+        zone->wp >= offset) {
+        return 0;
+    }
+    if (copy->flags & BDRV_REQ_WRITE_COMPRESSED) {
+        return fill_compressed(copy, zone->wp, offset);
+    }
+    return blk_pwrite_zeroes(copy->target, zone->wp, offset - zone->wp,
+                             BDRV_REQ_MAY_UNMAP);
+}
+
+static int coroutine_mixed_fn copy_zone_state(const ZonedCopy *copy,
+                                              int64_t offset)
+{
+    BlockZoneDescriptor from, to;
+    int ret = get_zone(copy->src, offset, &from);
+
+    if (ret == 0) {
+        ret = get_zone(copy->target, offset, &to);
+    }
+    if (ret < 0 || to.type != BLK_ZT_SWR) {
+        return ret;
+    }
+    switch (from.state) {
+    case BLK_ZS_FULL:
+        return blk_zone_mgmt(copy->target, BLK_ZO_FINISH, to.start, to.length);
+    case BLK_ZS_IOPEN:
+    case BLK_ZS_EOPEN:
+    case BLK_ZS_CLOSED:
+    case BLK_ZS_RDONLY:
+        return fill(copy, &to, from.wp);
+    default:
+        return 0;
+    }
+}
+
+/* Zones that end at or below @offset get no more data. */
+static int coroutine_mixed_fn copy_states(ZonedCopy *copy, int64_t offset)
+{
+    if (!same_zones(copy)) {
+        return 0;
+    }
+    while (copy->done < offset) {
+        int64_t size = zoned_copy_clamp(copy->target, copy->done, offset -
+                                                                  copy->done);
+        int ret;
+
+        if (size % zoned_limits(copy->target)->zone_size &&
+            copy->done + size != blk_getlength(copy->target)) {
+            break;
+        }
+        ret = copy_zone_state(copy, copy->done);
+        if (ret < 0) {
+            return ret;
+        }
+        copy->done += size;
+    }
+    return 0;
+}
+
+/* Do not go beyond the write pointer of the source with a cluster of zeroes. */
+static int coroutine_mixed_fn trim(const ZonedCopy *copy, int64_t offset,
+                                   int64_t *bytes, BdrvRequestFlags *flags)
+{
+    BlockZoneDescriptor zone;
+    int ret;
+
+    if (!(*flags & BDRV_REQ_WRITE_COMPRESSED) || !same_zones(copy)) {
+        return 0;
+    }
+    ret = get_zone(copy->src, offset, &zone);
+    if (ret == 0 && zone.type == BLK_ZT_SWR && zone.state != BLK_ZS_FULL &&
+        zone.wp > offset && zone.wp < offset + *bytes) {
+        *flags &= ~BDRV_REQ_WRITE_COMPRESSED;
+        *bytes = zone.wp - offset;
+    }
+    return ret;
+}
+
+int coroutine_fn zoned_copy_prepare(ZonedCopy *copy, int64_t offset,
+                                    int64_t *bytes, BdrvRequestFlags *flags)
+{
+    BlockZoneDescriptor zone;
+    int ret;
+
+    if (!zoned_limits(copy->target)) {
+        return 0;
+    }
+    ret = copy_states(copy, offset);
+    if (ret == 0) {
+        ret = get_zone(copy->target, offset, &zone);
+    }
+    if (ret == 0) {
+        ret = fill(copy, &zone, offset);
+    }
+    return ret < 0 ? ret : trim(copy, offset, bytes, flags);
+}
+
+int coroutine_mixed_fn zoned_copy_finish(ZonedCopy *copy)
+{
+    int64_t length = blk_getlength(copy->target);
+
+    return length < 0 ? length : copy_states(copy, length);
+}

@@ -1,0 +1,240 @@
+/*
+ * Zone table: the state machine of an emulated zoned block device
+ *
+ * Pure bookkeeping in memory, shared by everything that emulates zones.  The
+ * table knows the rules (ZNS Command Set 1.1, sections 2.1 to 2.4; virtio 1.3,
+ * section 5.2; ZBC-2 agrees except where noted) and nothing of images, nodes
+ * or devices: its owner does the I/O between a begin and an end call and keeps
+ * the records on stable storage.
+ *
+ * All positions and sizes are bytes.  All functions may be called from any
+ * thread; the table has one mutex, which is never held across a yield.  Only
+ * functions marked coroutine_fn can wait.  Zone rules are reported with the
+ * errno values of block-zoned.h.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef BLOCK_ZONE_TABLE_H
+#define BLOCK_ZONE_TABLE_H
+
+#include "qemu/coroutine.h"
+#include "qemu/queue.h"
+#include "block/block-common.h"
+
+typedef struct ZoneTable ZoneTable;
+
+typedef struct ZoneGeometry {
+    uint64_t size;               /* of the device; the last zone may be short */
+    uint64_t zone_size;          /* distance of two zone starts, power of two */
+    uint64_t zone_capacity;      /* writable part of a sequential zone */
+    uint32_t conventional_zones; /* they come first, capacity is their size */
+    uint32_t max_open_zones;     /* 0: no limit */
+    uint32_t max_active_zones;   /* 0: no limit */
+    uint64_t max_append;         /* largest append */
+    uint32_t write_granularity;  /* unit of writes to sequential zones */
+} ZoneGeometry;
+
+/* Number of zones of a device with this geometry */
+uint64_t zone_geometry_nr_zones(const ZoneGeometry *geometry);
+
+/*
+ * @geometry must hold: power-of-two zone size, 0 < capacity <= zone size,
+ * conventional zones <= number of zones <= UINT32_MAX.  All zones begin empty.
+ */
+ZoneTable *zone_table_new(const ZoneGeometry *geometry);
+/* No request may be in progress. */
+void zone_table_free(ZoneTable *t);
+const ZoneGeometry *zone_table_geometry(const ZoneTable *t);
+uint32_t zone_table_nr_zones(const ZoneTable *t);
+
+/*
+ * Change the size of the device: new zones are empty, and zones that go or
+ * change their length must be.  No request may be in progress beyond the
+ * smaller size.  Returns -EBUSY where a zone is in the way.
+ */
+int zone_table_resize(ZoneTable *t, uint64_t size);
+
+/*
+ * Change the limits; closes implicitly open zones that are too many.  No
+ * request may be in progress.
+ */
+void zone_table_set_limits(ZoneTable *t, uint32_t max_open_zones,
+                           uint32_t max_active_zones, uint64_t max_append);
+
+/* --- Writes and appends --- */
+
+/*
+ * A write in progress: [start, end) of a zone is reserved for it.  Owned by
+ * the caller, from a successful begin until the end call returns.
+ */
+typedef struct ZoneWrite {
+    uint64_t start, end;
+    uint32_t zone;
+    bool sequential;             /* false: conventional, nothing is tracked */
+
+    /* Private */
+    enum { ZW_IN_FLIGHT, ZW_WRITTEN, ZW_ACKNOWLEDGED, ZW_FAILED } state;
+    Coroutine *waiter;           /* in zone_end_write() */
+    AioContext *waiter_context;
+    QTAILQ_ENTRY(ZoneWrite) next;
+} ZoneWrite;
+
+/*
+ * Check a write of [@offset, @offset + @bytes) against every zone rule and
+ * reserve the range.  Opens the zone implicitly; where the open limit is
+ * reached, the least recently written implicitly open zone is closed.  Any
+ * number of reservations of one zone may be in progress: each begins where
+ * the one before ends.  Waits while the zone is being reset or finished, and
+ * while it recovers from a failed write.
+ *
+ * The range must lie in the device.  Anything that can fail before the I/O
+ * should be checked before this call.
+ *
+ * Returns 0, or a negative errno with nothing changed.
+ */
+int coroutine_fn zone_begin_write(ZoneTable *t, ZoneWrite *w,
+                                  uint64_t offset, uint64_t bytes);
+
+/*
+ * The same for an append to the zone that starts at *@offset; *@offset becomes
+ * the position to write at.  Zero @bytes change nothing (w->sequential is
+ * false) and yield the write pointer.
+ */
+int coroutine_fn zone_begin_append(ZoneTable *t, ZoneWrite *w,
+                                   uint64_t *offset, uint64_t bytes);
+
+/*
+ * End a write with the result @ret of its I/O and return its final result.
+ * Writes of a zone may end in any order, but are acknowledged in the order of
+ * their ranges: the call waits until all reservations below have ended.  So
+ * everything acknowledged is below the write pointer, without a gap.  A call
+ * that waits goes on in the event loop of the AioContext it was made in.
+ *
+ * If a write fails, all reservations above it fail too (with -EIO or an error
+ * of their own), and the write pointer stays at the start of the earliest one
+ * that failed.
+ */
+int coroutine_fn zone_end_write(ZoneTable *t, ZoneWrite *w, int ret);
+
+/* --- Zone management --- */
+
+typedef enum ZoneMgmtFlags {
+    /*
+     * Act on those zones of the range that the operation applies to, and
+     * leave the others alone: ZNS "Select All", virtio ZONE_RESET_ALL.
+     */
+    ZONE_MGMT_ALL = 1 << 0,
+    /*
+     * Closing a zone that was opened and never written makes it Closed, as
+     * ZNS has it; without the flag Empty, as virtio and ZBC have it.
+     */
+    ZONE_MGMT_CLOSE_EMPTY = 1 << 1,
+} ZoneMgmtFlags;
+
+/* A management operation in progress; owned by the caller like ZoneWrite. */
+typedef struct ZoneMgmt {
+    /*
+     * Set by zone_mgmt_begin(): the records of these zones show the outcome
+     * already and must be durable before zone_mgmt_end() makes it so (also
+     * where none had to change: stable storage may still have another).
+     */
+    bool commit;
+
+    /* Private */
+    uint32_t first, last;
+    QLIST_ENTRY(ZoneMgmt) next;
+} ZoneMgmt;
+
+/*
+ * Begin @op on the zones of [@offset, @offset + @bytes), which must be whole
+ * zones.  All zones change or none.  Waits for other operations on these
+ * zones; a reset or finish also waits for writes in progress and holds up new
+ * ones until it ends.
+ *
+ * Returns 0, or a negative errno with nothing changed (and nothing to end).
+ */
+int coroutine_fn zone_mgmt_begin(ZoneTable *t, ZoneMgmt *m, BlockZoneOp op,
+                                 ZoneMgmtFlags flags,
+                                 uint64_t offset, uint64_t bytes);
+
+/*
+ * End the operation; @ret < 0 says that it could not be made durable, then
+ * the zones stay as they were.  Returns @ret.
+ */
+int coroutine_fn zone_mgmt_end(ZoneTable *t, ZoneMgmt *m, int ret);
+
+/* Between begin and end of a reset: is zone @index one that it resets? */
+bool zone_table_being_reset(ZoneTable *t, uint32_t index);
+
+/* --- Looking --- */
+
+/*
+ * Fill @zones with the zones from the one that contains @offset on, at most
+ * *@nr_zones; *@nr_zones becomes the number filled, 0 if @offset is not in
+ * the device.  A write in progress is not in the report yet.
+ */
+void zone_table_report(ZoneTable *t, uint64_t offset, unsigned int *nr_zones,
+                       BlockZoneDescriptor *zones);
+
+/*
+ * How much of [@offset, @offset + @bytes) from its beginning is of one kind:
+ * kept by the store (*@data is true), or to be read as zeroes whatever the
+ * store holds (false).  At least 1 for @bytes > 0, or -ENODEV in an offline
+ * zone.
+ */
+int64_t zone_table_readable(ZoneTable *t, uint64_t offset, uint64_t bytes,
+                            bool *data);
+
+/* Number of zones per state, indexed by BlockZoneState */
+typedef struct ZoneCounts {
+    uint32_t in_state[BLK_ZS_OFFLINE + 1];
+} ZoneCounts;
+void zone_table_count(ZoneTable *t, ZoneCounts *counts);
+
+/* The field's name of a zone state */
+const char *zone_state_name(BlockZoneState state);
+
+/* --- The store's side --- */
+
+/*
+ * What stable storage keeps of a zone.  Without a live power supply, a zone
+ * that was open is closed, or empty if nothing was written, so that only
+ * EMPTY, CLOSED, FULL, RDONLY, OFFLINE and (conventional zones) NOT_WP are
+ * stored; open states are kept in a hand-over between two QEMU processes.
+ */
+typedef struct ZoneRecord {
+    BlockZoneState state;
+    uint8_t attributes;          /* as in byte 2 of a ZNS zone descriptor */
+    uint64_t wp;                 /* zone start + capacity when FULL */
+    uint64_t data_end;           /* everything at or above reads as zeroes */
+} ZoneRecord;
+
+/* Zones per dirty mark: the records of one 4096-byte block at 16 bytes each */
+#define ZONE_DIRTY_SHIFT 8
+
+/*
+ * Set zone @index from a record while the table is being built.  Returns
+ * false if the record makes no sense for this zone.
+ */
+bool zone_table_load(ZoneTable *t, uint32_t index, const ZoneRecord *record);
+
+/*
+ * The record to store for zone @index now: nothing above the completed prefix
+ * of its writes counts, and a reset or finish that waits to become durable is
+ * done.  @live keeps open states.
+ */
+void zone_table_record(ZoneTable *t, uint32_t index, bool live,
+                       ZoneRecord *record);
+
+/*
+ * Take the next block of 1 << ZONE_DIRTY_SHIFT zones, at or after block
+ * @from, one of whose records changed since it was last taken.  Returns its
+ * number, or -1 if there is none.  Where storing it fails, give it back with
+ * zone_table_mark_dirty().
+ */
+int64_t zone_table_take_dirty(ZoneTable *t, uint64_t from);
+void zone_table_mark_dirty(ZoneTable *t, uint64_t block);
+bool zone_table_is_dirty(ZoneTable *t);
+
+#endif

@@ -1,0 +1,59 @@
+# Ways to break what the block layer promises; each must be noticed.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    name: str
+    old: str            # occurs once in all of block/*zone*.c
+    new: str
+    workload: str
+    variant: str = '4k'
+
+
+MUTANTS = [
+    Mutant('no-flush-below',
+           'ret = flush_below_records(bs);', 'ret = 0;', 'append'),
+    Mutant('no-data-file-flush',
+           'ret = bdrv_flush(s->data_file->bs);', 'ret = 0;', 'append', 'data-file'),
+    Mutant('no-caches-below',
+           'ret = qemu_in_coroutine() ? write_caches(bs) : qcow2_write_caches(bs);',
+           'ret = 0;', 'mixed'),
+    Mutant('records-after-flush',
+           'ret = write_snapshot(bs, &snap);',
+           'drop_snapshot(s->zoned, &snap, false);'
+           'take_snapshot(s->zoned, live, &snap);'
+           'ret = write_snapshot(bs, &snap);', 'append'),
+    Mutant('no-store-in-flush',
+           'if (zone_table_is_dirty(s->zoned->table)) {',
+           'if (false) {', 'append'),
+    Mutant('forget-failed-store',
+           'drop_snapshot(s->zoned, &snap, ret == 0);',
+           'drop_snapshot(s->zoned, &snap, true);', 'flusherrors', 'mapped'),
+    Mutant('reset-not-stored',
+           'ret = qcow2_zoned_co_store(bs);', 'ret = 0;', 'reset'),
+    Mutant('reset-not-flushed',
+           '            ret = bdrv_co_flush(bs->file->bs);\n        }\n    }\n'
+           '    if (ret == 0 && op == BLK_ZO_RESET',
+           '            ret = 0;\n        }\n    }\n'
+           '    if (ret == 0 && op == BLK_ZO_RESET', 'reset'),
+    Mutant('file-not-extended',
+           'if (ret == 0 && file_length < host + bytes) {', 'if (false) {', 'mixed'),
+    Mutant('reserved-pointer',
+           '        .wp = z->wp,\n        .data_end = z->data_end,\n    };\n'
+           '    if (z->pending',
+           '        .wp = reserved_end(z),\n'
+           '        .data_end = reserved_end(z),\n    };\n'
+           '    if (z->pending', 'append'),
+    Mutant('acknowledged-out-of-order',
+           '        w->state = ZW_WRITTEN;\n        acknowledge(t, w->zone);',
+           '        z->wp = z->data_end = MAX(z->wp, w->end);\n'
+           '        mark_dirty(t, w->zone);\n'
+           '        QTAILQ_REMOVE(&z->writes, w, next);\n'
+           '        w->state = ZW_ACKNOWLEDGED;', 'append'),
+    Mutant('full-zone-not-dirty',
+           '        z->was_empty = false;\n        mark_dirty(t, i);\n',
+           '        z->was_empty = false;\n', 'append'),
+]

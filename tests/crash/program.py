@@ -1,0 +1,86 @@
+# Compile zone-workload, also with mutants of our block layer in it.
+#
+# It is linked as QEMU's unit tests are; the flags come from QEMU's own build.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+BUILD = HERE.parent.parent / 'build'
+QEMU = BUILD / 'qemu'
+OBJ = BUILD / 'obj'
+# A program that is linked with the same libraries
+MODEL = 'tests/unit/test-zone-table'
+OUT = OBJ / 'tests/crash'
+
+
+def run(command):
+    done = subprocess.run(command, cwd=OBJ, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT)
+    if done.returncode:
+        sys.exit(f'{shlex.join(map(str, command))}\n{done.stdout}')
+    return done.stdout
+
+
+def compile_flags():
+    """Those of the model's own source, without its name and output."""
+    commands = json.loads((OBJ / 'compile_commands.json').read_text())
+    command = next(c['command'] for c in commands
+                   if c['file'].endswith(f'{MODEL}.c'))
+    words = shlex.split(command)
+    for option in ('-o', '-MF', '-MQ', '-c'):
+        at = words.index(option)
+        del words[at:at + 2]
+    return [word for word in words if word not in ('-MD', '-flto')]
+
+
+def compile_object(source, out, directory):
+    run([*compile_flags(), f'-I{directory}', '-o', out, '-c', source])
+    return out
+
+
+def link(out, objects):
+    """Objects come first, so what they define wins over the library's."""
+    words = shlex.split(run(['ninja', '-t', 'commands', MODEL]).splitlines()[-1])
+    at = words.index('-o')
+    words[at + 1] = str(out)
+    rest = [w for w in words[at + 2:] if not w.startswith(f'{MODEL}.p/test-')]
+    run([*words[:at + 2], *map(str, objects), *rest,
+         '-Wl,--allow-multiple-definition'])
+
+
+def is_current(out, sources):
+    return out.exists() and out.stat().st_mtime > max(
+        Path(source).stat().st_mtime for source in sources)
+
+
+def build():
+    """The program, with the block layer as it is."""
+    OUT.mkdir(exist_ok=True)
+    out = OUT / 'zone-workload'
+    sources = [HERE / 'zone-workload.c', HERE / 'crash-disk.c']
+    library = [*OBJ.glob('libblock.a.p/*.o'), HERE / 'crash-disk.h', __file__]
+    if not is_current(out, sources + library):
+        link(out, [compile_object(source, OUT / f'{source.stem}.o', HERE)
+                   for source in sources])
+    return out
+
+
+def build_mutant(mutant):
+    """The program with a changed copy of one of our files in the block layer."""
+    build()
+    texts = [source.read_text() for source in (QEMU / 'block').glob('*zone*.c')]
+    texts = [text for text in texts if mutant.old in text]
+    if len(texts) != 1 or texts[0].count(mutant.old) != 1:
+        sys.exit(f'mutant {mutant.name} no longer fits the source')
+    copy = OUT / f'{mutant.name}.c'
+    copy.write_text(texts[0].replace(mutant.old, mutant.new))
+    out = OUT / f'zone-workload-{mutant.name}'
+    link(out, [OUT / 'zone-workload.o', OUT / 'crash-disk.o',
+               compile_object(copy, OUT / f'{mutant.name}.o', QEMU / 'block')])
+    return out

@@ -1,0 +1,174 @@
+# Workloads: what is done to which kind of image, recorded and looked at.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+import json
+import random
+import subprocess
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import program
+from eventlog import read_log
+from oracle import Oracle, Seen
+from powercut import Replay
+
+QEMU_IMG = program.OBJ / 'qemu-img'
+SECRET = ['--object', 'secret,id=key,data=crash']
+ONLY_LEAKS = 3          # exit status of qemu-img check
+KiB = 1024
+
+# 64 zones, two of them conventional
+SMALL_ZONES = {'size': 64 * 64 * KiB, 'zone.size': 64 * KiB, 'zone.capacity': 48 * KiB,
+               'zone.conventional_zones': 2, 'zone.max_append_bytes': 8 * KiB,
+               'zone.max_open_zones': 6, 'zone.max_active_zones': 8}
+# 256 zones, their records in 8 sectors
+TINY_ZONES = {**SMALL_ZONES, 'zone.size': 16 * KiB, 'zone.capacity': 4 * KiB,
+              'zone.max_append_bytes': 4 * KiB}
+# 1024 zones, their records in 4 blocks of those that the table is written in
+MANY_ZONES = {'size': 4096 * KiB, 'zone.size': 4 * KiB}
+BIG_ZONES = {'size': 4096 * KiB, 'zone.size': 1024 * KiB}
+
+
+# Internal snapshots belong here when there are any.
+VARIANTS = {
+    '4k': {'cluster_size': 4096},
+    '512': {'cluster_size': 512},
+    'luks': {'cluster_size': 4096, 'encrypt.format': 'luks',
+             'encrypt.key-secret': 'key', 'encrypt.iter-time': 1},
+    'data-file': {'cluster_size': 4096, 'data_file': 'data'},
+    'extended-l2': {'cluster_size': 16384, 'extended_l2': 'on'},
+    'default': {},
+    'mapped': {'cluster_size': 4096, 'preallocation': 'metadata'},
+}
+
+
+class Workload(NamedTuple):
+    name: str
+    zones: dict
+    requests: int
+    depth: int
+    hot: int            # zones that get most of the requests
+    mix: str            # as zone-workload has it
+    fail_writes: int = 0        # one of so many fails
+    fail_flushes: int = 0
+    variants: tuple = tuple(VARIANTS)
+
+
+WORKLOADS = [
+    Workload('mixed', SMALL_ZONES, 400, 24, 10, 'd60u2v6s5r5R1f3o2c2'),
+    Workload('append', BIG_ZONES, 400, 32, 1, 'd95s5'),
+    Workload('reset', SMALL_ZONES, 300, 8, 12, 'd50s3r12R1'),
+    Workload('finish', {**SMALL_ZONES, 'zone.capacity': 8 * KiB}, 400, 8, 10,
+             'd60s3f16r8'),
+    # Zones come and go, so that the limits matter
+    Workload('fill', TINY_ZONES, 1600, 16, 200, 'd97s3', variants=('4k', '512')),
+    Workload('errors', SMALL_ZONES, 500, 32, 4, 'd74s6r6f6', fail_writes=40),
+    # A flush that fails while qcow2 links an L2 table corrupts the image: with
+    # these there are none to link
+    Workload('flusherrors', MANY_ZONES, 400, 4, 1000, 'd70s20r10', fail_writes=20,
+             fail_flushes=8, variants=('mapped',)),
+]
+
+
+class Recording:
+    """One run of a workload, kept in a directory."""
+    def __init__(self, directory, workload, variant, seed):
+        self.directory, self.workload, self.variant = Path(directory), workload, variant
+        self.seed = seed
+        self.files = ['image', *(['data'] if variant == 'data-file' else [])]
+
+    def path(self, name):
+        return self.directory / name
+
+    def create(self):
+        self.directory.mkdir(parents=True, exist_ok=True)
+        options = {'zone.mode': 'host-managed', **self.workload.zones,
+                   **VARIANTS[self.variant]}
+        if 'data_file' in options:
+            options['data_file'] = self.path('data')
+        words = ','.join(f'{key}={value}' for key, value in options.items())
+        subprocess.run([QEMU_IMG, 'create', '-q', *SECRET, '-f', 'qcow2', '-o', words,
+                        self.path('image')], check=True)
+
+    def blockdev(self, driver, suffix=''):
+        """The image's filename for QEMU; its files have @suffix and lie on @driver."""
+        def node(name):
+            return {'driver': driver, 'filename': str(self.path(name + suffix))}
+        options = {'driver': 'qcow2', 'file': node('image')}
+        if 'data' in self.files:
+            options['data-file'] = node('data')
+        if self.variant == 'luks':
+            options['encrypt'] = {'format': 'luks', 'key-secret': 'key'}
+        return 'json:' + json.dumps(options)
+
+    def command(self, tool, driver, requests):
+        w = self.workload
+        return [str(word) for word in (
+            tool, 'run', self.blockdev(driver), self.path('log'), self.seed, requests,
+            w.depth, w.hot, w.mix, w.fail_writes, w.fail_flushes)]
+
+    def record(self, tool):
+        """Do the work on disks in memory; the files stay as they were."""
+        self.create()
+        subprocess.run(self.command(tool, 'crash-disk', self.workload.requests),
+                       check=True, timeout=120)
+
+    def record_killed(self, tool, rng):
+        """Do it on the files themselves, until a moment that nobody knows."""
+        self.create()
+        child = subprocess.Popen(self.command(tool, 'file', 1 << 40))
+        while not self.path('log').exists():
+            time.sleep(.001)
+        time.sleep(rng.uniform(0, .3))
+        child.kill()
+        child.wait()
+
+    def load(self):
+        events, self.length = read_log(self.path('log'))
+        self.replay = Replay([self.path(name).read_bytes() for name in self.files],
+                             events, self.length)
+        self.oracle = Oracle(events, self.workload.zones.get('zone.max_active_zones'))
+
+    def try_cut(self, looker, window, number, suffix='.cut'):
+        """Cut the power in some way that the numbers stand for: what is wrong then?"""
+        rng = random.Random(f'{self.seed}/{window}/{number}')
+        first, last = self.replay.windows[window]
+        moment = rng.randint(first, last)
+        for name, disk in zip(self.files, self.replay.cut(moment, rng)):
+            self.path(name + suffix).write_bytes(disk.data)
+        image = self.blockdev('file', suffix)
+        wrong = self.oracle.judge(moment, looker.look(image))
+        if number == 0:
+            wrong += qemu_img_check(image)
+        return wrong
+
+
+def qemu_img_check(image):
+    """What the user's own tool says; it is slower, and so for a few only."""
+    done = subprocess.run([QEMU_IMG, 'check', *SECRET, image], text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return [] if done.returncode in (0, ONLY_LEAKS) else done.stdout.splitlines()[-3:]
+
+
+class Looker:
+    """zone-workload, looking at one image after the other."""
+    def __init__(self, tool):
+        self.tool, self.child = tool, None
+
+    def look(self, image):
+        if not self.child:
+            self.child = subprocess.Popen([self.tool, 'look'], text=True,
+                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                          stderr=subprocess.DEVNULL)
+        self.child.stdin.write(image + '\n')
+        self.child.stdin.flush()
+        lines = []
+        for line in self.child.stdout:
+            if line == 'end\n':
+                return Seen(lines)
+            lines.append(line.rstrip('\n'))
+        lines.append(f'died of {self.child.wait()}')
+        self.child = None
+        return Seen(lines)

@@ -1,0 +1,281 @@
+#!/usr/bin/env python3
+#
+# Boot the Linux guest of scripts/guest-image under TCG and run scripts in it.
+#
+# As a module: class Guest.  As a program, for people: see --help.
+#
+# Environment: QEMU_BUILD   directory of qemu-system-x86_64 and qemu-img
+#              GUEST_IMAGE  directory of a guest image that is used as it is
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+import argparse
+import os
+from pathlib import Path
+import re
+import secrets
+import select
+import subprocess
+import sys
+import tempfile
+import time
+
+SRC = Path(__file__).resolve().parent.parent.parent
+BUILD = Path(os.environ.get('QEMU_BUILD', SRC / 'build'))
+QEMU = BUILD / 'qemu-system-x86_64'
+IMAGE = Path(os.environ.get('GUEST_IMAGE', SRC / 'build/guest'))
+
+CMDLINE = ('console=ttyS0 root=PARTUUID=7a6f6e65-01 rootwait ro init=/init '
+           'panic=-1 oops=panic loglevel=5')
+
+# The kernel line from which on to show a console log
+TROUBLE = re.compile(r'BUG:|Oops:|Kernel panic|WARNING:|blocked for more')
+
+
+class GuestError(Exception):
+    """The guest did not do what every guest should do."""
+
+
+def prepare():
+    """Build the guest image unless it is up to date."""
+    if not QEMU.exists():
+        raise GuestError(f'{QEMU} does not exist; '
+                         'run "make", or set QEMU_BUILD')
+    if 'GUEST_IMAGE' not in os.environ:
+        subprocess.run([SRC / 'scripts/guest-image', IMAGE], check=True,
+                       stdout=sys.stderr)
+
+
+def firmware():
+    """Arguments for a QEMU that has no firmware next to it."""
+    if (QEMU.resolve().parent / 'qemu-bundle').exists():
+        return []
+    return ['-L', '/usr/share/seabios', '-L', '/usr/share/qemu']
+
+
+def qemu_img(*args):
+    """Run qemu-img, return what it prints; raise GuestError if it fails."""
+    proc = subprocess.run([str(a) for a in (BUILD / 'qemu-img', *args)],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, check=False)
+    if proc.returncode:
+        raise GuestError(f'qemu-img {" ".join(map(str, args))}: '
+                         f'status {proc.returncode}\n{proc.stdout}')
+    return proc.stdout
+
+
+class Guest:
+    """A QEMU process with a guest in it.
+
+    Usage:
+        with Guest(['-blockdev', ..., '-device', ...]) as guest:
+            status, output = guest.run('lsblk -z')
+            guest.poweroff()
+
+    A guest that is neither powered off nor killed when the context ends is
+    killed.  Its console log is deleted unless something went wrong.
+    """
+
+    def __init__(self, devices=(), timeout=120):
+        """devices: QEMU arguments; timeout: seconds, for boot and each run."""
+        self.devices = [str(arg) for arg in devices]
+        self.timeout = timeout
+        self.proc = None
+        self.boot_seconds = None
+        self._token = None
+        self._output = b''
+        self.log = None
+
+    def command(self):
+        """The QEMU command line without the console and the agent."""
+        initrd = IMAGE / 'initrd'
+        return [str(arg) for arg in (
+            QEMU, *firmware(), '-machine', 'q35',
+            '-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2',
+            '-m', '1G', *(('-initrd', initrd) if initrd.exists() else ()),
+            '-nodefaults', '-nic', 'none', '-display', 'none', '-no-reboot',
+            '-kernel', IMAGE / 'vmlinuz', '-append', CMDLINE,
+            '-blockdev', 'node-name=guest-root,driver=raw,read-only=on,'
+                         f'file.driver=file,file.filename={IMAGE}/root.img',
+            '-device', 'nvme,serial=guest-root,drive=guest-root,addr=1e.0',
+            *self.devices)]
+
+    def start(self):
+        """Start QEMU, wait until the guest accepts scripts."""
+        logs = IMAGE / 'logs'
+        logs.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f'{Path(sys.argv[0]).stem}-', suffix='.log', dir=logs)
+        os.close(handle)
+        self.log = Path(name)
+        argv = self.command() + [
+            '-serial', f'file:{self.log}', '-device', 'virtio-serial-pci',
+            '-chardev', 'stdio,id=agent,signal=off',
+            '-device', 'virtserialport,chardev=agent,name=agent']
+        start = time.monotonic()
+        with open(f'{self.log}.qemu', 'wb') as errors:
+            try:
+                self.proc = subprocess.Popen(
+                    argv, bufsize=0, stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE, stderr=errors)
+            except OSError as error:
+                self._fail(f'cannot run QEMU: {error}')
+        self.check('true')
+        self.boot_seconds = time.monotonic() - start
+        return self
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, exc_type, exc, trace):
+        self.kill()
+        if exc_type is None:
+            self.remove_log()
+
+    def send(self, script):
+        """Start a script in the guest; wait_for() and finish() follow it."""
+        self._token = secrets.token_hex(8)
+        self._output = b''
+        data = script.encode()
+        try:
+            self.proc.stdin.write(f'{self._token} {len(data)}\n'.encode() +
+                                  data)
+        except BrokenPipeError:
+            self._fail('QEMU ended')
+
+    def wait_for(self, marker, timeout=None):
+        """Wait until the running script has printed marker."""
+        self._read(re.compile(re.escape(marker.encode())), timeout)
+
+    def finish(self, timeout=None):
+        """Wait for the end of the script; return (status, output)."""
+        end = re.compile(self._token.encode() + rb' (\d+)\n\Z')
+        match = self._read(end, timeout)
+        return int(match[1]), self._output[:match.start()].decode(
+            errors='backslashreplace')
+
+    def run(self, script, timeout=None):
+        """Run a bash script in the guest; return (status, output)."""
+        self.send(script)
+        return self.finish(timeout)
+
+    def check(self, script, timeout=None):
+        """Run a script of which no command may fail; return its output."""
+        status, output = self.run(f'set -e -o pipefail\n{script}', timeout)
+        if status:
+            self._fail(f'script failed with status {status}:\n{script}\n'
+                       f'--- its output:\n{output}', kill=False)
+        return output
+
+    def poweroff(self, timeout=None):
+        """Unmount, power the guest off, and wait until QEMU has ended."""
+        self.proc.stdin.close()
+        try:
+            status = self.proc.wait(timeout or self.timeout)
+        except subprocess.TimeoutExpired:
+            self._fail('no power-off in time')
+        if status:
+            self._fail(f'QEMU ended with status {status}')
+        if 'reboot: Power down' not in self.console():
+            self._fail('QEMU ended, but the guest did not power off')
+        self._close()
+
+    def kill(self):
+        """End QEMU with SIGKILL, as a power loss."""
+        if self.proc and self.proc.poll() is None:
+            self.proc.kill()
+            self.proc.wait()
+        self._close()
+
+    def remove_log(self):
+        for name in (self.log, Path(f'{self.log}.qemu')):
+            name.unlink(missing_ok=True)
+
+    def console(self):
+        """The kernel's log so far."""
+        return self.log.read_text(errors='backslashreplace')
+
+    def _read(self, pattern, timeout):
+        """Read the guest's output until it matches pattern."""
+        timeout = timeout or self.timeout
+        deadline = time.monotonic() + timeout
+        stdout = self.proc.stdout
+        while not (match := pattern.search(self._output)):
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([stdout], [], [], left)[0]:
+                self._fail(f'no answer within {timeout} s')
+            data = os.read(stdout.fileno(), 65536)
+            if not data:
+                status = self.proc.wait()
+                self._fail(f'QEMU ended with status {status} while the guest '
+                           'was running a script')
+            self._output += data
+        return match
+
+    def _fail(self, message, kill=True):
+        if kill:
+            self.kill()
+            if self._output:
+                message += ('\n--- output of the script so far:\n' +
+                            self._output.decode(errors='backslashreplace'))
+        parts = [message]
+        errors = Path(f'{self.log}.qemu')
+        if errors.exists():
+            parts.append(errors.read_text(errors='backslashreplace').strip())
+        lines = self.console().splitlines()
+        trouble = next((i for i, line in enumerate(lines)
+                        if TROUBLE.search(line)), len(lines))
+        start = max(0, min(trouble, len(lines) - 10))
+        parts.append(f'--- from {self.log}:')
+        parts += lines[start:start + 30]
+        raise GuestError('\n'.join(p for p in parts if p))
+
+    def _close(self):
+        if self.proc:
+            self.proc.stdin.close()
+            self.proc.stdout.close()
+        errors = Path(f'{self.log}.qemu')
+        if errors.exists() and not errors.stat().st_size:
+            errors.unlink()
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description='Boot the test guest; run a script in it, or a shell on '
+        'the console (exit or ctrl-D powers off, ctrl-A X kills).',
+        epilog='Example: guest.py -d zbc.qcow2 -c "lsblk -z"')
+    parser.add_argument('-d', '--disk', action='append', default=[],
+                        metavar='QCOW2', help='attach an image as virtio-blk '
+                        'disk /dev/vda, /dev/vdb, ...')
+    parser.add_argument('-c', '--command', help='run this in the guest')
+    parser.add_argument('-t', '--timeout', type=float, default=600,
+                        help='seconds for the script (default: %(default)s)')
+    parser.add_argument('script', nargs='?', type=Path,
+                        help='file to run in the guest')
+    parser.add_argument('qemu_args', nargs='*', metavar='-- QEMU_ARG',
+                        help='further arguments for QEMU')
+    args = parser.parse_args()
+
+    devices = list(args.qemu_args)
+    for i, disk in enumerate(args.disk):
+        devices += ['-blockdev', f'node-name=disk{i},driver=qcow2,'
+                                 f'file.driver=file,file.filename={disk}',
+                    '-device', f'virtio-blk-pci,drive=disk{i}']
+    prepare()
+    guest = Guest(devices, args.timeout)
+    script = args.command or (args.script and args.script.read_text())
+    if script is None:
+        argv = guest.command() + ['-serial', 'mon:stdio']
+        os.execv(argv[0], argv)
+    with guest:
+        status, output = guest.run(script)
+        print(output, end='')
+        guest.poweroff()
+    sys.exit(status)
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except GuestError as error:
+        sys.exit(f'guest: {error}')

@@ -1,0 +1,94 @@
+#
+# Run the unittest cases of a program and print the results as TAP.
+#
+# The first line of a test's docstring is its name.  Tests run in the order in
+# which they are written, so that cases of one class can share a guest.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+import argparse
+import sys
+import traceback
+import unittest
+
+
+class Loader(unittest.TestLoader):
+    def getTestCaseNames(self, testCaseClass):
+        return [name for name in vars(testCaseClass) if name.startswith('test')]
+
+    def loadTestsFromModule(self, module, *_args, **_kwargs):
+        cases = [c for c in vars(module).values()
+                 if isinstance(c, type) and issubclass(c, unittest.TestCase) and
+                 c.__module__ == module.__name__]
+        return self.suiteClass(map(self.loadTestsFromTestCase, cases))
+
+
+class Result(unittest.TestResult):
+    """One line for each test, and diagnostics for those that failed."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+        self.good = True
+
+    def line(self, outcome, test, note=''):
+        self.count += 1
+        name = test.shortDescription() or test.id()
+        print(f'{outcome} {self.count} - {name}{note}', flush=True)
+
+    def diagnose(self, err):
+        self.good = False
+        frames = [frame for frame in traceback.extract_tb(err[2])
+                  if '/unittest/' not in frame.filename]
+        text = ''.join(traceback.format_list(frames) +
+                       traceback.format_exception_only(*err[:2]))
+        print('\n'.join(f'# {line}' for line in text.splitlines()), flush=True)
+
+    def addSuccess(self, test):
+        self.line('ok', test)
+
+    def addSkip(self, test, reason):
+        self.line('ok', test, f' # SKIP {reason}')
+
+    def addFailure(self, test, err):
+        self.line('not ok', test)
+        self.diagnose(err)
+
+    def addError(self, test, err):
+        if isinstance(test, unittest.TestCase):
+            self.addFailure(test, err)
+        else:
+            # The set-up or clean-up of a class, which is no test
+            self.diagnose(err)
+            print(f'Bail out! {test}', flush=True)
+            self.stop()
+
+
+def options():
+    """The command line of every test program."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--null-blk', action='store_true',
+                        help="run on the guest kernel's own zoned disk, to "
+                        'check the tests (what needs a restart is skipped)')
+    parser.add_argument('-k', metavar='WORD', dest='word',
+                        help='run only tests with this in their name')
+    return parser.parse_args()
+
+
+def flatten(suite):
+    for test in suite:
+        if isinstance(test, unittest.TestSuite):
+            yield from flatten(test)
+        else:
+            yield test
+
+
+def main():
+    word = options().word
+    suite = Loader().loadTestsFromModule(sys.modules['__main__'])
+    tests = [t for t in flatten(suite)
+             if not word or word in t.id() + (t.shortDescription() or '')]
+    print(f'1..{len(tests)}', flush=True)
+    result = Result()
+    unittest.TestSuite(tests).run(result)
+    sys.exit(not (result.good and result.count == len(tests)))

@@ -1,0 +1,217 @@
+#
+# What the guest tests of zoned disks share: the image, the guest that has it,
+# zone reports and test patterns.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+import functools
+import hashlib
+import itertools
+import math
+from pathlib import Path
+import re
+import shutil
+import tempfile
+import unittest
+
+from guest import Guest, IMAGE, prepare, qemu_img
+import tap
+
+KIB = 1024
+MIB = 1024 * KIB
+ZONE = 64 * MIB
+
+GEOMETRY = {
+    'size': '768M',
+    'zone.mode': 'host-managed',
+    'zone.size': '64M',
+    'zone.capacity': '64M',
+    'zone.conventional_zones': 0,
+    'zone.max_append_bytes': 131072,
+    'zone.max_open_zones': 6,
+    'zone.max_active_zones': 8,
+}
+
+NULL_BLK = '''
+modprobe configfs
+mount -t configfs config /sys/kernel/config
+modprobe null_blk nr_devices=0
+dir=/sys/kernel/config/nullb/nullb0
+mkdir $dir
+set_all() { for kv; do echo ${kv#*=} > $dir/${kv%%=*}; done; }
+set_all zoned=1 memory_backed=1 blocksize=512 max_sectors=2560 '''
+
+
+def create_image(path, geometry):
+    options = itertools.chain.from_iterable(
+        ('-o', f'{key}={value}') for key, value in geometry.items())
+    return qemu_img('create', '-f', 'qcow2', path, *options)
+
+
+def disk_args(path):
+    """The QEMU arguments that attach a zoned image."""
+    return ['-blockdev', 'node-name=drive1,driver=qcow2,file.driver=file,'
+                         f'file.filename={path}',
+            '-device', 'virtio-blk-pci,drive=drive1']
+
+
+def null_blk(geometry):
+    """A script that makes /dev/nullb0 with this geometry."""
+    def mib(option):
+        return geometry[option].removesuffix('M')
+    values = {
+        'size': mib('size'),
+        'zone_size': mib('zone.size'),
+        'zone_capacity': mib('zone.capacity'),
+        'zone_nr_conv': geometry['zone.conventional_zones'],
+        'zone_append_max_sectors': geometry['zone.max_append_bytes'] // 512,
+        'zone_max_open': geometry['zone.max_open_zones'],
+        'zone_max_active': geometry['zone.max_active_zones'],
+        'power': 1,
+    }
+    return NULL_BLK + ' '.join(f'{k}={v}' for k, v in values.items())
+
+
+# pattern TEXT SIZE in the guest is pattern(TEXT, SIZE) here.
+PREAMBLE = 'pattern() { yes "$1" | head -c "$2" || true; }\n'
+
+
+def pattern(text, size):
+    """A line of text, again and again."""
+    line = f'{text}\n'.encode()
+    return (line * (size // len(line) + 1))[:size]
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def parse_report(text):
+    """List the zones of "blkzone report": (condition, write pointer).
+
+    Conditions are two letters as printed (em, oi, oe, cl, fu, nw); the write
+    pointer is in bytes from the zone's start, None where it means nothing.
+    """
+    zones = []
+    for line in text.splitlines():
+        match = re.search(r'wptr 0x(\w+) .*zcond:\s*\d+\((\w\w)\)', line)
+        cond = match[2]
+        zones.append((cond, None if cond in ('fu', 'nw')
+                      else int(match[1], 16) * 512))
+    return zones
+
+
+EMPTY = ('em', 0)
+FULL = ('fu', None)
+
+
+def image_only(reason):
+    """Decorate a test that makes no sense on null_blk."""
+    def decorate(test):
+        @functools.wraps(test)
+        def wrapper(self):
+            if self.null_blk:
+                self.skipTest(reason)
+            test(self)
+        return wrapper
+    return decorate
+
+
+restarts = image_only('null_blk does not outlive its guest')
+
+
+class ZoneCase(unittest.TestCase):
+    """Cases that share one zoned disk and, until reboot(), one guest."""
+
+    # Overrides of GEOMETRY
+    OPTIONS = {}
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        prepare()
+        cls.geometry = GEOMETRY | cls.OPTIONS
+        cls.guest = None
+        cls.null_blk = tap.options().null_blk
+        cls.dev = '/dev/nullb0' if cls.null_blk else '/dev/vda'
+        cls.dir = Path(tempfile.mkdtemp(prefix='zoned-', dir=IMAGE))
+        cls.addClassCleanup(shutil.rmtree, cls.dir)
+        cls.image = cls.dir / 'zbc.qcow2'
+        if not cls.null_blk:
+            create_image(cls.image, cls.geometry)
+        cls.boot()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.halt()
+
+    @classmethod
+    def boot(cls):
+        cls.guest = Guest([] if cls.null_blk else disk_args(cls.image))
+        cls.addClassCleanup(cls.guest.kill)
+        cls.guest.start()
+        if cls.null_blk:
+            cls.check(null_blk(cls.geometry))
+
+    @classmethod
+    def halt(cls, kill=False):
+        """End QEMU, by power-off or SIGKILL."""
+        if kill:
+            cls.guest.kill()
+        else:
+            cls.guest.poweroff()
+        cls.guest.remove_log()
+
+    def reboot(self, kill=False):
+        """Go on in a new QEMU process."""
+        self.halt(kill)
+        self.boot()
+
+    @classmethod
+    def run_script(cls, script):
+        return cls.guest.run(f'DEV={cls.dev}\n{PREAMBLE}{script}')
+
+    @classmethod
+    def check(cls, script):
+        """Run a script of which no command may fail; return its output."""
+        return cls.guest.check(f'DEV={cls.dev}\n{PREAMBLE}{script}')
+
+    def check_fails(self, script, message):
+        """Run a command that must fail and say message."""
+        status, output = self.run_script(script)
+        self.assertNotEqual(status, 0, output)
+        self.assertIn(message, output)
+
+    def report(self):
+        return parse_report(self.check('blkzone report $DEV'))
+
+    def zone_op(self, operation, zone):
+        """The command line for an operation on one zone."""
+        return f'blkzone {operation} -o {zone * ZONE // 512} -c 1 $DEV\n'
+
+    def write(self, zone, offset, size, text):
+        """The command line that writes pattern(text, size) into a zone."""
+        # A short last block would not be written with O_DIRECT.
+        block = math.gcd(size, 64 * KIB)
+        return (f"pattern '{text}' {size} | dd of=$DEV bs={block} "
+                'iflag=fullblock oflag=direct,seek_bytes conv=notrunc '
+                f'status=none seek={zone * ZONE + offset}\n')
+
+    def unwritten(self, size):
+        """What reads above a write pointer give: zeroes (null_blk: ones)."""
+        return (b'\xff' if self.null_blk else b'\0') * size
+
+    def checksum(self, zone, offset, size):
+        """The SHA-256 of what the disk has there, not of any cache."""
+        output = self.check(
+            'dd if=$DEV bs=64K iflag=direct,skip_bytes,count_bytes '
+            f'status=none skip={zone * ZONE + offset} count={size} | sha256sum')
+        return output.split()[0]
+
+    def assertZones(self, expected):
+        """expected: {zone: (condition, pointer)}; all others are empty."""
+        self.assertEqual(dict(enumerate(self.report())),
+                         {zone: EMPTY for zone in range(12)} | expected)
+
+    def assertData(self, zone, offset, data):
+        self.assertEqual(self.checksum(zone, offset, len(data)), sha256(data))

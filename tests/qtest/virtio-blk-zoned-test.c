@@ -1,0 +1,2608 @@
+/*
+ * Tests of virtio-blk on a zoned disk, seen from the guest's side of the queue
+ *
+ * A guest kernel sends only requests that make sense.  Here a virtio-blk-pci
+ * device on a zoned qcow2 image is driven without one, so that every request
+ * can be sent, the broken ones too; after each, the status, the data and the
+ * report of all zones must be exactly right.  The rules are those of virtio
+ * 1.3, section 5.2.6; "Vn" in a comment is a number of our list of them.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bswap.h"
+#include "qemu/cutils.h"
+#include "qemu/units.h"
+#include "qobject/qdict.h"
+#include "qobject/qlist.h"
+#include "standard-headers/linux/virtio_blk.h"
+#include "standard-headers/linux/virtio_config.h"
+#include "standard-headers/linux/virtio_ids.h"
+#include "libqtest.h"
+#include "libqos/libqos-pc.h"
+#include "libqos/virtio-pci.h"
+
+#define SECTOR          512
+#define DISK            (64 * MiB)
+#define ZONE            (4 * MiB)
+#define CAPACITY        (3 * MiB)
+#define NR_ZONES        16
+#define NR_CONV         2
+#define MAX_OPEN        3
+#define MAX_ACTIVE      4
+#define MAX_APPEND      (64 * KiB)
+
+/* Zones of a disk that is worn out in places */
+#define ZONE_RDONLY     14
+#define ZONE_OFFLINE    15
+
+#define PCI_SLOT        4
+#define TIMEOUT_US      (30 * G_USEC_PER_SEC)
+
+/* --- The disk --- */
+
+typedef struct Setup {
+    const char *size;       /* of the disk, if not DISK */
+    const char *image;      /* more options of qemu-img create, with a comma */
+    const char *debug;      /* options of a blkdebug node below, likewise */
+    const char *blockdev;   /* more options of the qcow2 node, likewise */
+    const char *device;     /* more options of the device, likewise */
+    const char *machine;    /* more options of QEMU */
+    uint64_t capacity;      /* of a zone, if not CAPACITY */
+    bool plain;             /* not zoned */
+    bool worn;              /* has ZONE_RDONLY and ZONE_OFFLINE */
+} Setup;
+
+typedef struct Disk {
+    const Setup *setup;
+    char *image;
+    QOSState *machine;
+    QTestState *qts;
+    QVirtioPCIDevice *pci;
+    QVirtioDevice *dev;
+    QVirtQueue *vq;
+    uint64_t features;      /* those that the device offers */
+} Disk;
+
+static void run_qemu_img(const char *arguments)
+{
+    g_autofree char *command = g_strdup_printf("%s %s",
+                                               getenv("QTEST_QEMU_IMG"),
+                                               arguments);
+    g_autofree char *out = NULL, *err = NULL;
+    int status;
+
+    g_assert_true(g_spawn_command_line_sync(command, &out, &err, &status,
+                                            NULL));
+    if (status) {
+        g_test_message("%s: %s", command, err);
+    }
+    g_assert_cmpint(status, ==, 0);
+}
+
+/* Where the zone table of the image begins (docs/interop/zoned-qcow2.rst) */
+static uint64_t zone_table_offset(const uint8_t *header)
+{
+    uint32_t pos = ldl_be_p(header + 100);
+
+    while (ldl_be_p(header + pos) != 0x5a4f4e45) {
+        g_assert_cmphex(ldl_be_p(header + pos), !=, 0);
+        pos += 8 + ROUND_UP(ldl_be_p(header + pos + 4), 8);
+    }
+    return ldq_be_p(header + pos + 8 + 48);
+}
+
+/* Give a zone 8K of data that nobody wrote, in a state that cannot be left. */
+static void wear_out(int fd, uint64_t table, unsigned zone, uint64_t state)
+{
+    uint64_t wp = zone * ZONE + 8 * KiB;
+    uint64_t record[2] = { cpu_to_be64(state << 60 | wp), cpu_to_be64(wp) };
+
+    g_assert_cmpint(pwrite(fd, record, sizeof(record),
+                           table + zone * sizeof(record)),
+                    ==, sizeof(record));
+}
+
+static void wear_image_out(const char *path)
+{
+    uint8_t header[64 * KiB];
+    uint64_t table;
+    int fd = open(path, O_RDWR);
+
+    g_assert_cmpint(pread(fd, header, sizeof(header), 0), ==, sizeof(header));
+    table = zone_table_offset(header);
+    wear_out(fd, table, ZONE_RDONLY, 13);
+    wear_out(fd, table, ZONE_OFFLINE, 15);
+    close(fd);
+}
+
+static void remove_image(void *path)
+{
+    unlink(path);
+}
+
+static char *create_image(const Setup *setup)
+{
+    g_autofree char *options = NULL, *arguments = NULL;
+    char *path;
+    int fd = g_file_open_tmp("virtio-blk-zoned-XXXXXX.qcow2", &path, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    qtest_add_abrt_handler(remove_image, path);
+    options = setup->plain ? g_strdup("") :
+        g_strdup_printf("-o zone.mode=host-managed,zone.size=%" PRIu64
+                        ",zone.capacity=%" PRIu64 ",zone.conventional_zones=%d,"
+                        "zone.max_open_zones=%d,zone.max_active_zones=%d,"
+                        "zone.max_append_bytes=%u%s", (uint64_t)ZONE,
+                        setup->capacity ?: (uint64_t)CAPACITY, NR_CONV,
+                        MAX_OPEN, MAX_ACTIVE, (unsigned)MAX_APPEND,
+                        setup->image ?: "");
+    arguments = g_strdup_printf("create -q -f qcow2 %s %s %s", options, path,
+                                setup->size ?: "64M");
+    run_qemu_img(arguments);
+    if (setup->worn) {
+        wear_image_out(path);
+    }
+    return path;
+}
+
+/* Find the device and stop before features are agreed upon. */
+static void find_device(Disk *d)
+{
+    QPCIAddress address = { .devfn = QPCI_DEVFN(PCI_SLOT, 0) };
+
+    d->pci = virtio_pci_new(d->machine->pcibus, &address);
+    g_assert_nonnull(d->pci);
+    g_assert_cmpint(d->pci->vdev.device_type, ==, VIRTIO_ID_BLOCK);
+    d->dev = &d->pci->vdev;
+    qvirtio_pci_device_enable(d->pci);
+    qvirtio_start_device(d->dev);
+    d->features = qvirtio_get_features(d->dev);
+}
+
+static void start_driver(Disk *d)
+{
+    qvirtio_set_features(d->dev,
+                         d->features & ~(QVIRTIO_F_BAD_FEATURE |
+                                         1ull << VIRTIO_RING_F_INDIRECT_DESC |
+                                         1ull << VIRTIO_RING_F_EVENT_IDX));
+    d->vq = qvirtqueue_setup(d->dev, &d->machine->alloc, 0);
+    qvirtio_set_driver_ok(d->dev);
+}
+
+static void drop_device(Disk *d)
+{
+    if (d->vq) {
+        qvirtqueue_cleanup(d->dev->bus, d->vq, &d->machine->alloc);
+        d->vq = NULL;
+    }
+    qvirtio_pci_device_disable(d->pci);
+    g_free(d->pci->pdev);
+    g_free(d->pci);
+    d->pci = NULL;
+}
+
+/* Run QEMU on the image.  Whatever the guest does, it must not stop it. */
+static void power_on(Disk *d)
+{
+    const Setup *setup = d->setup;
+    g_autofree char *debug =
+        !setup->debug ? g_strdup("") :
+        g_strdup_printf("-blockdev driver=blkdebug,node-name=debug,"
+                        "image=file%s", setup->debug);
+
+    d->machine = qtest_pc_boot(
+        "-machine pc -nodefaults %s "
+        "-blockdev driver=file,node-name=file,filename=%s "
+        "%s "
+        "-blockdev driver=qcow2,node-name=zoned,file=%s%s "
+        "-device virtio-blk-pci,id=disk,drive=zoned,addr=%x.0,"
+        "werror=stop,rerror=stop%s",
+        setup->machine ?: "", d->image, debug,
+        setup->debug ? "debug" : "file", setup->blockdev ?: "", PCI_SLOT,
+        setup->device ?: "");
+    d->qts = d->machine->qts;
+    find_device(d);
+    start_driver(d);
+}
+
+static void power_off(Disk *d)
+{
+    drop_device(d);
+    qtest_shutdown(d->machine);
+}
+
+static Disk *new_disk(const Setup *setup)
+{
+    Disk *d = g_new0(Disk, 1);
+
+    d->setup = setup;
+    d->image = create_image(setup);
+    power_on(d);
+    return d;
+}
+
+static void delete_disk(Disk *d)
+{
+    power_off(d);
+    qtest_remove_abrt_handler(d->image);
+    remove_image(d->image);
+    g_free(d->image);
+    g_free(d);
+}
+
+/* --- Requests --- */
+
+typedef struct Request {
+    uint32_t type;
+    uint64_t sector;
+    size_t out_len;         /* bytes for the device... */
+    uint8_t fill;           /* ...that all have this value... */
+    const void *out;        /* ...or are these */
+    size_t in_len;          /* room for bytes of the device */
+    void *in;               /* copy of them, if wanted */
+    bool joined;            /* header and data, data and status together */
+    unsigned segment;       /* cut the buffers into so long pieces */
+    unsigned misaligned;    /* distance of the header from a page's start */
+
+    const char *status;
+    uint32_t used;          /* how much of in_len + 1 was written */
+    uint64_t address;
+    uint32_t head;
+} Request;
+
+static const char *status_name(uint8_t status)
+{
+    static const char *const names[] = {
+        [VIRTIO_BLK_S_OK] = "OK",
+        [VIRTIO_BLK_S_IOERR] = "IOERR",
+        [VIRTIO_BLK_S_UNSUPP] = "UNSUPP",
+        [VIRTIO_BLK_S_ZONE_INVALID_CMD] = "INVALID_CMD",
+        [VIRTIO_BLK_S_ZONE_UNALIGNED_WP] = "UNALIGNED_WP",
+        [VIRTIO_BLK_S_ZONE_OPEN_RESOURCE] = "OPEN_RESOURCE",
+        [VIRTIO_BLK_S_ZONE_ACTIVE_RESOURCE] = "ACTIVE_RESOURCE",
+    };
+
+    return status < ARRAY_SIZE(names) ? names[status] : "none";
+}
+
+static uint64_t readable_size(const Request *r)
+{
+    return sizeof(struct virtio_blk_outhdr) + r->out_len;
+}
+
+static uint64_t answer_address(const Request *r)
+{
+    return r->address + readable_size(r);
+}
+
+static uint64_t status_address(const Request *r)
+{
+    return answer_address(r) + r->in_len;
+}
+
+/* Put a request into guest memory.  0xee is what the device has not written. */
+static void place(Disk *d, Request *r)
+{
+    struct virtio_blk_outhdr header = {
+        .type = cpu_to_le32(r->type),
+        .sector = cpu_to_le64(r->sector),
+    };
+    size_t size = r->misaligned + readable_size(r) + r->in_len + 1;
+
+    r->address = guest_alloc(&d->machine->alloc, size) + r->misaligned;
+    qtest_bufwrite(d->qts, r->address, &header, sizeof(header));
+    if (r->out && r->out_len) {
+        qtest_bufwrite(d->qts, r->address + sizeof(header), r->out,
+                       r->out_len);
+    } else if (r->out_len) {
+        qtest_memset(d->qts, r->address + sizeof(header), r->fill, r->out_len);
+    }
+    qtest_memset(d->qts, answer_address(r), 0xee, r->in_len + 1);
+}
+
+/* Describe a range, in pieces.  Returns the first descriptor. */
+static uint32_t describe(Disk *d, uint64_t address, uint64_t size,
+                         unsigned segment, bool writable, bool more)
+{
+    uint32_t head = d->vq->free_head;
+
+    while (size) {
+        uint64_t n = segment ? MIN(size, segment) : size;
+
+        qvirtqueue_add(d->qts, d->vq, address, n, writable, more || n < size);
+        address += n;
+        size -= n;
+    }
+    return head;
+}
+
+static void describe_request(Disk *d, Request *r)
+{
+    size_t header = sizeof(struct virtio_blk_outhdr);
+
+    if (r->joined || r->segment) {
+        r->head = describe(d, r->address, readable_size(r), r->segment, false,
+                           true);
+        describe(d, answer_address(r), r->in_len + 1, r->segment, true, false);
+        return;
+    }
+    r->head = describe(d, r->address, header, 0, false, true);
+    describe(d, r->address + header, r->out_len, 0, false, true);
+    describe(d, answer_address(r), r->in_len, 0, true, true);
+    describe(d, status_address(r), 1, 0, true, false);
+}
+
+static void collect(Disk *d, Request *r)
+{
+    r->status = status_name(qtest_readb(d->qts, status_address(r)));
+    g_assert_cmpint(r->used, >, 0);
+    g_assert_cmpint(r->used, <=, r->in_len + 1);
+    if (r->in) {
+        qtest_bufread(d->qts, answer_address(r), r->in, r->in_len);
+    }
+    guest_free(&d->machine->alloc, r->address - r->misaligned);
+}
+
+/* Make the requests available all at once, with one kick. */
+static void kick(Disk *d, const Request *requests, unsigned n)
+{
+    QVirtQueue *vq = d->vq;
+    uint16_t index = qtest_readw(d->qts, vq->avail + 2);
+
+    for (unsigned i = 0; i < n; i++) {
+        qtest_writew(d->qts, vq->avail + 4 + 2 * ((index + i) % vq->size),
+                     requests[i].head);
+    }
+    qtest_writew(d->qts, vq->avail + 2, index + n);
+    d->dev->bus->virtqueue_kick(d->dev, vq);
+}
+
+/* Take one answer from the used ring; it comes, whatever was asked. */
+static void wait_for_one(Disk *d, Request *requests, unsigned n)
+{
+    QVirtQueue *vq = d->vq;
+    gint64 deadline = g_get_monotonic_time() + TIMEOUT_US;
+    uint64_t element = vq->used + 4 + 8 * (vq->last_used_idx % vq->size);
+    uint32_t head;
+
+    while (qtest_readw(d->qts, vq->used + 2) == vq->last_used_idx) {
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+        g_usleep(50);
+    }
+    vq->last_used_idx++;
+    head = qtest_readl(d->qts, element);
+    for (unsigned i = 0; i < n; i++) {
+        if (requests[i].head == head) {
+            requests[i].used = qtest_readl(d->qts, element + 4);
+            collect(d, &requests[i]);
+            return;
+        }
+    }
+    g_assert_not_reached();
+}
+
+static void submit_all(Disk *d, Request *requests, unsigned n)
+{
+    qvirtqueue_reset_pool(d->vq);
+    for (unsigned i = 0; i < n; i++) {
+        place(d, &requests[i]);
+        describe_request(d, &requests[i]);
+    }
+    g_assert_cmpint(d->vq->free_head, <=, d->vq->size);
+    kick(d, requests, n);
+    for (unsigned i = 0; i < n; i++) {
+        wait_for_one(d, requests, n);
+    }
+}
+
+static const char *submit(Disk *d, Request *r)
+{
+    submit_all(d, r, 1);
+    return r->status;
+}
+
+#define assert_status(request, expected) \
+    g_assert_cmpstr(request, ==, expected)
+#define assert_ok(request) assert_status(request, "OK")
+
+static Request request_write(uint64_t offset, size_t bytes, uint8_t fill)
+{
+    return (Request) {
+        .type = VIRTIO_BLK_T_OUT, .sector = offset / SECTOR,
+        .out_len = bytes, .fill = fill,
+    };
+}
+
+static Request request_append(uint64_t offset, size_t bytes, uint8_t fill,
+                              uint64_t *position)
+{
+    return (Request) {
+        .type = VIRTIO_BLK_T_ZONE_APPEND, .sector = offset / SECTOR,
+        .out_len = bytes, .fill = fill,
+        .in_len = sizeof(*position), .in = position,
+    };
+}
+
+static const char *write_at(Disk *d, uint64_t offset, size_t bytes,
+                            uint8_t fill)
+{
+    Request r = request_write(offset, bytes, fill);
+
+    return submit(d, &r);
+}
+
+static const char *read_at(Disk *d, uint64_t offset, size_t bytes, void *data)
+{
+    return submit(d, &(Request) {
+        .type = VIRTIO_BLK_T_IN, .sector = offset / SECTOR,
+        .in_len = bytes, .in = data,
+    });
+}
+
+/* @position: offset on the disk, or -1 if the device has not told */
+static const char *append(Disk *d, uint64_t offset, size_t bytes, uint8_t fill,
+                          uint64_t *position)
+{
+    uint64_t sector;
+    Request r = request_append(offset, bytes, fill, &sector);
+
+    submit(d, &r);
+    *position = g_str_equal(r.status, "OK") ? le64_to_cpu(sector) * SECTOR : -1;
+    return r.status;
+}
+
+static const char *send_range(Disk *d, uint32_t type, uint64_t offset,
+                              uint64_t bytes, uint32_t flags)
+{
+    struct virtio_blk_discard_write_zeroes range = {
+        .sector = cpu_to_le64(offset / SECTOR),
+        .num_sectors = cpu_to_le32(bytes / SECTOR),
+        .flags = cpu_to_le32(flags),
+    };
+
+    return submit(d, &(Request) {
+        .type = type, .out_len = sizeof(range), .out = &range,
+    });
+}
+
+static const char *write_zeroes(Disk *d, uint64_t offset, uint64_t bytes)
+{
+    return send_range(d, VIRTIO_BLK_T_WRITE_ZEROES, offset, bytes, 0);
+}
+
+static const char *manage(Disk *d, uint32_t type, uint64_t offset)
+{
+    return submit(d, &(Request) { .type = type, .sector = offset / SECTOR });
+}
+
+static const char *zone_open(Disk *d, unsigned zone)
+{
+    return manage(d, VIRTIO_BLK_T_ZONE_OPEN, zone * ZONE);
+}
+
+static const char *zone_close(Disk *d, unsigned zone)
+{
+    return manage(d, VIRTIO_BLK_T_ZONE_CLOSE, zone * ZONE);
+}
+
+static const char *zone_finish(Disk *d, unsigned zone)
+{
+    return manage(d, VIRTIO_BLK_T_ZONE_FINISH, zone * ZONE);
+}
+
+static const char *zone_reset(Disk *d, unsigned zone)
+{
+    return manage(d, VIRTIO_BLK_T_ZONE_RESET, zone * ZONE);
+}
+
+static const char *reset_all(Disk *d)
+{
+    return manage(d, VIRTIO_BLK_T_ZONE_RESET_ALL, 0);
+}
+
+/* --- What the zones are like --- */
+
+typedef struct Report {
+    struct virtio_blk_zone_report header;
+    struct virtio_blk_zone_descriptor zones[];
+} Report;
+
+static size_t report_size(unsigned nr_zones)
+{
+    return sizeof(struct virtio_blk_zone_report) +
+           nr_zones * sizeof(struct virtio_blk_zone_descriptor);
+}
+
+static const char *get_report(Disk *d, uint64_t offset, void *report,
+                              size_t size)
+{
+    return submit(d, &(Request) {
+        .type = VIRTIO_BLK_T_ZONE_REPORT, .sector = offset / SECTOR,
+        .in_len = size, .in = report,
+    });
+}
+
+static const char *state_name(uint8_t state)
+{
+    static const char *const names[] = {
+        [VIRTIO_BLK_ZS_EMPTY] = "empty",
+        [VIRTIO_BLK_ZS_IOPEN] = "iopen",
+        [VIRTIO_BLK_ZS_EOPEN] = "eopen",
+        [VIRTIO_BLK_ZS_CLOSED] = "closed",
+        [VIRTIO_BLK_ZS_RDONLY] = "rdonly",
+        [VIRTIO_BLK_ZS_FULL] = "full",
+        [VIRTIO_BLK_ZS_OFFLINE] = "offline",
+    };
+
+    g_assert_cmpint(state, <, ARRAY_SIZE(names));
+    g_assert_nonnull(names[state]);
+    return names[state];
+}
+
+/* V68, V69, V70 of the zone with number @i */
+static void assert_zone_geometry(Disk *d, unsigned i,
+                                 const struct virtio_blk_zone_descriptor *z)
+{
+    bool conventional = i < NR_CONV;
+    uint64_t capacity = conventional ? ZONE : d->setup->capacity ?: CAPACITY;
+
+    g_assert_cmpint(le64_to_cpu(z->z_start), ==, i * ZONE / SECTOR);
+    g_assert_cmpint(le64_to_cpu(z->z_cap), ==, capacity / SECTOR);
+    g_assert_cmpint(z->z_type, ==,
+                    conventional ? VIRTIO_BLK_ZT_CONV : VIRTIO_BLK_ZT_SWR);
+    g_assert_true(buffer_is_zero(z->reserved, sizeof(z->reserved)));
+    if (conventional) {
+        g_assert_cmpint(z->z_state, ==, VIRTIO_BLK_ZS_NOT_WP);
+    }
+}
+
+static char *describe_zone(const struct virtio_blk_zone_descriptor *z)
+{
+    uint64_t wp = (le64_to_cpu(z->z_wp) - le64_to_cpu(z->z_start)) * SECTOR;
+
+    switch (z->z_state) {
+    case VIRTIO_BLK_ZS_IOPEN:
+    case VIRTIO_BLK_ZS_EOPEN:
+    case VIRTIO_BLK_ZS_CLOSED:
+        return wp % KiB ? g_strdup_printf("%s@%" PRIu64, state_name(z->z_state),
+                                          wp)
+                        : g_strdup_printf("%s@%" PRIu64 "K",
+                                          state_name(z->z_state), wp / KiB);
+    case VIRTIO_BLK_ZS_EMPTY:
+        g_assert_cmpint(wp, ==, 0);
+        return g_strdup("empty");
+    default:
+        return g_strdup(state_name(z->z_state));
+    }
+}
+
+/*
+ * Describe all zones except the conventional and the empty ones, for example
+ * "2:iopen@8K 5:full" (8K is how far the write pointer is from the start).
+ */
+static char *describe_zones(Disk *d)
+{
+    g_autofree Report *report = g_malloc(report_size(NR_ZONES));
+    GString *text = g_string_new("");
+
+    assert_ok(get_report(d, 0, report, report_size(NR_ZONES)));
+    g_assert_cmpint(le64_to_cpu(report->header.nr_zones), ==, NR_ZONES);
+    g_assert_true(buffer_is_zero(report->header.reserved,
+                                 sizeof(report->header.reserved)));
+    for (unsigned i = 0; i < NR_ZONES; i++) {
+        g_autofree char *zone = NULL;
+
+        assert_zone_geometry(d, i, &report->zones[i]);
+        if (i < NR_CONV) {
+            continue;
+        }
+        zone = describe_zone(&report->zones[i]);
+        if (!g_str_equal(zone, "empty")) {
+            g_string_append_printf(text, "%s%u:%s", text->len ? " " : "", i,
+                                   zone);
+        }
+    }
+    return g_string_free(text, FALSE);
+}
+
+#define assert_zones(d, expected)                       \
+    do {                                                \
+        g_autofree char *zones_ = describe_zones(d);    \
+        g_assert_cmpstr(zones_, ==, expected);          \
+    } while (0)
+
+static bool all_bytes_are(Disk *d, uint64_t offset, size_t bytes, uint8_t value)
+{
+    g_autofree uint8_t *data = g_malloc(bytes);
+
+    assert_ok(read_at(d, offset, bytes, data));
+    return data[0] == value && !memcmp(data, data + 1, bytes - 1);
+}
+
+#define assert_data(d, offset, bytes, value) \
+    g_assert_true(all_bytes_are(d, offset, bytes, value))
+
+static void assert_vm_runs(Disk *d)
+{
+    QDict *answer = qtest_qmp_assert_success_ref(d->qts,
+                                                 "{'execute': 'query-status'}");
+
+    g_assert_cmpstr(qdict_get_str(answer, "status"), ==, "running");
+    qobject_unref(answer);
+}
+
+/* --- A disk shared by tests --- */
+
+static const Setup standard;
+
+static const Setup large_append = {
+    .image = ",zone.max_append_bytes=3M",
+};
+
+static const Setup worn_out = {
+    .worn = true,
+    .image = ",zone.max_append_bytes=3M",
+};
+
+static Disk *shared_disk;
+
+static void delete_shared_disk(void)
+{
+    if (shared_disk) {
+        delete_disk(shared_disk);
+        shared_disk = NULL;
+    }
+}
+
+/* All zones empty; QEMU is started anew only for another setup. */
+static Disk *get_disk(const Setup *setup)
+{
+    if (shared_disk && shared_disk->setup != setup) {
+        delete_shared_disk();
+    }
+    if (!shared_disk) {
+        shared_disk = new_disk(setup);
+    }
+    assert_ok(reset_all(shared_disk));
+    assert_zones(shared_disk, setup->worn ? "14:rdonly 15:offline" : "");
+    return shared_disk;
+}
+
+/* --- Config space --- */
+
+static uint32_t config32(Disk *d, size_t field)
+{
+    return qvirtio_config_readl(d->dev, field);
+}
+
+#define CONFIG(field)   offsetof(struct virtio_blk_config, field)
+
+/* V12 to V16, V18 to V21 */
+static void test_config_space(void)
+{
+    Disk *d = get_disk(&standard);
+
+    g_assert_cmpint(qvirtio_config_readq(d->dev, CONFIG(capacity)), ==,
+                    DISK / SECTOR);
+    g_assert_cmpint(config32(d, CONFIG(blk_size)), ==, SECTOR);
+    g_assert_cmpint(config32(d, CONFIG(zoned.zone_sectors)), ==, ZONE / SECTOR);
+    g_assert_cmpint(config32(d, CONFIG(zoned.max_open_zones)), ==, MAX_OPEN);
+    g_assert_cmpint(config32(d, CONFIG(zoned.max_active_zones)), ==,
+                    MAX_ACTIVE);
+    g_assert_cmpint(config32(d, CONFIG(zoned.max_append_sectors)), ==,
+                    MAX_APPEND / SECTOR);
+    g_assert_cmpint(config32(d, CONFIG(zoned.write_granularity)), ==, SECTOR);
+    g_assert_cmphex(config32(d, CONFIG(zoned.model)), ==, VIRTIO_BLK_Z_HM);
+}
+
+
+/* V21 */
+static void test_config_read_only(void)
+{
+    Disk *d = get_disk(&standard);
+
+    for (size_t i = CONFIG(zoned); i < sizeof(struct virtio_blk_config); i++) {
+        uint8_t old = qvirtio_config_readb(d->dev, i);
+
+        qpci_io_writeb(d->pci->pdev, d->pci->bar,
+                       d->pci->device_cfg_offset + i, ~old);
+        g_assert_cmphex(qvirtio_config_readb(d->dev, i), ==, old);
+    }
+}
+
+/* V8, V11, V17 (there is no size_max that could bound appends) */
+static void test_features(void)
+{
+    Disk *d = get_disk(&standard);
+
+    g_assert_true(d->features & 1ull << VIRTIO_BLK_F_ZONED);
+    g_assert_true(d->features & 1ull << VIRTIO_BLK_F_WRITE_ZEROES);
+    g_assert_false(d->features & 1ull << VIRTIO_BLK_F_DISCARD);
+    g_assert_false(d->features & 1ull << VIRTIO_BLK_F_SECURE_ERASE);
+    g_assert_false(d->features & 1ull << VIRTIO_BLK_F_SIZE_MAX);
+}
+
+/* V5, and V7: such a driver has no zone operations either */
+static void test_features_refused(void)
+{
+    Disk *d = get_disk(&standard);
+    uint64_t features;
+
+    drop_device(d);
+    find_device(d);
+    features = d->features & ~(1ull << VIRTIO_BLK_F_ZONED |
+                               QVIRTIO_F_BAD_FEATURE);
+    d->dev->bus->set_features(d->dev, features);
+    d->dev->bus->set_status(d->dev, d->dev->bus->get_status(d->dev) |
+                                    VIRTIO_CONFIG_S_FEATURES_OK);
+    g_assert_false(d->dev->bus->get_status(d->dev) &
+                   VIRTIO_CONFIG_S_FEATURES_OK);
+    drop_device(d);
+    find_device(d);
+    start_driver(d);
+    assert_zones(d, "");
+}
+
+/* V14, V15 */
+static void test_config_no_limits(void)
+{
+    static const Setup setup = {
+        .image = ",zone.max_open_zones=0,zone.max_active_zones=0",
+    };
+    Disk *d = new_disk(&setup);
+
+    g_assert_cmpint(config32(d, CONFIG(zoned.max_open_zones)), ==, 0);
+    g_assert_cmpint(config32(d, CONFIG(zoned.max_active_zones)), ==, 0);
+    for (unsigned i = NR_CONV; i < NR_ZONES; i++) {
+        assert_ok(zone_open(d, i));
+    }
+    delete_disk(d);
+}
+
+/* V13, V69, V103, V88 */
+static void test_smaller_last_zone(void)
+{
+    static const Setup setup = { .size = "65M" };
+    uint64_t start = NR_ZONES * ZONE, position;
+    g_autofree Report *r = g_malloc(report_size(2));
+    Disk *d = new_disk(&setup);
+
+    g_assert_cmpint(qvirtio_config_readq(d->dev, CONFIG(capacity)), ==,
+                    65 * MiB / SECTOR);
+    g_assert_cmpint(config32(d, CONFIG(zoned.zone_sectors)), ==, ZONE / SECTOR);
+    assert_ok(write_at(d, start, 1 * MiB - 4 * KiB, 1));
+    assert_status(append(d, start, 8 * KiB, 1, &position), "INVALID_CMD");
+    assert_ok(append(d, start, 4 * KiB, 1, &position));
+    g_assert_cmpint(position, ==, start + 1 * MiB - 4 * KiB);
+    assert_ok(get_report(d, start, r, report_size(2)));
+    g_assert_cmpint(le64_to_cpu(r->header.nr_zones), ==, 1);
+    g_assert_cmpint(le64_to_cpu(r->zones[0].z_start), ==, start / SECTOR);
+    g_assert_cmpint(le64_to_cpu(r->zones[0].z_cap), ==, MiB / SECTOR);
+    g_assert_cmpint(r->zones[0].z_state, ==, VIRTIO_BLK_ZS_FULL);
+    assert_ok(zone_reset(d, NR_ZONES));
+    assert_ok(append(d, start, 4 * KiB, 1, &position));
+    g_assert_cmpint(position, ==, start);
+    delete_disk(d);
+}
+
+/* V1, V7 */
+static void test_plain_disk(void)
+{
+    static const Setup setup = { .plain = true };
+    static const uint32_t types[] = {
+        VIRTIO_BLK_T_ZONE_OPEN, VIRTIO_BLK_T_ZONE_CLOSE,
+        VIRTIO_BLK_T_ZONE_FINISH, VIRTIO_BLK_T_ZONE_RESET,
+        VIRTIO_BLK_T_ZONE_RESET_ALL,
+    };
+    g_autofree Report *report = g_malloc(report_size(1));
+    uint64_t position;
+    Disk *d = new_disk(&setup);
+
+    g_assert_false(d->features & 1ull << VIRTIO_BLK_F_ZONED);
+    assert_ok(write_at(d, 0, 8 * KiB, 1));
+    for (unsigned i = 0; i < ARRAY_SIZE(types); i++) {
+        assert_status(manage(d, types[i], 0), "UNSUPP");
+    }
+    assert_status(append(d, 0, 4 * KiB, 2, &position), "UNSUPP");
+    assert_status(get_report(d, 0, report, report_size(1)), "UNSUPP");
+    assert_data(d, 0, 8 * KiB, 1);
+    delete_disk(d);
+}
+
+/* --- Report --- */
+
+/* V63, V64, V68 to V71; the checks are in describe_zones() */
+static void test_report_all(void)
+{
+    Disk *d = get_disk(&standard);
+
+    assert_ok(write_at(d, 2 * ZONE, 8 * KiB, 1));
+    assert_ok(zone_finish(d, 9));
+    assert_ok(write_at(d, 15 * ZONE, SECTOR, 1));
+    assert_zones(d, "2:iopen@8K 9:full 15:iopen@512");
+}
+
+/* V63 */
+static void test_report_from_middle(void)
+{
+    g_autofree Report *r = g_malloc(report_size(NR_ZONES));
+    Disk *d = get_disk(&standard);
+
+    assert_ok(get_report(d, 6 * ZONE - SECTOR, r, report_size(NR_ZONES)));
+    g_assert_cmpint(le64_to_cpu(r->header.nr_zones), ==, NR_ZONES - 5);
+    for (unsigned i = 5; i < NR_ZONES; i++) {
+        assert_zone_geometry(d, i, &r->zones[i - 5]);
+    }
+}
+
+/* V64 */
+static void test_report_odd_buffer(void)
+{
+    size_t size = report_size(3) + 40;
+    g_autofree uint8_t *buffer = g_malloc(size);
+    Report *r = (Report *)buffer;
+    Disk *d = get_disk(&standard);
+
+    assert_ok(get_report(d, 4 * ZONE, buffer, size));
+    g_assert_cmpint(le64_to_cpu(r->header.nr_zones), ==, 3);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_zone_geometry(d, 4 + i, &r->zones[i]);
+    }
+}
+
+/* V24 */
+static void test_report_pieces(void)
+{
+    g_autofree Report *r = g_malloc(report_size(NR_ZONES));
+    Disk *d = get_disk(&standard);
+
+    assert_ok(submit(d, &(Request) {
+        .type = VIRTIO_BLK_T_ZONE_REPORT, .segment = 77, .misaligned = 13,
+        .in_len = report_size(NR_ZONES), .in = r,
+    }));
+    g_assert_cmpint(le64_to_cpu(r->header.nr_zones), ==, NR_ZONES);
+    for (unsigned i = 0; i < NR_ZONES; i++) {
+        assert_zone_geometry(d, i, &r->zones[i]);
+    }
+}
+
+/* V63, V64; the device collects a report in parts */
+static void test_report_many_zones(void)
+{
+    static const Setup setup = {
+        .size = "320M",
+        .image = ",zone.size=64K,zone.capacity=64K",
+    };
+    unsigned n = 5120;
+    g_autofree Report *r = g_malloc(report_size(n + 1));
+    Disk *d = new_disk(&setup);
+
+    assert_ok(get_report(d, 0, r, report_size(n + 1)));
+    g_assert_cmpint(le64_to_cpu(r->header.nr_zones), ==, n);
+    for (unsigned i = 0; i < n; i++) {
+        g_assert_cmpint(le64_to_cpu(r->zones[i].z_start), ==, i * 128);
+    }
+    delete_disk(d);
+}
+
+/* V67 */
+static void test_report_beyond(void)
+{
+    g_autofree Report *r = g_malloc(report_size(1));
+    Disk *d = get_disk(&standard);
+
+    assert_status(get_report(d, DISK, r, report_size(1)), "INVALID_CMD");
+    assert_status(get_report(d, DISK + SECTOR, r, report_size(1)),
+                  "INVALID_CMD");
+    assert_zones(d, "");
+}
+
+/* V65 */
+static void test_report_header_only(void)
+{
+    struct virtio_blk_zone_report header;
+    Disk *d = get_disk(&standard);
+
+    assert_ok(get_report(d, 0, &header, sizeof(header)));
+    g_assert_cmpint(le64_to_cpu(header.nr_zones), ==, 0);
+}
+
+/* V66: the device stays usable */
+static void test_report_no_room(void)
+{
+    Disk *d = get_disk(&standard);
+
+    assert_status(get_report(d, 0, NULL, sizeof(struct virtio_blk_zone_report)
+                                         - 1), "INVALID_CMD");
+    assert_status(get_report(d, 0, NULL, 0), "INVALID_CMD");
+    assert_zones(d, "");
+}
+
+/* --- Every request in every state --- */
+
+typedef enum State {
+    CONV, EMPTY, IOPEN, EOPEN, UNWRITTEN, CLOSED, FULL, RDONLY, OFFLINE,
+} State;
+
+static const struct {
+    const char *name;
+    unsigned zone;          /* the one that is used for it */
+    uint64_t wp;            /* from its start; what is below is OLD */
+    const char *zones;      /* described */
+} states[] = {
+    [CONV] = { "a conventional zone", 1, 8 * KiB, "" },
+    [EMPTY] = { "an empty zone", 3, 0, "" },
+    [IOPEN] = { "an implicitly open zone", 3, 8 * KiB, "3:iopen@8K" },
+    [EOPEN] = { "an explicitly open zone", 3, 8 * KiB, "3:eopen@8K" },
+    [UNWRITTEN] = { "an explicitly open zone without data", 3, 0,
+                    "3:eopen@0K" },
+    [CLOSED] = { "a closed zone", 3, 8 * KiB, "3:closed@8K" },
+    [FULL] = { "a full zone", 3, 8 * KiB, "3:full" },
+    [RDONLY] = { "a read-only zone", ZONE_RDONLY, 8 * KiB,
+                 "14:rdonly 15:offline" },
+    [OFFLINE] = { "an offline zone", ZONE_OFFLINE, 8 * KiB,
+                  "14:rdonly 15:offline" },
+};
+
+#define OLD     0x11
+#define NEW     0x22
+
+static Disk *prepare(State state)
+{
+    unsigned zone = states[state].zone;
+    bool worn = state == RDONLY || state == OFFLINE;
+    Disk *d = get_disk(worn ? &worn_out : &large_append);
+
+    if (state == EOPEN || state == UNWRITTEN) {
+        assert_ok(zone_open(d, zone));
+    }
+    if (states[state].wp && !worn) {
+        assert_ok(write_at(d, zone * ZONE, states[state].wp, OLD));
+    }
+    if (state == CLOSED) {
+        assert_ok(zone_close(d, zone));
+    }
+    if (state == FULL) {
+        assert_ok(zone_finish(d, zone));
+    }
+    assert_zones(d, states[state].zones);
+    return d;
+}
+
+typedef enum Action {
+    READ,
+    WRITE, WRITE_REST, WRITE_AHEAD, WRITE_BEHIND, WRITE_PAST,
+    APPEND, APPEND_REST, APPEND_PAST,
+    ZEROES, ZEROES_AHEAD,
+    OPEN, CLOSE, FINISH, RESET, RESET_ALL,
+} Action;
+
+static const char *const actions[] = {
+    [READ] = "a read from the start of",
+    [WRITE] = "a write at the write pointer of",
+    [WRITE_REST] = "a write of all that is left in",
+    [WRITE_AHEAD] = "a write ahead of the write pointer of",
+    [WRITE_BEHIND] = "a write behind the write pointer of",
+    [WRITE_PAST] = "a write past the capacity of",
+    [APPEND] = "an append to",
+    [APPEND_REST] = "an append of all that is left in",
+    [APPEND_PAST] = "an append past the capacity of",
+    [ZEROES] = "a write of zeroes at the write pointer of",
+    [ZEROES_AHEAD] = "a write of zeroes ahead of the write pointer of",
+    [OPEN] = "an open of",
+    [CLOSE] = "a close of",
+    [FINISH] = "a finish of",
+    [RESET] = "a reset of",
+    [RESET_ALL] = "a reset of all with",
+};
+
+typedef struct Cell {
+    State state;
+    Action action;
+    const char *status;
+    const char *after;      /* zones after it; NULL: as before */
+} Cell;
+
+static const Cell cells[] = {
+    /* V44, V98; V39; V60 */
+    { CONV, READ, "OK" },
+    { CONV, WRITE, "OK" },
+    { CONV, WRITE_REST, "OK" },
+    { CONV, WRITE_AHEAD, "OK" },
+    { CONV, WRITE_BEHIND, "OK" },
+    { CONV, ZEROES, "OK" },
+    { CONV, ZEROES_AHEAD, "OK" },
+    { CONV, APPEND, "INVALID_CMD" },
+    { CONV, APPEND_REST, "INVALID_CMD" },
+    { CONV, APPEND_PAST, "INVALID_CMD" },
+    /* V76, V82, V86, V90, V93 */
+    { CONV, OPEN, "INVALID_CMD" },
+    { CONV, CLOSE, "INVALID_CMD" },
+    { CONV, FINISH, "INVALID_CMD" },
+    { CONV, RESET, "INVALID_CMD" },
+    { CONV, RESET_ALL, "OK" },
+
+    /* V42, V43; V51, V52; V45; V48; V96, V106, V103; V61 */
+    { EMPTY, READ, "OK" },
+    { EMPTY, WRITE, "OK", "3:iopen@4K" },
+    { EMPTY, WRITE_REST, "OK", "3:full" },
+    { EMPTY, WRITE_AHEAD, "UNALIGNED_WP" },
+    { EMPTY, WRITE_PAST, "INVALID_CMD" },
+    { EMPTY, APPEND, "OK", "3:iopen@4K" },
+    { EMPTY, APPEND_REST, "OK", "3:full" },
+    { EMPTY, APPEND_PAST, "INVALID_CMD" },
+    { EMPTY, ZEROES, "OK", "3:iopen@4K" },
+    { EMPTY, ZEROES_AHEAD, "UNALIGNED_WP" },
+    /* V73; V82; V85; V89; V93 */
+    { EMPTY, OPEN, "OK", "3:eopen@0K" },
+    { EMPTY, CLOSE, "INVALID_CMD" },
+    { EMPTY, FINISH, "OK", "3:full" },
+    { EMPTY, RESET, "OK" },
+    { EMPTY, RESET_ALL, "OK" },
+
+    { IOPEN, READ, "OK" },
+    { IOPEN, WRITE, "OK", "3:iopen@12K" },
+    { IOPEN, WRITE_REST, "OK", "3:full" },
+    { IOPEN, WRITE_AHEAD, "UNALIGNED_WP" },
+    { IOPEN, WRITE_BEHIND, "UNALIGNED_WP" },
+    { IOPEN, WRITE_PAST, "INVALID_CMD" },
+    { IOPEN, APPEND, "OK", "3:iopen@12K" },
+    { IOPEN, APPEND_REST, "OK", "3:full" },
+    { IOPEN, APPEND_PAST, "INVALID_CMD" },
+    { IOPEN, ZEROES, "OK", "3:iopen@12K" },
+    { IOPEN, ZEROES_AHEAD, "UNALIGNED_WP" },
+    /* V73; V78; V83; V88; V92 */
+    { IOPEN, OPEN, "OK", "3:eopen@8K" },
+    { IOPEN, CLOSE, "OK", "3:closed@8K" },
+    { IOPEN, FINISH, "OK", "3:full" },
+    { IOPEN, RESET, "OK", "" },
+    { IOPEN, RESET_ALL, "OK", "" },
+
+    { EOPEN, READ, "OK" },
+    { EOPEN, WRITE, "OK", "3:eopen@12K" },
+    { EOPEN, WRITE_REST, "OK", "3:full" },
+    { EOPEN, WRITE_AHEAD, "UNALIGNED_WP" },
+    { EOPEN, WRITE_BEHIND, "UNALIGNED_WP" },
+    { EOPEN, WRITE_PAST, "INVALID_CMD" },
+    { EOPEN, APPEND, "OK", "3:eopen@12K" },
+    { EOPEN, APPEND_REST, "OK", "3:full" },
+    { EOPEN, APPEND_PAST, "INVALID_CMD" },
+    { EOPEN, ZEROES, "OK", "3:eopen@12K" },
+    { EOPEN, ZEROES_AHEAD, "UNALIGNED_WP" },
+    /* V74; V78; V83; V88; V92 */
+    { EOPEN, OPEN, "OK" },
+    { EOPEN, CLOSE, "OK", "3:closed@8K" },
+    { EOPEN, FINISH, "OK", "3:full" },
+    { EOPEN, RESET, "OK", "" },
+    { EOPEN, RESET_ALL, "OK", "" },
+
+    { UNWRITTEN, READ, "OK" },
+    { UNWRITTEN, WRITE, "OK", "3:eopen@4K" },
+    { UNWRITTEN, WRITE_REST, "OK", "3:full" },
+    { UNWRITTEN, WRITE_AHEAD, "UNALIGNED_WP" },
+    { UNWRITTEN, WRITE_PAST, "INVALID_CMD" },
+    { UNWRITTEN, APPEND, "OK", "3:eopen@4K" },
+    { UNWRITTEN, APPEND_REST, "OK", "3:full" },
+    { UNWRITTEN, APPEND_PAST, "INVALID_CMD" },
+    /* V74; V79; V83; V88; V92 */
+    { UNWRITTEN, OPEN, "OK" },
+    { UNWRITTEN, CLOSE, "OK", "" },
+    { UNWRITTEN, FINISH, "OK", "3:full" },
+    { UNWRITTEN, RESET, "OK", "" },
+    { UNWRITTEN, RESET_ALL, "OK", "" },
+
+    { CLOSED, READ, "OK" },
+    { CLOSED, WRITE, "OK", "3:iopen@12K" },
+    { CLOSED, WRITE_REST, "OK", "3:full" },
+    { CLOSED, WRITE_AHEAD, "UNALIGNED_WP" },
+    { CLOSED, WRITE_BEHIND, "UNALIGNED_WP" },
+    { CLOSED, WRITE_PAST, "INVALID_CMD" },
+    { CLOSED, APPEND, "OK", "3:iopen@12K" },
+    { CLOSED, APPEND_REST, "OK", "3:full" },
+    { CLOSED, APPEND_PAST, "INVALID_CMD" },
+    { CLOSED, ZEROES, "OK", "3:iopen@12K" },
+    { CLOSED, ZEROES_AHEAD, "UNALIGNED_WP" },
+    /* V73; V80; V85; V88; V92 */
+    { CLOSED, OPEN, "OK", "3:eopen@8K" },
+    { CLOSED, CLOSE, "OK" },
+    { CLOSED, FINISH, "OK", "3:full" },
+    { CLOSED, RESET, "OK", "" },
+    { CLOSED, RESET_ALL, "OK", "" },
+
+    /* V42, V43; V49, V87; V105 */
+    { FULL, READ, "OK" },
+    { FULL, WRITE, "INVALID_CMD" },
+    { FULL, WRITE_REST, "INVALID_CMD" },
+    { FULL, WRITE_AHEAD, "INVALID_CMD" },
+    { FULL, WRITE_BEHIND, "INVALID_CMD" },
+    { FULL, WRITE_PAST, "INVALID_CMD" },
+    { FULL, APPEND, "INVALID_CMD" },
+    { FULL, APPEND_REST, "INVALID_CMD" },
+    { FULL, APPEND_PAST, "INVALID_CMD" },
+    { FULL, ZEROES, "INVALID_CMD" },
+    { FULL, ZEROES_AHEAD, "INVALID_CMD" },
+    /* V75; V81; V84; V88; V92 */
+    { FULL, OPEN, "INVALID_CMD" },
+    { FULL, CLOSE, "INVALID_CMD" },
+    { FULL, FINISH, "OK" },
+    { FULL, RESET, "OK", "" },
+    { FULL, RESET_ALL, "OK", "" },
+
+    /* V35, V43, V50, V75, V81, V86, V90, V93, V105 */
+    { RDONLY, READ, "OK" },
+    { RDONLY, WRITE, "INVALID_CMD" },
+    { RDONLY, WRITE_REST, "INVALID_CMD" },
+    { RDONLY, WRITE_AHEAD, "INVALID_CMD" },
+    { RDONLY, WRITE_BEHIND, "INVALID_CMD" },
+    { RDONLY, WRITE_PAST, "INVALID_CMD" },
+    { RDONLY, APPEND, "INVALID_CMD" },
+    { RDONLY, APPEND_REST, "INVALID_CMD" },
+    { RDONLY, APPEND_PAST, "INVALID_CMD" },
+    { RDONLY, ZEROES, "INVALID_CMD" },
+    { RDONLY, ZEROES_AHEAD, "INVALID_CMD" },
+    { RDONLY, OPEN, "INVALID_CMD" },
+    { RDONLY, CLOSE, "INVALID_CMD" },
+    { RDONLY, FINISH, "INVALID_CMD" },
+    { RDONLY, RESET, "INVALID_CMD" },
+    { RDONLY, RESET_ALL, "OK" },
+
+    /* V34, V41, V50, V75, V81, V86, V90, V93, V105 */
+    { OFFLINE, READ, "INVALID_CMD" },
+    { OFFLINE, WRITE, "INVALID_CMD" },
+    { OFFLINE, WRITE_REST, "INVALID_CMD" },
+    { OFFLINE, WRITE_AHEAD, "INVALID_CMD" },
+    { OFFLINE, WRITE_BEHIND, "INVALID_CMD" },
+    { OFFLINE, WRITE_PAST, "INVALID_CMD" },
+    { OFFLINE, APPEND, "INVALID_CMD" },
+    { OFFLINE, APPEND_REST, "INVALID_CMD" },
+    { OFFLINE, APPEND_PAST, "INVALID_CMD" },
+    { OFFLINE, ZEROES, "INVALID_CMD" },
+    { OFFLINE, ZEROES_AHEAD, "INVALID_CMD" },
+    { OFFLINE, OPEN, "INVALID_CMD" },
+    { OFFLINE, CLOSE, "INVALID_CMD" },
+    { OFFLINE, FINISH, "INVALID_CMD" },
+    { OFFLINE, RESET, "INVALID_CMD" },
+    { OFFLINE, RESET_ALL, "OK" },
+};
+
+/* Do it.  *@offset and *@bytes become the range of the disk that it is for. */
+static const char *act(Disk *d, const Cell *c, uint64_t *offset,
+                       uint64_t *bytes)
+{
+    uint64_t start = states[c->state].zone * ZONE;
+    uint64_t wp = start + states[c->state].wp;
+    uint64_t end = start + (c->state == CONV ? ZONE : CAPACITY);
+
+    *bytes = 4 * KiB;
+    *offset = wp;
+    switch (c->action) {
+    case READ:
+        *offset = start;
+        *bytes = 16 * KiB;
+        return read_at(d, start, *bytes, NULL);
+    case WRITE_REST:
+        *bytes = end - wp;
+        break;
+    case WRITE_AHEAD:
+        *offset = wp + 4 * KiB;
+        break;
+    case WRITE_BEHIND:
+        *offset = start;
+        break;
+    case WRITE_PAST:
+        *bytes += end - wp;
+        break;
+    case APPEND:
+        return append(d, start, *bytes, NEW, offset);
+    case APPEND_REST:
+        *bytes = end - wp;
+        return append(d, start, *bytes, NEW, offset);
+    case APPEND_PAST:
+        *bytes += end - wp;
+        return append(d, start, *bytes, NEW, offset);
+    case ZEROES:
+        return write_zeroes(d, *offset, *bytes);
+    case ZEROES_AHEAD:
+        *offset = wp + 4 * KiB;
+        return write_zeroes(d, *offset, *bytes);
+    case OPEN:
+        return zone_open(d, states[c->state].zone);
+    case CLOSE:
+        return zone_close(d, states[c->state].zone);
+    case FINISH:
+        return zone_finish(d, states[c->state].zone);
+    case RESET:
+        return zone_reset(d, states[c->state].zone);
+    case RESET_ALL:
+        return reset_all(d);
+    default:
+        break;
+    }
+    return write_at(d, *offset, *bytes, NEW);
+}
+
+/* The parts of a zone that a request of a cell could change by mistake */
+static void read_zone(Disk *d, unsigned zone, uint8_t data[64 * KiB])
+{
+    if (zone == ZONE_OFFLINE) {
+        memset(data, 0, 64 * KiB);
+        return;
+    }
+    assert_ok(read_at(d, zone * ZONE, 32 * KiB, data));
+    assert_ok(read_at(d, zone * ZONE + CAPACITY - 16 * KiB, 32 * KiB,
+                      data + 32 * KiB));
+}
+
+/* V39, V42, V43, V44, V52, V60, V88, V96 */
+static void assert_data_after(Disk *d, const Cell *c, uint64_t offset,
+                              uint64_t bytes)
+{
+    uint64_t start = states[c->state].zone * ZONE;
+    uint64_t wp = start + states[c->state].wp;
+
+    switch (c->action) {
+    case APPEND:
+    case APPEND_REST:
+        g_assert_cmpint(offset, ==, wp);
+        /* fall through */
+    case WRITE:
+    case WRITE_REST:
+    case WRITE_AHEAD:
+    case WRITE_BEHIND:
+        assert_data(d, offset, bytes, NEW);
+        break;
+    case ZEROES:
+    case ZEROES_AHEAD:
+        assert_data(d, offset, bytes, 0);
+        break;
+    case RESET:
+    case RESET_ALL:
+        if (c->state != CONV && c->state != RDONLY && c->state != OFFLINE) {
+            assert_data(d, start, 16 * KiB, 0);
+        }
+        break;
+    default:
+        if (wp > start && c->state != RDONLY) {
+            assert_data(d, start, wp - start, OLD);
+        }
+        if (c->state != CONV) {
+            assert_data(d, wp, 16 * KiB, 0);
+        }
+        break;
+    }
+}
+
+/* V27, V28 in addition to what is said at the cell */
+static void test_cell(const void *opaque)
+{
+    const Cell *c = opaque;
+    unsigned zone = states[c->state].zone;
+    g_autofree uint8_t *before = g_malloc(64 * KiB);
+    g_autofree uint8_t *after = g_malloc(64 * KiB);
+    Disk *d = prepare(c->state);
+    uint64_t offset, bytes;
+
+    read_zone(d, zone, before);
+    assert_status(act(d, c, &offset, &bytes), c->status);
+    assert_zones(d, c->after ?: states[c->state].zones);
+    if (g_str_equal(c->status, "OK")) {
+        assert_data_after(d, c, offset, bytes);
+    } else {
+        read_zone(d, zone, after);
+        g_assert_cmpmem(before, 64 * KiB, after, 64 * KiB);
+    }
+    assert_vm_runs(d);
+}
+
+static char *cell_name(const Cell *c)
+{
+    g_autofree char *outcome = NULL;
+
+    if (!g_str_equal(c->status, "OK")) {
+        outcome = g_strdup_printf("fails with %s", c->status);
+    } else if (!c->after) {
+        outcome = g_strdup("is OK and changes no zone");
+    } else {
+        outcome = g_strdup_printf("makes it %s", c->after[0] ?
+                                  strchr(c->after, ':') + 1 : "empty");
+    }
+    return g_strdup_printf("virtio-blk-zoned/state/%s %s %s",
+                           actions[c->action], states[c->state].name, outcome);
+}
+
+static void add_cells(void)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(cells); i++) {
+        g_autofree char *name = cell_name(&cells[i]);
+
+        qtest_add_data_func(name, &cells[i], test_cell);
+    }
+}
+
+/* --- Places that are no zone --- */
+
+static const uint32_t management[] = {
+    VIRTIO_BLK_T_ZONE_OPEN, VIRTIO_BLK_T_ZONE_CLOSE, VIRTIO_BLK_T_ZONE_FINISH,
+    VIRTIO_BLK_T_ZONE_RESET,
+};
+
+static void test_management_elsewhere(uint64_t offset)
+{
+    Disk *d = get_disk(&standard);
+
+    assert_ok(write_at(d, 3 * ZONE, 8 * KiB, OLD));
+    assert_ok(write_at(d, 15 * ZONE, 8 * KiB, OLD));
+    for (unsigned i = 0; i < ARRAY_SIZE(management); i++) {
+        assert_status(manage(d, management[i], offset), "INVALID_CMD");
+    }
+    assert_zones(d, "3:iopen@8K 15:iopen@8K");
+}
+
+/* V76, V82, V86, V91 */
+static void test_management_in_zone(void)
+{
+    test_management_elsewhere(3 * ZONE + SECTOR);
+}
+
+static void test_management_at_end(void)
+{
+    test_management_elsewhere(DISK);
+}
+
+static void test_management_beyond(void)
+{
+    test_management_elsewhere(DISK + 3 * ZONE);
+}
+
+/* V92, V93, V94 */
+static void test_reset_all_sector(void)
+{
+    static const uint64_t sectors[] = { 1, DISK / SECTOR, UINT64_MAX };
+    Disk *d = get_disk(&standard);
+
+    assert_ok(write_at(d, 0, 8 * KiB, OLD));
+    for (unsigned i = 0; i < ARRAY_SIZE(sectors); i++) {
+        assert_ok(write_at(d, 2 * ZONE, 8 * KiB, OLD));
+        assert_ok(zone_open(d, 3));
+        assert_ok(zone_finish(d, 15));
+        assert_zones(d, "2:iopen@8K 3:eopen@0K 15:full");
+        assert_ok(submit(d, &(Request) {
+            .type = VIRTIO_BLK_T_ZONE_RESET_ALL, .sector = sectors[i],
+        }));
+        assert_zones(d, "");
+    }
+    assert_data(d, 0, 8 * KiB, OLD);
+}
+
+/* V25 */
+static void test_unknown_type(void)
+{
+    Disk *d = get_disk(&standard);
+
+    assert_ok(write_at(d, 3 * ZONE, 8 * KiB, OLD));
+    assert_status(manage(d, 28, 3 * ZONE), "UNSUPP");
+    assert_status(manage(d, 1000, 3 * ZONE), "UNSUPP");
+    assert_zones(d, "3:iopen@8K");
+}
+
+/* V25, V111: 14 is a secure erase, the others have a bit too many */
+static void test_similar_types(void)
+{
+    static const uint32_t types[] = {
+        VIRTIO_BLK_T_SECURE_ERASE, VIRTIO_BLK_T_ZONE_OPEN | 1,
+        VIRTIO_BLK_T_ZONE_CLOSE | 1, VIRTIO_BLK_T_ZONE_FINISH | 1,
+        VIRTIO_BLK_T_ZONE_RESET | 1, VIRTIO_BLK_T_ZONE_RESET_ALL | 1,
+        VIRTIO_BLK_T_ZONE_RESET_ALL | VIRTIO_BLK_T_BARRIER,
+    };
+    Disk *d = get_disk(&standard);
+
+    assert_ok(write_at(d, 3 * ZONE, 8 * KiB, OLD));
+    for (unsigned i = 0; i < ARRAY_SIZE(types); i++) {
+        assert_status(submit(d, &(Request) {
+            .type = types[i], .sector = 3 * ZONE / SECTOR,
+            .out_len = 4 * KiB, .in_len = 8,
+        }), "UNSUPP");
+    }
+    assert_zones(d, "3:iopen@8K");
+}
+
+/* V26, V91: in bytes, these sectors would be zone 3 again */
+static void test_sector_overflow(void)
+{
+    static const uint64_t high[] = { 1ull << 55, 1ull << 56, 1ull << 63 };
+    static const uint32_t types[] = {
+        VIRTIO_BLK_T_ZONE_REPORT, VIRTIO_BLK_T_ZONE_OPEN,
+        VIRTIO_BLK_T_ZONE_CLOSE, VIRTIO_BLK_T_ZONE_FINISH,
+        VIRTIO_BLK_T_ZONE_RESET, VIRTIO_BLK_T_ZONE_APPEND,
+    };
+    Disk *d = get_disk(&standard);
+
+    assert_ok(write_at(d, 3 * ZONE, 8 * KiB, OLD));
+    for (unsigned i = 0; i < ARRAY_SIZE(high); i++) {
+        for (unsigned j = 0; j < ARRAY_SIZE(types); j++) {
+            assert_status(submit(d, &(Request) {
+                .type = types[j], .sector = high[i] + 3 * ZONE / SECTOR,
+                .out_len = 4 * KiB, .in_len = report_size(1),
+            }), "INVALID_CMD");
+        }
+    }
+    assert_zones(d, "3:iopen@8K");
+}
+
+/* --- Reads and writes --- */
+
+/* V27, V45: the device of all these tests has werror=stop and rerror=stop */
+static void test_error_policy(void)
+{
+    Disk *d = get_disk(&standard);
+
+    assert_ok(write_at(d, 3 * ZONE, 8 * KiB, OLD));
+    assert_status(write_at(d, 3 * ZONE, 4 * KiB, NEW), "UNALIGNED_WP");
+    assert_vm_runs(d);
+    assert_status(write_at(d, 3 * ZONE, CAPACITY, NEW), "UNALIGNED_WP");
+    assert_vm_runs(d);
+    assert_zones(d, "3:iopen@8K");
+    assert_data(d, 3 * ZONE, 8 * KiB, OLD);
+    assert_ok(write_at(d, 3 * ZONE + 8 * KiB, 4 * KiB, NEW));
+    assert_zones(d, "3:iopen@12K");
+}
+
+/* V44 */
+static void test_conventional_any_order(void)
+{
+    Disk *d = get_disk(&standard);
+
+    assert_ok(write_at(d, ZONE + 512 * KiB, 8 * KiB, 1));
+    assert_ok(write_at(d, 16 * KiB + SECTOR, SECTOR, 2));
+    assert_ok(write_at(d, ZONE + 512 * KiB, 4 * KiB, 3));
+    assert_ok(write_at(d, ZONE - 4 * KiB, 8 * KiB, 4));
+    assert_data(d, ZONE + 512 * KiB, 4 * KiB, 3);
+    assert_data(d, ZONE + 516 * KiB, 4 * KiB, 1);
+    assert_data(d, 16 * KiB + SECTOR, SECTOR, 2);
+    assert_data(d, ZONE - 4 * KiB, 8 * KiB, 4);
+    assert_zones(d, "");
+}
+
+/* V47, V28 */
+static void test_write_into_first_sequential(void)
+{
+    Disk *d = get_disk(&standard);
+
+    assert_ok(write_at(d, 2 * ZONE - 8 * KiB, 8 * KiB, OLD));
+    assert_status(write_at(d, 2 * ZONE - 4 * KiB, 8 * KiB, NEW), "INVALID_CMD");
+    assert_zones(d, "");
+    assert_data(d, 2 * ZONE - 8 * KiB, 8 * KiB, OLD);
+}
+
+static const Setup no_gap = {
+    .capacity = ZONE,
+};
+
+/* V47, V28 */
+static void test_write_into_next_zone(void)
+{
+    Disk *d = get_disk(&no_gap);
+
+    assert_ok(write_at(d, 3 * ZONE, ZONE - 4 * KiB, OLD));
+    assert_status(write_at(d, 4 * ZONE - 4 * KiB, 8 * KiB, NEW), "INVALID_CMD");
+    assert_zones(d, "3:iopen@4092K");
+    assert_ok(write_at(d, 4 * ZONE - 4 * KiB, 4 * KiB, NEW));
+    assert_zones(d, "3:full");
+    assert_data(d, 4 * ZONE, 4 * KiB, 0);
+}
+
+/* V103, V104, V105, V28 */
+static void test_append_into_next_zone(void)
+{
+    Disk *d = get_disk(&no_gap);
+    uint64_t position;
+
+    assert_ok(write_at(d, 3 * ZONE, ZONE - 4 * KiB, OLD));
+    assert_status(append(d, 3 * ZONE, 8 * KiB, NEW, &position), "INVALID_CMD");
+    assert_zones(d, "3:iopen@4092K");
+    assert_ok(append(d, 3 * ZONE, 4 * KiB, NEW, &position));
+    g_assert_cmpint(position, ==, 4 * ZONE - 4 * KiB);
+    assert_status(append(d, 3 * ZONE, 4 * KiB, NEW, &position), "INVALID_CMD");
+    assert_zones(d, "3:full");
+    assert_data(d, 4 * ZONE, 8 * KiB, 0);
+}
+
+/* V18: the write granularity of the config space is the one that counts */
+static void test_single_sectors(void)
+{
+    Disk *d = get_disk(&standard);
+    uint64_t position;
+
+    assert_ok(write_at(d, 3 * ZONE, SECTOR, 1));
+    assert_zones(d, "3:iopen@512");
+    assert_ok(append(d, 3 * ZONE, SECTOR, 2, &position));
+    g_assert_cmpint(position, ==, 3 * ZONE + SECTOR);
+    assert_ok(write_zeroes(d, 3 * ZONE + 2 * SECTOR, SECTOR));
+    assert_zones(d, "3:iopen@1536");
+    assert_data(d, 3 * ZONE, SECTOR, 1);
+    assert_data(d, 3 * ZONE + SECTOR, SECTOR, 2);
+    assert_data(d, 3 * ZONE + 2 * SECTOR, SECTOR, 0);
+}
+
+/* V42 */
+static void test_read_after_reset(void)
+{
+    Disk *d = get_disk(&standard);
+
+    assert_ok(write_at(d, 3 * ZONE, CAPACITY, OLD));
+    assert_zones(d, "3:full");
+    assert_data(d, 3 * ZONE, CAPACITY, OLD);
+    assert_data(d, 3 * ZONE + CAPACITY, ZONE - CAPACITY, 0);
+    assert_ok(zone_reset(d, 3));
+    assert_data(d, 3 * ZONE, ZONE, 0);
+    assert_ok(write_at(d, 3 * ZONE, 4 * KiB, NEW));
+    assert_data(d, 3 * ZONE, 4 * KiB, NEW);
+    assert_data(d, 3 * ZONE + 4 * KiB, ZONE - 4 * KiB, 0);
+    assert_zones(d, "3:iopen@4K");
+}
+
+/* V54 */
+static void test_flush(void)
+{
+    Disk *d = get_disk(&standard);
+
+    assert_ok(write_at(d, 3 * ZONE, 8 * KiB, OLD));
+    assert_ok(zone_open(d, 4));
+    assert_ok(manage(d, VIRTIO_BLK_T_FLUSH, 0));
+    assert_zones(d, "3:iopen@8K 4:eopen@0K");
+}
+
+/* V24, V110: what is written does not depend on how the guest's buffers lie */
+static void test_buffers(const void *opaque)
+{
+    const Request *framing = opaque;
+    g_autofree uint8_t *data = g_malloc(48 * KiB), *back = g_malloc(48 * KiB);
+    Disk *d = get_disk(&standard);
+    Request r = *framing;
+
+    for (unsigned i = 0; i < 48 * KiB; i++) {
+        data[i] = i / 256 + i * 7;
+    }
+    r.out = data;
+    r.out_len = 24 * KiB;
+    r.sector = 3 * ZONE / SECTOR;
+    r.type = VIRTIO_BLK_T_OUT;
+    assert_ok(submit(d, &r));
+    r.out = data + 24 * KiB;
+    r.type = VIRTIO_BLK_T_ZONE_APPEND;
+    r.in_len = 8;
+    assert_ok(submit(d, &r));
+    assert_zones(d, "3:iopen@48K");
+    r.out_len = 0;
+    r.type = VIRTIO_BLK_T_IN;
+    r.in_len = 48 * KiB;
+    r.in = back;
+    assert_ok(submit(d, &r));
+    g_assert_cmpmem(data, 48 * KiB, back, 48 * KiB);
+}
+
+static const Request joined = { .joined = true };
+static const Request misaligned = { .misaligned = 1003 };
+static const Request in_pieces = { .segment = 1000, .misaligned = 333 };
+
+/* --- Write zeroes, discard --- */
+
+/* V61, V28: nothing is written, wherever clusters begin and end */
+static void test_zeroes_past_capacity(void)
+{
+    Disk *d = get_disk(&standard);
+
+    assert_status(write_zeroes(d, 3 * ZONE, ZONE), "INVALID_CMD");
+    assert_status(write_zeroes(d, 3 * ZONE, CAPACITY + SECTOR), "INVALID_CMD");
+    assert_zones(d, "");
+    assert_ok(write_at(d, 3 * ZONE, 4 * KiB, OLD));
+    assert_status(write_zeroes(d, 3 * ZONE + 4 * KiB, CAPACITY), "INVALID_CMD");
+    assert_zones(d, "3:iopen@4K");
+    assert_vm_runs(d);
+}
+
+/* V47, V61, V28 */
+static void test_zeroes_into_next_zone(void)
+{
+    Disk *d = get_disk(&no_gap);
+
+    assert_ok(write_at(d, 2 * ZONE - 256 * KiB, 256 * KiB, OLD));
+    assert_status(write_zeroes(d, 2 * ZONE - 68 * KiB, 256 * KiB),
+                  "INVALID_CMD");
+    assert_zones(d, "");
+    assert_data(d, 2 * ZONE - 256 * KiB, 256 * KiB, OLD);
+    assert_ok(write_at(d, 3 * ZONE, ZONE - 68 * KiB, OLD));
+    assert_status(write_zeroes(d, 4 * ZONE - 68 * KiB, 256 * KiB),
+                  "INVALID_CMD");
+    assert_status(write_zeroes(d, 3 * ZONE, 3 * ZONE), "INVALID_CMD");
+    assert_zones(d, "3:iopen@4028K");
+}
+
+/* V61, V28: more than the block layer writes in one go */
+static void test_zeroes_large_zone(void)
+{
+    static const Setup setup = {
+        .size = "512M", .capacity = 48 * MiB, .image = ",zone.size=64M",
+    };
+    g_autofree Report *r = g_malloc(report_size(1));
+    Disk *d = new_disk(&setup);
+
+    assert_status(write_zeroes(d, 128 * MiB, 64 * MiB), "INVALID_CMD");
+    assert_ok(get_report(d, 128 * MiB, r, report_size(1)));
+    g_assert_cmpint(r->zones[0].z_state, ==, VIRTIO_BLK_ZS_EMPTY);
+    assert_ok(write_zeroes(d, 128 * MiB, 48 * MiB));
+    assert_ok(get_report(d, 128 * MiB, r, report_size(1)));
+    g_assert_cmpint(r->zones[0].z_state, ==, VIRTIO_BLK_ZS_FULL);
+    delete_disk(d);
+}
+
+/* V45, V47, V48, V61: an optimization of the host changes no rule */
+static void test_detect_zeroes(void)
+{
+    static const Setup setup = { .blockdev = ",detect-zeroes=on" };
+    Disk *d = new_disk(&setup);
+
+    assert_ok(write_at(d, 3 * ZONE, 64 * KiB, 0));
+    assert_zones(d, "3:iopen@64K");
+    assert_status(write_at(d, 3 * ZONE, 64 * KiB, 0), "UNALIGNED_WP");
+    assert_ok(write_at(d, 3 * ZONE + 64 * KiB, 4 * KiB, 0));
+    assert_status(write_at(d, 3 * ZONE + 68 * KiB, CAPACITY, 0), "INVALID_CMD");
+    assert_status(write_at(d, 2 * ZONE - 4 * KiB, 8 * KiB, 0), "INVALID_CMD");
+    assert_zones(d, "3:iopen@68K");
+    assert_data(d, 3 * ZONE, 128 * KiB, 0);
+    delete_disk(d);
+}
+
+/* V60, V62 */
+static void test_zeroes_unmap(void)
+{
+    Disk *d = get_disk(&standard);
+
+    assert_ok(write_at(d, 3 * ZONE, 64 * KiB, OLD));
+    assert_status(send_range(d, VIRTIO_BLK_T_WRITE_ZEROES, 3 * ZONE, 64 * KiB,
+                             VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP),
+                  "UNALIGNED_WP");
+    assert_data(d, 3 * ZONE, 64 * KiB, OLD);
+    assert_ok(send_range(d, VIRTIO_BLK_T_WRITE_ZEROES, 3 * ZONE + 64 * KiB,
+                         64 * KiB, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP));
+    assert_zones(d, "3:iopen@128K");
+    assert_data(d, 3 * ZONE + 64 * KiB, 64 * KiB, 0);
+}
+
+/* V61: all of a zone, in one request */
+static void test_zeroes_fill(void)
+{
+    Disk *d = get_disk(&standard);
+
+    assert_ok(write_zeroes(d, 3 * ZONE, CAPACITY));
+    assert_zones(d, "3:full");
+    assert_status(write_zeroes(d, 3 * ZONE, 4 * KiB), "INVALID_CMD");
+}
+
+/* V60 */
+static void test_zeroes_conventional(void)
+{
+    Disk *d = get_disk(&standard);
+
+    assert_ok(write_at(d, ZONE, 256 * KiB, OLD));
+    assert_ok(write_zeroes(d, ZONE + 4 * KiB, 128 * KiB));
+    assert_data(d, ZONE, 4 * KiB, OLD);
+    assert_data(d, ZONE + 4 * KiB, 128 * KiB, 0);
+    assert_data(d, ZONE + 132 * KiB, 124 * KiB, OLD);
+    assert_zones(d, "");
+}
+
+/* V59 */
+static void test_zeroes_unknown_flag(void)
+{
+    Disk *d = get_disk(&standard);
+
+    assert_status(send_range(d, VIRTIO_BLK_T_WRITE_ZEROES, 3 * ZONE, 4 * KiB,
+                             2), "UNSUPP");
+    assert_zones(d, "");
+}
+
+/* V9, V56, V57, V58 */
+static void test_discard(void)
+{
+    static const uint64_t offsets[] = { 0, 3 * ZONE, 3 * ZONE + 128 * KiB };
+    Disk *d = get_disk(&standard);
+
+    assert_ok(write_at(d, 0, 128 * KiB, OLD));
+    assert_ok(write_at(d, 3 * ZONE, 128 * KiB, OLD));
+    for (unsigned i = 0; i < ARRAY_SIZE(offsets); i++) {
+        assert_status(send_range(d, VIRTIO_BLK_T_DISCARD, offsets[i],
+                                 64 * KiB, 0), "UNSUPP");
+        assert_status(send_range(d, VIRTIO_BLK_T_DISCARD, offsets[i],
+                                 64 * KiB, 1), "UNSUPP");
+    }
+    assert_zones(d, "3:iopen@128K");
+    assert_data(d, 0, 128 * KiB, OLD);
+    assert_data(d, 3 * ZONE, 128 * KiB, OLD);
+    assert_vm_runs(d);
+}
+
+/* --- Append --- */
+
+/* V96 */
+static void test_append_position(void)
+{
+    Disk *d = get_disk(&standard);
+    uint64_t position;
+
+    assert_ok(append(d, 3 * ZONE, 4 * KiB, 1, &position));
+    g_assert_cmpint(position, ==, 3 * ZONE);
+    assert_ok(append(d, 3 * ZONE, 60 * KiB, 2, &position));
+    g_assert_cmpint(position, ==, 3 * ZONE + 4 * KiB);
+    assert_ok(write_at(d, 3 * ZONE + 64 * KiB, 4 * KiB, 3));
+    assert_ok(append(d, 3 * ZONE, 4 * KiB, 4, &position));
+    g_assert_cmpint(position, ==, 3 * ZONE + 68 * KiB);
+    assert_zones(d, "3:iopen@72K");
+    assert_data(d, 3 * ZONE, 4 * KiB, 1);
+    assert_data(d, 3 * ZONE + 4 * KiB, 60 * KiB, 2);
+    assert_data(d, 3 * ZONE + 68 * KiB, 4 * KiB, 4);
+}
+
+/* V16, V102 */
+static void test_append_limit(void)
+{
+    Disk *d = get_disk(&standard);
+    uint64_t position;
+
+    assert_ok(append(d, 3 * ZONE, MAX_APPEND, NEW, &position));
+    assert_status(append(d, 3 * ZONE, MAX_APPEND + SECTOR, NEW, &position),
+                  "INVALID_CMD");
+    assert_zones(d, "3:iopen@64K");
+}
+
+/* V99, V91; V36: before the size counts */
+static void test_append_not_zone_start(void)
+{
+    static const uint64_t offsets[] = {
+        3 * ZONE + SECTOR, 3 * ZONE + 4 * KiB, 3 * ZONE + 8 * KiB,
+        4 * ZONE - SECTOR, DISK, DISK + ZONE,
+    };
+    Disk *d = get_disk(&standard);
+    uint64_t position;
+
+    assert_ok(write_at(d, 3 * ZONE, 8 * KiB, OLD));
+    for (unsigned i = 0; i < ARRAY_SIZE(offsets); i++) {
+        assert_status(append(d, offsets[i], 4 * KiB, NEW, &position),
+                      "INVALID_CMD");
+        assert_status(append(d, offsets[i], 100, NEW, &position),
+                      "INVALID_CMD");
+    }
+    assert_zones(d, "3:iopen@8K");
+}
+
+/* V100 */
+static void test_append_not_whole_sectors(void)
+{
+    Disk *d = get_disk(&standard);
+    uint64_t position;
+
+    assert_status(append(d, 3 * ZONE, 100, NEW, &position), "UNALIGNED_WP");
+    assert_status(append(d, 3 * ZONE, 4 * KiB + 1, NEW, &position),
+                  "UNALIGNED_WP");
+    assert_zones(d, "");
+    assert_data(d, 3 * ZONE, 8 * KiB, 0);
+}
+
+/* V109, V97 */
+static void test_append_no_room(void)
+{
+    Disk *d = get_disk(&standard);
+    uint64_t position;
+
+    for (unsigned room = 0; room < 8; room++) {
+        assert_status(submit(d, &(Request) {
+            .type = VIRTIO_BLK_T_ZONE_APPEND, .sector = 3 * ZONE / SECTOR,
+            .out_len = 4 * KiB, .fill = NEW, .in_len = room,
+        }), "INVALID_CMD");
+    }
+    assert_zones(d, "");
+    assert_data(d, 3 * ZONE, 4 * KiB, 0);
+    assert_ok(append(d, 3 * ZONE, 4 * KiB, NEW, &position));
+    g_assert_cmpint(position, ==, 3 * ZONE);
+}
+
+/* V107 */
+static void test_append_nothing(void)
+{
+    Disk *d = get_disk(&standard);
+    uint64_t position;
+
+    assert_ok(append(d, 3 * ZONE, 0, NEW, &position));
+    g_assert_cmpint(position, ==, 3 * ZONE);
+    assert_zones(d, "");
+    assert_ok(write_at(d, 3 * ZONE, 8 * KiB, NEW));
+    assert_ok(append(d, 3 * ZONE, 0, NEW, &position));
+    g_assert_cmpint(position, ==, 3 * ZONE + 8 * KiB);
+    assert_zones(d, "3:iopen@8K");
+    assert_status(append(d, 0, 0, NEW, &position), "INVALID_CMD");
+    assert_status(append(d, DISK, 0, NEW, &position), "INVALID_CMD");
+}
+
+/* V48, V52, V103: what is left is known to the sector */
+static void test_append_to_the_end(void)
+{
+    Disk *d = get_disk(&standard);
+    uint64_t position;
+
+    assert_ok(write_at(d, 3 * ZONE, CAPACITY - 8 * KiB, OLD));
+    assert_status(append(d, 3 * ZONE, 8 * KiB + SECTOR, NEW, &position),
+                  "INVALID_CMD");
+    assert_zones(d, "3:iopen@3064K");
+    assert_ok(append(d, 3 * ZONE, 8 * KiB, NEW, &position));
+    g_assert_cmpint(position, ==, 3 * ZONE + CAPACITY - 8 * KiB);
+    assert_zones(d, "3:full");
+}
+
+/* --- Open and active zones --- */
+
+/* Open and write zones from 2 on: @nr of them, and close the first @closed. */
+static Disk *use_zones(unsigned nr, unsigned closed, bool explicitly)
+{
+    Disk *d = get_disk(&standard);
+
+    for (unsigned i = 2; i < 2 + nr; i++) {
+        if (explicitly) {
+            assert_ok(zone_open(d, i));
+        }
+        assert_ok(write_at(d, i * ZONE, 4 * KiB, OLD));
+        if (i < 2 + closed) {
+            assert_ok(zone_close(d, i));
+        }
+    }
+    return d;
+}
+
+/* V31, V51, V77, V106 */
+static void test_implicit_close(void)
+{
+    Disk *d = use_zones(3, 0, false);
+
+    assert_zones(d, "2:iopen@4K 3:iopen@4K 4:iopen@4K");
+    assert_ok(write_at(d, 5 * ZONE, 4 * KiB, OLD));
+    assert_zones(d, "2:closed@4K 3:iopen@4K 4:iopen@4K 5:iopen@4K");
+    assert_ok(write_at(d, 2 * ZONE + 4 * KiB, 4 * KiB, OLD));
+    assert_zones(d, "2:iopen@8K 3:closed@4K 4:iopen@4K 5:iopen@4K");
+    assert_ok(zone_open(d, 3));
+    assert_zones(d, "2:iopen@8K 3:eopen@4K 4:closed@4K 5:iopen@4K");
+}
+
+/* Not asked for by the standard: it is the one not written to for longest. */
+static void test_implicit_close_order(void)
+{
+    Disk *d = use_zones(3, 0, false);
+
+    assert_ok(write_at(d, 2 * ZONE + 4 * KiB, 4 * KiB, OLD));
+    assert_ok(write_at(d, 5 * ZONE, 4 * KiB, OLD));
+    assert_zones(d, "2:iopen@8K 3:closed@4K 4:iopen@4K 5:iopen@4K");
+}
+
+static void assert_cannot_open(Disk *d, unsigned zone, uint64_t wp,
+                               const char *status)
+{
+    g_autofree char *before = describe_zones(d);
+    uint64_t position;
+
+    assert_status(zone_open(d, zone), status);
+    assert_status(write_at(d, zone * ZONE + wp, 4 * KiB, NEW), status);
+    assert_status(append(d, zone * ZONE, 4 * KiB, NEW, &position), status);
+    assert_status(write_zeroes(d, zone * ZONE + wp, 4 * KiB), status);
+    assert_status(write_at(d, zone * ZONE + wp, CAPACITY - wp, NEW), status);
+    assert_zones(d, before);
+    assert_data(d, zone * ZONE + wp, 4 * KiB, 0);
+    assert_vm_runs(d);
+}
+
+/* V32, V51, V77, V106 */
+static void test_open_limit(void)
+{
+    Disk *d = use_zones(3, 0, true);
+
+    assert_zones(d, "2:eopen@4K 3:eopen@4K 4:eopen@4K");
+    assert_cannot_open(d, 5, 0, "OPEN_RESOURCE");
+    assert_ok(zone_close(d, 3));
+    assert_ok(write_at(d, 5 * ZONE, 4 * KiB, NEW));
+    assert_zones(d, "2:eopen@4K 3:closed@4K 4:eopen@4K 5:iopen@4K");
+}
+
+/* V33 */
+static void test_open_limit_closed_zone(void)
+{
+    Disk *d = use_zones(4, 1, true);
+
+    assert_zones(d, "2:closed@4K 3:eopen@4K 4:eopen@4K 5:eopen@4K");
+    assert_cannot_open(d, 2, 4 * KiB, "OPEN_RESOURCE");
+}
+
+/* V32, V51, V77, V106: closing a zone does not help here */
+static void test_active_limit(void)
+{
+    Disk *d = use_zones(4, 0, false);
+
+    assert_zones(d, "2:closed@4K 3:iopen@4K 4:iopen@4K 5:iopen@4K");
+    assert_cannot_open(d, 6, 0, "ACTIVE_RESOURCE");
+    assert_ok(zone_close(d, 3));
+    assert_ok(zone_close(d, 4));
+    assert_ok(zone_close(d, 5));
+    assert_cannot_open(d, 6, 0, "ACTIVE_RESOURCE");
+}
+
+/* V32 */
+static void test_both_limits(void)
+{
+    Disk *d = use_zones(4, 1, true);
+
+    assert_cannot_open(d, 6, 0, "ACTIVE_RESOURCE");
+}
+
+/* V33 */
+static void test_open_while_at_limits(void)
+{
+    Disk *d = use_zones(4, 1, false);
+
+    assert_zones(d, "2:closed@4K 3:iopen@4K 4:iopen@4K 5:iopen@4K");
+    assert_ok(zone_open(d, 3));
+    assert_ok(zone_open(d, 3));
+    assert_ok(write_at(d, 4 * ZONE + 4 * KiB, 4 * KiB, NEW));
+    assert_zones(d, "2:closed@4K 3:eopen@4K 4:iopen@8K 5:iopen@4K");
+}
+
+/* V30, V52, V78, V79, V83, V85, V88: each way that gives resources back */
+static void test_resources_come_back(void)
+{
+    Disk *d = use_zones(4, 1, true);
+    uint64_t position;
+
+    assert_ok(zone_finish(d, 6));
+    assert_ok(zone_finish(d, 2));
+    assert_ok(zone_finish(d, 3));
+    assert_ok(zone_open(d, 7));
+    assert_ok(zone_reset(d, 4));
+    assert_ok(zone_open(d, 8));
+    assert_zones(d, "2:full 3:full 5:eopen@4K 6:full 7:eopen@0K 8:eopen@0K");
+    assert_cannot_open(d, 9, 0, "OPEN_RESOURCE");
+    assert_ok(zone_close(d, 7));
+    assert_ok(write_at(d, 9 * ZONE, CAPACITY, NEW));
+    assert_ok(write_at(d, 10 * ZONE, CAPACITY - 4 * KiB, NEW));
+    assert_ok(append(d, 10 * ZONE, 4 * KiB, NEW, &position));
+    assert_ok(zone_open(d, 11));
+    assert_zones(d, "2:full 3:full 5:eopen@4K 6:full 8:eopen@0K 9:full "
+                 "10:full 11:eopen@0K");
+    assert_cannot_open(d, 12, 0, "OPEN_RESOURCE");
+    assert_ok(reset_all(d));
+    for (unsigned i = 2; i < 2 + MAX_OPEN; i++) {
+        assert_ok(zone_open(d, i));
+    }
+    assert_zones(d, "2:eopen@0K 3:eopen@0K 4:eopen@0K");
+}
+
+/* --- Many requests in one kick --- */
+
+static const Setup with_iothread = {
+    .machine = "-object iothread,id=iothread",
+    .device = ",iothread=iothread",
+};
+
+/* L27, V47: each is its own request, also if they could be merged */
+static void test_kick_neighbours(void)
+{
+    Disk *d = get_disk(&no_gap);
+    Request r[3];
+
+    assert_ok(write_at(d, 3 * ZONE, ZONE - 8 * KiB, OLD));
+    assert_ok(write_at(d, 5 * ZONE, 8 * KiB, OLD));
+    assert_ok(write_at(d, 4 * ZONE, ZONE - 8 * KiB, OLD));
+    r[0] = request_write(4 * ZONE - 8 * KiB, 8 * KiB, 1);
+    r[1] = request_write(5 * ZONE - 8 * KiB, 8 * KiB, 2);
+    r[2] = request_write(5 * ZONE, 8 * KiB, 3);
+    submit_all(d, r, 3);
+    assert_ok(r[0].status);
+    assert_ok(r[1].status);
+    assert_status(r[2].status, "UNALIGNED_WP");
+    assert_zones(d, "3:full 4:full 5:iopen@8K");
+    assert_data(d, 4 * ZONE - 8 * KiB, 8 * KiB, 1);
+    assert_data(d, 5 * ZONE - 8 * KiB, 8 * KiB, 2);
+    assert_data(d, 5 * ZONE, 8 * KiB, OLD);
+    assert_vm_runs(d);
+}
+
+/* V47: the end of a conventional zone and the start of a sequential one */
+static void test_kick_conventional_neighbour(void)
+{
+    Disk *d = get_disk(&standard);
+    Request r[2];
+
+    r[0] = request_write(2 * ZONE - 8 * KiB, 8 * KiB, 1);
+    r[1] = request_write(2 * ZONE, 8 * KiB, 2);
+    submit_all(d, r, 2);
+    assert_ok(r[0].status);
+    assert_ok(r[1].status);
+    assert_zones(d, "2:iopen@8K");
+    assert_data(d, 2 * ZONE - 8 * KiB, 8 * KiB, 1);
+    assert_data(d, 2 * ZONE, 8 * KiB, 2);
+}
+
+/* V37 */
+static void test_kick_sequence(const void *setup)
+{
+    Disk *d = get_disk(setup);
+    Request r[16];
+
+    for (unsigned i = 0; i < ARRAY_SIZE(r); i++) {
+        r[i] = request_write(3 * ZONE + i * 4 * KiB, 4 * KiB, 1 + i);
+    }
+    submit_all(d, r, ARRAY_SIZE(r));
+    for (unsigned i = 0; i < ARRAY_SIZE(r); i++) {
+        assert_ok(r[i].status);
+        assert_data(d, 3 * ZONE + i * 4 * KiB, 4 * KiB, 1 + i);
+    }
+    assert_zones(d, "3:iopen@64K");
+}
+
+/* V37: more than the device sorts and submits together */
+static void test_kick_long_sequence(void)
+{
+    Disk *d = get_disk(&standard);
+    Request r[60];
+
+    for (unsigned i = 0; i < ARRAY_SIZE(r); i++) {
+        r[i] = request_write(3 * ZONE + i * 4 * KiB, 4 * KiB, 1 + i);
+    }
+    submit_all(d, r, ARRAY_SIZE(r));
+    for (unsigned i = 0; i < ARRAY_SIZE(r); i++) {
+        assert_ok(r[i].status);
+    }
+    assert_zones(d, "3:iopen@240K");
+    assert_data(d, 3 * ZONE + 236 * KiB, 4 * KiB, 60);
+}
+
+/* V27, V28 */
+static void test_kick_one_bad(void)
+{
+    Disk *d = get_disk(&standard);
+    Request r[8];
+
+    for (unsigned i = 0; i < ARRAY_SIZE(r); i++) {
+        r[i] = request_write(3 * ZONE + i * 4 * KiB, 4 * KiB, 1 + i);
+    }
+    r[5].sector = 3 * ZONE / SECTOR + 1000;
+    submit_all(d, r, ARRAY_SIZE(r));
+    for (unsigned i = 0; i < ARRAY_SIZE(r); i++) {
+        assert_status(r[i].status, i < 5 ? "OK" : "UNALIGNED_WP");
+    }
+    assert_zones(d, "3:iopen@20K");
+    assert_vm_runs(d);
+}
+
+/* V37 */
+static void test_kick_appends(const void *setup)
+{
+    Disk *d = get_disk(setup);
+    uint64_t sector[12], seen = 0;
+    Request r[12];
+
+    for (unsigned i = 0; i < ARRAY_SIZE(r); i++) {
+        r[i] = request_append(3 * ZONE, 4 * KiB, 1 + i, &sector[i]);
+    }
+    submit_all(d, r, ARRAY_SIZE(r));
+    for (unsigned i = 0; i < ARRAY_SIZE(r); i++) {
+        uint64_t from = le64_to_cpu(sector[i]) * SECTOR - 3 * ZONE;
+
+        assert_ok(r[i].status);
+        g_assert_cmpint(from % (4 * KiB), ==, 0);
+        seen |= 1 << from / (4 * KiB);
+        assert_data(d, 3 * ZONE + from, 4 * KiB, 1 + i);
+    }
+    g_assert_cmphex(seen, ==, 0xfff);
+    assert_zones(d, "3:iopen@48K");
+}
+
+/* V37, V103: as many as fit */
+static void test_kick_appends_past_capacity(void)
+{
+    Disk *d = get_disk(&standard);
+    uint64_t sector[8];
+    unsigned ok = 0;
+    Request r[8];
+
+    assert_ok(write_at(d, 3 * ZONE, CAPACITY - 20 * KiB, OLD));
+    for (unsigned i = 0; i < ARRAY_SIZE(r); i++) {
+        r[i] = request_append(3 * ZONE, 4 * KiB, 1 + i, &sector[i]);
+    }
+    submit_all(d, r, ARRAY_SIZE(r));
+    for (unsigned i = 0; i < ARRAY_SIZE(r); i++) {
+        if (g_str_equal(r[i].status, "OK")) {
+            ok++;
+            assert_data(d, le64_to_cpu(sector[i]) * SECTOR, 4 * KiB, 1 + i);
+        } else {
+            assert_status(r[i].status, "INVALID_CMD");
+        }
+    }
+    g_assert_cmpint(ok, ==, 5);
+    assert_zones(d, "3:full");
+}
+
+/* V37: valid in every order */
+static void test_kick_reset_and_append(const void *setup)
+{
+    Disk *d = get_disk(setup);
+
+    for (unsigned i = 0; i < 20; i++) {
+        uint64_t sector;
+        Request r[2] = {
+            { .type = VIRTIO_BLK_T_ZONE_RESET, .sector = 3 * ZONE / SECTOR },
+            request_append(3 * ZONE, 4 * KiB, 1 + i, &sector),
+        };
+
+        assert_ok(write_at(d, 3 * ZONE, 16 * KiB, OLD));
+        submit_all(d, r, 2);
+        assert_ok(r[0].status);
+        assert_ok(r[1].status);
+        sector = le64_to_cpu(sector);
+        if (sector == 3 * ZONE / SECTOR) {
+            assert_zones(d, "3:iopen@4K");
+            assert_data(d, 3 * ZONE, 4 * KiB, 1 + i);
+        } else {
+            g_assert_cmpint(sector, ==, (3 * ZONE + 16 * KiB) / SECTOR);
+            assert_zones(d, "");
+        }
+        assert_ok(zone_reset(d, 3));
+    }
+}
+
+/* V37 */
+static void test_kick_write_and_finish(void)
+{
+    Disk *d = get_disk(&standard);
+    Request r[2] = {
+        request_write(3 * ZONE, 1 * MiB, NEW),
+        { .type = VIRTIO_BLK_T_ZONE_FINISH, .sector = 3 * ZONE / SECTOR },
+    };
+
+    submit_all(d, r, 2);
+    assert_ok(r[1].status);
+    assert_zones(d, "3:full");
+    if (g_str_equal(r[0].status, "OK")) {
+        assert_data(d, 3 * ZONE, 1 * MiB, NEW);
+    } else {
+        assert_status(r[0].status, "INVALID_CMD");
+    }
+    assert_data(d, 3 * ZONE + 1 * MiB, 1 * MiB, 0);
+}
+
+/* --- Accounting --- */
+
+static int64_t statistic(Disk *d, const char *name)
+{
+    QDict *answer = qtest_qmp(d->qts, "{'execute': 'query-blockstats'}");
+    QList *list = qdict_get_qlist(answer, "return");
+    int64_t value;
+
+    g_assert_cmpint(qlist_size(list), ==, 1);
+    value = qdict_get_int(qdict_get_qdict(qobject_to(QDict, qlist_peek(list)),
+                                          "stats"), name);
+    qobject_unref(answer);
+    return value;
+}
+
+static void test_statistics(void)
+{
+    Disk *d = new_disk(&standard);
+    uint64_t position;
+
+    assert_ok(append(d, 3 * ZONE, 4 * KiB, NEW, &position));
+    assert_ok(append(d, 3 * ZONE, 12 * KiB, NEW, &position));
+    g_assert_cmpint(statistic(d, "zone_append_operations"), ==, 2);
+    g_assert_cmpint(statistic(d, "zone_append_bytes"), ==, 16 * KiB);
+    g_assert_cmpint(statistic(d, "failed_zone_append_operations"), ==, 0);
+    assert_ok(zone_finish(d, 3));
+    assert_status(append(d, 3 * ZONE, 4 * KiB, NEW, &position), "INVALID_CMD");
+    g_assert_cmpint(statistic(d, "zone_append_operations"), ==, 2);
+    g_assert_cmpint(statistic(d, "failed_zone_append_operations"), ==, 1);
+    g_assert_cmpint(statistic(d, "wr_operations"), ==, 0);
+    assert_ok(write_at(d, 4 * ZONE, 4 * KiB, NEW));
+    assert_status(write_at(d, 4 * ZONE, 4 * KiB, NEW), "UNALIGNED_WP");
+    g_assert_cmpint(statistic(d, "wr_operations"), ==, 1);
+    g_assert_cmpint(statistic(d, "failed_wr_operations"), ==, 1);
+    delete_disk(d);
+}
+
+/* --- Disks that cannot be written --- */
+
+/* V53, V108, and management likewise */
+static void test_read_only_disk(void)
+{
+    static const Setup setup = {
+        .blockdev = ",read-only=on", .device = ",werror=report",
+    };
+    Disk *d = new_disk(&setup);
+    uint64_t position;
+
+    g_assert_true(d->features & 1ull << VIRTIO_BLK_F_RO);
+    assert_status(write_at(d, 3 * ZONE, 4 * KiB, NEW), "IOERR");
+    assert_status(write_zeroes(d, 3 * ZONE, 4 * KiB), "IOERR");
+    assert_status(append(d, 3 * ZONE, 4 * KiB, NEW, &position), "IOERR");
+    for (unsigned i = 0; i < ARRAY_SIZE(management); i++) {
+        assert_status(manage(d, management[i], 3 * ZONE), "IOERR");
+    }
+    assert_status(reset_all(d), "IOERR");
+    assert_zones(d, "");
+    assert_data(d, 3 * ZONE, 4 * KiB, 0);
+    delete_disk(d);
+}
+
+/*
+ * V38, V28: a failure of the medium is not a broken rule, also if its errno
+ * says so (75 is EOVERFLOW, which stands for the limit of active zones).
+ */
+static const Setup write_error_once = {
+    .debug = ",inject-error.0.event=write_aio,inject-error.0.errno=75"
+             ",inject-error.0.once=on",
+    .device = ",werror=report",
+};
+
+static void test_medium_write_error(void)
+{
+    Disk *d = new_disk(&write_error_once);
+
+    assert_status(write_at(d, 3 * ZONE, 4 * KiB, NEW), "IOERR");
+    assert_zones(d, "");
+    assert_ok(write_at(d, 3 * ZONE, 4 * KiB, NEW));
+    assert_zones(d, "3:iopen@4K");
+    delete_disk(d);
+}
+
+static void test_medium_append_error(void)
+{
+    Disk *d = new_disk(&write_error_once);
+    uint64_t position;
+
+    assert_status(append(d, 3 * ZONE, 4 * KiB, NEW, &position), "IOERR");
+    assert_zones(d, "");
+    assert_ok(append(d, 3 * ZONE, 4 * KiB, NEW, &position));
+    g_assert_cmpint(position, ==, 3 * ZONE);
+    delete_disk(d);
+}
+
+/* V28, V47, V48, V61: the host splits requests, but not before the rules */
+static void test_small_transfers(void)
+{
+    static const Setup setup = { .debug = ",max-transfer=65536" };
+    Disk *d = new_disk(&setup);
+
+    assert_ok(write_at(d, 2 * ZONE - 128 * KiB, 128 * KiB, OLD));
+    assert_status(write_at(d, 2 * ZONE - 128 * KiB, 256 * KiB, NEW),
+                  "INVALID_CMD");
+    assert_status(write_at(d, 3 * ZONE, CAPACITY + 4 * KiB, NEW),
+                  "INVALID_CMD");
+    assert_status(write_zeroes(d, 3 * ZONE, ZONE), "INVALID_CMD");
+    assert_zones(d, "");
+    assert_data(d, 2 * ZONE - 128 * KiB, 128 * KiB, OLD);
+    assert_ok(write_at(d, 3 * ZONE, 256 * KiB, NEW));
+    assert_zones(d, "3:iopen@256K");
+    assert_data(d, 3 * ZONE, 256 * KiB, NEW);
+    delete_disk(d);
+}
+
+/* --- The life of a disk --- */
+
+static Disk *disk_with_history(void)
+{
+    Disk *d = get_disk(&standard);
+
+    assert_ok(write_at(d, 0, 8 * KiB, 1));
+    assert_ok(write_at(d, 5 * ZONE, 4 * KiB, 5));
+    assert_ok(zone_finish(d, 5));
+    assert_ok(write_at(d, 6 * ZONE, CAPACITY, 6));
+    assert_ok(write_at(d, 7 * ZONE, 4 * KiB, 7));
+    assert_ok(zone_reset(d, 7));
+    assert_ok(write_at(d, 2 * ZONE, 8 * KiB, 2));
+    assert_ok(zone_open(d, 3));
+    assert_ok(zone_open(d, 4));
+    assert_ok(write_at(d, 4 * ZONE, SECTOR, 4));
+    assert_zones(d, "2:iopen@8K 3:eopen@0K 4:eopen@512 5:full 6:full");
+    return d;
+}
+
+static void assert_history_data(Disk *d)
+{
+    assert_data(d, 0, 8 * KiB, 1);
+    assert_data(d, 2 * ZONE, 8 * KiB, 2);
+    assert_data(d, 2 * ZONE + 8 * KiB, 8 * KiB, 0);
+    assert_data(d, 4 * ZONE, SECTOR, 4);
+    assert_data(d, 5 * ZONE, 4 * KiB, 5);
+    assert_data(d, 5 * ZONE + 4 * KiB, 64 * KiB, 0);
+    assert_data(d, 6 * ZONE, CAPACITY, 6);
+    assert_data(d, 7 * ZONE, 64 * KiB, 0);
+}
+
+/* The driver of the guest starts again */
+static void test_device_reset(void)
+{
+    Disk *d = disk_with_history();
+
+    drop_device(d);
+    find_device(d);
+    start_driver(d);
+    assert_zones(d, "2:iopen@8K 3:eopen@0K 4:eopen@512 5:full 6:full");
+    assert_history_data(d);
+}
+
+/* The guest reboots: its disk has not been without power */
+static void test_system_reset(void)
+{
+    Disk *d = disk_with_history();
+
+    qtest_system_reset(d->qts);
+    drop_device(d);
+    find_device(d);
+    start_driver(d);
+    assert_zones(d, "2:iopen@8K 3:eopen@0K 4:eopen@512 5:full 6:full");
+    assert_history_data(d);
+}
+
+/* Power off and on: open zones are closed, or empty if they have no data */
+static void test_restart(void)
+{
+    Disk *d = disk_with_history();
+    uint64_t position;
+
+    power_off(d);
+    power_on(d);
+    assert_zones(d, "2:closed@8K 4:closed@512 5:full 6:full");
+    assert_history_data(d);
+    assert_ok(append(d, 4 * ZONE, 4 * KiB, NEW, &position));
+    g_assert_cmpint(position, ==, 4 * ZONE + SECTOR);
+    assert_ok(write_at(d, 2 * ZONE + 8 * KiB, 4 * KiB, NEW));
+    assert_zones(d, "2:iopen@12K 4:iopen@4608 5:full 6:full");
+}
+
+/*
+ * Start QEMU on what another QEMU has written so far, as if it had been killed
+ * this moment.
+ */
+static Disk *disk_after_crash(Disk *d)
+{
+    Disk *copy = g_new0(Disk, 1);
+    g_autofree char *data = NULL;
+    size_t size;
+
+    copy->setup = d->setup;
+    copy->image = g_strdup_printf("%s.copy", d->image);
+    qtest_add_abrt_handler(remove_image, copy->image);
+    g_assert_true(g_file_get_contents(d->image, &data, &size, NULL));
+    g_assert_true(g_file_set_contents(copy->image, data, size, NULL));
+    power_on(copy);
+    return copy;
+}
+
+/* V54 */
+static void test_crash_after_flush(void)
+{
+    Disk *d = get_disk(&standard), *copy;
+    uint64_t position;
+
+    assert_ok(write_at(d, 3 * ZONE, 8 * KiB, OLD));
+    assert_ok(append(d, 4 * ZONE, 4 * KiB, NEW, &position));
+    assert_ok(manage(d, VIRTIO_BLK_T_FLUSH, 0));
+    copy = disk_after_crash(d);
+    assert_zones(copy, "3:closed@8K 4:closed@4K");
+    assert_data(copy, 3 * ZONE, 8 * KiB, OLD);
+    assert_data(copy, 4 * ZONE, 4 * KiB, NEW);
+    delete_disk(copy);
+}
+
+/* V55 */
+static void test_crash_without_write_cache(void)
+{
+    static const Setup setup = { .device = ",write-cache=off" };
+    Disk *d = new_disk(&setup), *copy;
+    uint64_t position;
+
+    assert_ok(write_at(d, 3 * ZONE, 8 * KiB, OLD));
+    copy = disk_after_crash(d);
+    assert_zones(copy, "3:closed@8K");
+    assert_data(copy, 3 * ZONE, 8 * KiB, OLD);
+    delete_disk(copy);
+
+    assert_ok(append(d, 4 * ZONE, 4 * KiB, NEW, &position));
+    copy = disk_after_crash(d);
+    assert_zones(copy, "3:closed@8K 4:closed@4K");
+    assert_data(copy, 4 * ZONE, 4 * KiB, NEW);
+    delete_disk(copy);
+    delete_disk(d);
+}
+
+static void test_crash_after_reset(void)
+{
+    Disk *d = get_disk(&standard), *copy;
+
+    assert_ok(write_at(d, 3 * ZONE, 8 * KiB, OLD));
+    assert_ok(manage(d, VIRTIO_BLK_T_FLUSH, 0));
+    assert_ok(zone_reset(d, 3));
+    assert_ok(zone_finish(d, 4));
+    copy = disk_after_crash(d);
+    assert_zones(copy, "4:full");
+    assert_data(copy, 3 * ZONE, 8 * KiB, 0);
+    delete_disk(copy);
+}
+
+/* V13 */
+static void test_resize(void)
+{
+    Disk *d = new_disk(&standard);
+    g_autofree Report *r = g_malloc(report_size(8));
+
+    assert_status(zone_open(d, NR_ZONES), "INVALID_CMD");
+    qtest_qmp_assert_success(d->qts, "{'execute': 'block_resize',"
+                             " 'arguments': {'node-name': 'zoned',"
+                             " 'size': %" PRIu64 "}}",
+                             (uint64_t)(DISK + 2 * ZONE));
+    qvirtio_wait_config_isr(d->dev, TIMEOUT_US);
+    g_assert_cmpint(qvirtio_config_readq(d->dev, CONFIG(capacity)), ==,
+                    (DISK + 2 * ZONE) / SECTOR);
+    assert_ok(get_report(d, (NR_ZONES - 1) * ZONE, r, report_size(8)));
+    g_assert_cmpint(le64_to_cpu(r->header.nr_zones), ==, 3);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_zone_geometry(d, NR_ZONES - 1 + i, &r->zones[i]);
+        g_assert_cmpint(r->zones[i].z_state, ==, VIRTIO_BLK_ZS_EMPTY);
+    }
+    assert_ok(zone_open(d, NR_ZONES));
+    delete_disk(d);
+}
+
+/* --- */
+
+static void add(const char *name, void (*function)(void))
+{
+    g_autofree char *path = g_strdup_printf("virtio-blk-zoned/%s", name);
+
+    qtest_add_func(path, function);
+}
+
+static void add_with(const char *name, const void *data,
+                     void (*function)(const void *))
+{
+    g_autofree char *path = g_strdup_printf("virtio-blk-zoned/%s", name);
+
+    qtest_add_data_func(path, data, function);
+}
+
+int main(int argc, char **argv)
+{
+    int ret;
+
+    g_test_init(&argc, &argv, NULL);
+    if (!have_qemu_img()) {
+        g_test_message("QTEST_QEMU_IMG not set or qemu-img missing");
+        return g_test_run();
+    }
+
+    add("config/its config space tells the geometry and the limits",
+        test_config_space);
+    add("config/the guest cannot change it", test_config_read_only);
+    add("config/it offers zones and no discard", test_features);
+    add("config/a driver without zones is refused", test_features_refused);
+    add("config/no limits are told as 0", test_config_no_limits);
+    add("config/the last zone can be smaller", test_smaller_last_zone);
+    add("config/a plain disk has no zones", test_plain_disk);
+
+    add("report/it names all zones", test_report_all);
+    add("report/it starts with the zone that has the sector",
+        test_report_from_middle);
+    add("report/a part of a descriptor does not count", test_report_odd_buffer);
+    add("report/the buffer can be in pieces", test_report_pieces);
+    add("report/thousands of zones fit in one", test_report_many_zones);
+    add("report/it cannot start beyond the disk", test_report_beyond);
+    add("report/there can be room for no zone", test_report_header_only);
+    add("report/it needs room for the header", test_report_no_room);
+
+    add_cells();
+
+    add("management/it needs the start of a zone", test_management_in_zone);
+    add("management/there is no zone at the end of the disk",
+        test_management_at_end);
+    add("management/there is no zone beyond the disk", test_management_beyond);
+    add("management/a reset of all ignores the sector", test_reset_all_sector);
+    add("management/an unknown type is unsupported", test_unknown_type);
+    add("management/a similar type is another type", test_similar_types);
+    add("management/a sector does not wrap around", test_sector_overflow);
+
+    add("rw/a broken rule does not stop the VM", test_error_policy);
+    add("rw/conventional zones are written in any order",
+        test_conventional_any_order);
+    add("rw/a write cannot go from a conventional zone into a sequential one",
+        test_write_into_first_sequential);
+    add("rw/a write cannot go into the next zone", test_write_into_next_zone);
+    add("rw/single sectors can be written", test_single_sectors);
+    add("rw/a zone that was reset reads as zeroes", test_read_after_reset);
+    add("rw/a flush changes no zone", test_flush);
+    add_with("rw/header and data can be in one buffer", &joined, test_buffers);
+    add_with("rw/buffers can be misaligned", &misaligned, test_buffers);
+    add_with("rw/buffers can be in odd pieces", &in_pieces, test_buffers);
+
+    add("zeroes/they cannot go past the capacity", test_zeroes_past_capacity);
+    add("zeroes/they cannot go into the next zone", test_zeroes_into_next_zone);
+    add("zeroes/they are all or nothing in a large zone",
+        test_zeroes_large_zone);
+    add("zeroes/detected ones follow the rules too", test_detect_zeroes);
+    add("zeroes/they can fill a zone", test_zeroes_fill);
+    add("zeroes/unmapping does not move a write pointer back",
+        test_zeroes_unmap);
+    add("zeroes/conventional zones take them anywhere",
+        test_zeroes_conventional);
+    add("zeroes/an unknown flag is unsupported", test_zeroes_unknown_flag);
+    add("zeroes/a discard is unsupported", test_discard);
+
+    add("append/it tells where the data is", test_append_position);
+    add("append/it has a limit", test_append_limit);
+    add("append/it needs the start of a zone", test_append_not_zone_start);
+    add("append/it needs whole sectors", test_append_not_whole_sectors);
+    add("append/it writes nothing without room for the position",
+        test_append_no_room);
+    add("append/nothing can be appended", test_append_nothing);
+    add("append/it can fill a zone and not more", test_append_to_the_end);
+    add("append/it cannot go into the next zone", test_append_into_next_zone);
+
+    add("limits/an implicitly open zone is closed for another",
+        test_implicit_close);
+    add("limits/that is the one written least recently",
+        test_implicit_close_order);
+    add("limits/explicitly open zones stand in the way", test_open_limit);
+    add("limits/a closed zone can lack an open resource",
+        test_open_limit_closed_zone);
+    add("limits/closed zones are active", test_active_limit);
+    add("limits/without both resources the active one is named",
+        test_both_limits);
+    add("limits/an open zone needs no more", test_open_while_at_limits);
+    add("limits/full and empty zones need nothing", test_resources_come_back);
+
+    add("kick/writes of neighbouring zones stay apart", test_kick_neighbours);
+    add("kick/a conventional and a sequential zone stay apart",
+        test_kick_conventional_neighbour);
+    add_with("kick/16 writes succeed in order", &standard, test_kick_sequence);
+    add("kick/60 writes succeed in order", test_kick_long_sequence);
+    add("kick/a bad write does not harm those before it", test_kick_one_bad);
+    add_with("kick/appends to one zone get places of their own", &standard,
+             test_kick_appends);
+    add("kick/as many appends succeed as fit",
+        test_kick_appends_past_capacity);
+    add_with("kick/a reset and an append both succeed", &standard,
+             test_kick_reset_and_append);
+    add("kick/a write and a finish have an order", test_kick_write_and_finish);
+    add_with("kick/16 writes succeed in order in an iothread", &with_iothread,
+             test_kick_sequence);
+    add_with("kick/appends get places of their own in an iothread",
+             &with_iothread, test_kick_appends);
+    add_with("kick/a reset and an append both succeed in an iothread",
+             &with_iothread, test_kick_reset_and_append);
+
+    add("accounting/appends are counted", test_statistics);
+    add("medium/a read-only disk refuses all that writes",
+        test_read_only_disk);
+    add("medium/requests that the host splits keep the rules",
+        test_small_transfers);
+    add("medium/a write error ends with IOERR", test_medium_write_error);
+    add("medium/an error of an append does too",
+        test_medium_append_error);
+
+    add("life/a reset of the device changes no zone", test_device_reset);
+    add("life/a reset of the system changes no zone", test_system_reset);
+    add("life/a restart of QEMU closes the open zones", test_restart);
+    add("life/a crash loses nothing that was flushed", test_crash_after_flush);
+    add("life/a crash loses nothing without a write cache",
+        test_crash_without_write_cache);
+    add("life/a crash undoes no reset and no finish", test_crash_after_reset);
+    add("life/a larger disk has more zones", test_resize);
+
+    ret = g_test_run();
+    delete_shared_disk();
+    return ret;
+}

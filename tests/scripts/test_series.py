@@ -1,0 +1,95 @@
+#!/usr/bin/python3
+# scripts/series: what it writes is what "git am" needs.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+from sandbox import HOOK, Sandbox, main
+
+
+class TestSeries(Sandbox):
+    def setUp(self):
+        super().setUp()
+        self.write('tests/zoned.c', 'test\n')
+        self.succeed('git', 'init', '-q')
+        self.succeed('git', 'config', 'user.name', 'A Developer')
+        self.succeed('git', 'config', 'user.email', 'developer@example.com')
+        self.write('.gitignore', 'build/\n__pycache__/\n')
+        self.succeed('scripts/overlay')
+
+    def patches(self):
+        return {path.name: path.read_text() for path
+                in sorted((self.top / 'build/series').glob('*.patch'))}
+
+    def test_result_is_the_tree_that_is_built(self):
+        self.assertIn('4 files are as in build/qemu',
+                      self.succeed('scripts/series', '--check'))
+
+    def test_hook_and_claimed_files_are_one_step(self):
+        self.succeed('scripts/series')
+        name, text = list(self.patches().items())[0]
+        self.assertEqual(name, '0001-block-call-the-zone-code.patch')
+        for line in ('+hook', '+zoned', '+header', 'The header says why.'):
+            self.assertIn(line, text)
+        self.assertNotIn('Overlay:', text)
+        self.assertNotIn('+test', text)
+
+    def test_unclaimed_files_are_the_last_step(self):
+        self.succeed('scripts/series')
+        name, text = list(self.patches().items())[-1]
+        self.assertEqual(name, '0002-qemu-zoned-tests-and-documentation.patch')
+        self.assertIn('+test', text)
+
+    def test_header_may_be_plain_lines(self):
+        self.write('patches/hook.patch', HOOK.replace('Subject: ', '')
+                   .replace('\nThe', 'The'))
+        self.succeed('scripts/series')
+        text = list(self.patches().values())[0]
+        self.assertIn('Subject: [PATCH 1/2] block: call the zone code\n', text)
+        self.assertIn('\nThe header says why.\n', text)
+
+    def test_author_of_the_header_stays_the_author(self):
+        self.write('patches/hook.patch',
+                   'From: An Author <author@example.com>\n' + HOOK)
+        self.succeed('scripts/series')
+        text = list(self.patches().values())[0]
+        self.assertIn('From: An Author <author@example.com>', text)
+        self.assertIn('Signed-off-by: A Developer <developer@example.com>', text)
+
+    def test_steps_are_in_the_order_of_the_series(self):
+        self.write('patches/series', 'raw.patch\nhook.patch\n')
+        self.write('patches/raw.patch', '''raw: comment
+
+Overlay: tests/zoned.c
+
+--- a/block/raw.c
++++ b/block/raw.c
+@@ -1 +1,2 @@
+ raw
++more
+''')
+        self.succeed('scripts/overlay')
+        self.succeed('scripts/series', '--check')
+        self.assertEqual(list(self.patches()),
+                         ['0001-raw-comment.patch',
+                          '0002-block-call-the-zone-code.patch'])
+
+    def test_refuses_a_claim_without_a_file(self):
+        self.write('patches/hook.patch',
+                   HOOK.replace('block/zoned.c', 'block/zonned.c'))
+        self.fail_with('no file is left for "Overlay: block/zonned.c"',
+                       'scripts/series')
+
+    def test_check_sees_a_difference_from_what_is_built(self):
+        self.write('block/zoned.c', 'changed\n')
+        self.fail_with('differs from build/qemu after git am: block/zoned.c',
+                       'scripts/series', '--check')
+
+    def test_without_patches_our_files_are_the_series(self):
+        self.write('patches/series', '')
+        self.succeed('scripts/overlay')
+        self.succeed('scripts/series', '--check')
+        self.assertEqual(len(self.patches()), 1)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,3729 @@
+/*
+ * Unit tests of the zone table (include/block/zone-table.h)
+ *
+ * What the standards say about one zone in one state is in data tables; what
+ * only concurrency can break is played through in every order, or in many
+ * random ones; and a naive model of the rules, kept apart from the code under
+ * test, is compared with it over a long random sequence of requests.
+ *
+ * The "I/O" of a request is a coroutine that waits to be told how it ended.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/main-loop.h"
+#include "qemu/units.h"
+#include "qapi/error.h"
+#include "block/block-zoned.h"
+#include "block/zone-table.h"
+#include "iothread.h"
+
+#define ZONE        (1 * MiB)
+#define CAPACITY    (768 * KiB)
+#define BLOCK       (4 * KiB)
+#define WRITTEN     (256 * KiB)     /* in a zone that has some data */
+#define NR_ZONES    16
+#define NR_CONV     2
+#define FIRST_SEQ   NR_CONV
+
+/* The result of something that has not come yet */
+#define WAITING     INT_MAX
+
+static ZoneGeometry standard_geometry(void)
+{
+    return (ZoneGeometry) {
+        .size = NR_ZONES * ZONE,
+        .zone_size = ZONE,
+        .zone_capacity = CAPACITY,
+        .conventional_zones = NR_CONV,
+        .max_append = 2 * ZONE,
+        .write_granularity = BLOCK,
+    };
+}
+
+static ZoneTable *new_table(void)
+{
+    ZoneGeometry g = standard_geometry();
+
+    return zone_table_new(&g);
+}
+
+static ZoneTable *new_limited_table(uint32_t max_open, uint32_t max_active)
+{
+    ZoneGeometry g = standard_geometry();
+
+    g.max_open_zones = max_open;
+    g.max_active_zones = max_active;
+    return zone_table_new(&g);
+}
+
+/* --- Comparing: a failure says in which cell it happened --- */
+
+static const char *ret_name(int ret)
+{
+    return ret == WAITING ? "waiting" : ret < 0 ? strerror(-ret) : "success";
+}
+
+static bool expect_ret(const char *cell, int got, int want)
+{
+    if (got != want) {
+        g_test_message("%s: result is %d (%s), expected %d (%s)", cell,
+                       got, ret_name(got), want, ret_name(want));
+        g_test_fail();
+    }
+    return got == want;
+}
+
+static bool expect_state(const char *cell, BlockZoneState got,
+                         BlockZoneState want)
+{
+    if (got != want) {
+        g_test_message("%s: state is %s, expected %s", cell,
+                       zone_state_name(got), zone_state_name(want));
+        g_test_fail();
+    }
+    return got == want;
+}
+
+static bool expect_value(const char *cell, const char *what,
+                         uint64_t got, uint64_t want)
+{
+    if (got != want) {
+        g_test_message("%s: %s is 0x%" PRIx64 ", expected 0x%" PRIx64, cell,
+                       what, got, want);
+        g_test_fail();
+    }
+    return got == want;
+}
+
+/* --- Requests: each one in a coroutine of its own --- */
+
+typedef enum RequestKind { WRITE, APPEND, MGMT } RequestKind;
+
+typedef struct Request {
+    ZoneTable *t;
+    RequestKind kind;
+    BlockZoneOp op;
+    ZoneMgmtFlags flags;
+    uint64_t offset, bytes;     /* of an append: the position, once begun */
+
+    int begun;                  /* result of the begin call, or WAITING */
+    int ended;                  /* result of the whole request, or WAITING */
+    unsigned int order;         /* how many had ended before it */
+    int io_ret;
+    Coroutine *co;
+    ZoneWrite w;
+    ZoneMgmt m;
+} Request;
+
+static unsigned int requests_ended;
+
+static void coroutine_fn request_entry(void *opaque)
+{
+    Request *r = opaque;
+    int ret;
+
+    switch (r->kind) {
+    case WRITE:
+        ret = zone_begin_write(r->t, &r->w, r->offset, r->bytes);
+        break;
+    case APPEND:
+        ret = zone_begin_append(r->t, &r->w, &r->offset, r->bytes);
+        break;
+    default:
+        ret = zone_mgmt_begin(r->t, &r->m, r->op, r->flags,
+                              r->offset, r->bytes);
+        break;
+    }
+    r->begun = ret;
+    if (ret == 0) {
+        qemu_coroutine_yield();
+        ret = r->kind == MGMT ? zone_mgmt_end(r->t, &r->m, r->io_ret)
+                              : zone_end_write(r->t, &r->w, r->io_ret);
+    }
+    r->ended = ret;
+    r->order = requests_ended++;
+    r->co = NULL;
+}
+
+/* Begin a request and leave it in the middle of its I/O */
+static void start(Request *r, const Request *what)
+{
+    *r = *what;
+    r->begun = r->ended = WAITING;
+    r->co = qemu_coroutine_create(request_entry, r);
+    qemu_coroutine_enter(r->co);
+}
+
+static void start_write(Request *r, ZoneTable *t, uint64_t offset,
+                        uint64_t bytes)
+{
+    start(r, &(Request) {
+        .t = t, .kind = WRITE, .offset = offset, .bytes = bytes,
+    });
+}
+
+static void start_append(Request *r, ZoneTable *t, uint32_t zone,
+                         uint64_t bytes)
+{
+    start(r, &(Request) {
+        .t = t, .kind = APPEND, .offset = zone * ZONE, .bytes = bytes,
+    });
+}
+
+static void start_mgmt(Request *r, ZoneTable *t, BlockZoneOp op,
+                       uint32_t zone, uint32_t nr)
+{
+    start(r, &(Request) {
+        .t = t, .kind = MGMT, .op = op,
+        .offset = zone * ZONE, .bytes = nr * ZONE,
+    });
+}
+
+/* Let the I/O of a request end, and nothing else run */
+static void end_io(Request *r, int io_ret)
+{
+    g_assert_cmpint(r->begun, ==, 0);
+    g_assert_cmpint(r->ended, ==, WAITING);
+    r->io_ret = io_ret;
+    qemu_coroutine_enter(r->co);
+}
+
+/* Let the I/O of a request end; with others below, it may still wait then. */
+static int finish(Request *r, int io_ret)
+{
+    end_io(r, io_ret);
+    while (aio_poll(qemu_get_aio_context(), false)) {
+        /* Others that this one lets go on */
+    }
+    return r->ended;
+}
+
+/* From begin to end in one go; nothing may make it wait. */
+static int run(Request *r, const Request *what)
+{
+    start(r, what);
+    g_assert_cmpint(r->begun, !=, WAITING);
+    return r->begun < 0 ? r->begun : finish(r, 0);
+}
+
+static int do_write(ZoneTable *t, uint64_t offset, uint64_t bytes)
+{
+    Request r;
+
+    return run(&r, &(Request) {
+        .t = t, .kind = WRITE, .offset = offset, .bytes = bytes,
+    });
+}
+
+static int do_append(ZoneTable *t, uint32_t zone, uint64_t bytes,
+                     uint64_t *position)
+{
+    Request r;
+    int ret;
+
+    ret = run(&r, &(Request) {
+        .t = t, .kind = APPEND, .offset = zone * ZONE, .bytes = bytes,
+    });
+    *position = r.offset;
+    return ret;
+}
+
+static int do_mgmt_flags(ZoneTable *t, BlockZoneOp op, ZoneMgmtFlags flags,
+                         uint32_t zone, uint32_t nr)
+{
+    Request r;
+
+    return run(&r, &(Request) {
+        .t = t, .kind = MGMT, .op = op, .flags = flags,
+        .offset = zone * ZONE, .bytes = nr * ZONE,
+    });
+}
+
+static int do_mgmt(ZoneTable *t, BlockZoneOp op, uint32_t zone)
+{
+    return do_mgmt_flags(t, op, 0, zone, 1);
+}
+
+/* --- Looking at zones --- */
+
+static BlockZoneDescriptor report_zone(ZoneTable *t, uint32_t zone)
+{
+    BlockZoneDescriptor d;
+    unsigned int nr = 1;
+
+    zone_table_report(t, zone * ZONE, &nr, &d);
+    g_assert_cmpuint(nr, ==, 1);
+    return d;
+}
+
+static BlockZoneState state_of(ZoneTable *t, uint32_t zone)
+{
+    return report_zone(t, zone).state;
+}
+
+/* Bytes below the write pointer */
+static uint64_t written_in(ZoneTable *t, uint32_t zone)
+{
+    return report_zone(t, zone).wp - zone * ZONE;
+}
+
+static ZoneRecord record_of(ZoneTable *t, uint32_t zone, bool live)
+{
+    ZoneRecord r;
+
+    zone_table_record(t, zone, live, &r);
+    return r;
+}
+
+static uint32_t nr_open(ZoneTable *t)
+{
+    ZoneCounts c;
+
+    zone_table_count(t, &c);
+    return c.in_state[BLK_ZS_IOPEN] + c.in_state[BLK_ZS_EOPEN];
+}
+
+static uint32_t nr_active(ZoneTable *t)
+{
+    ZoneCounts c;
+
+    zone_table_count(t, &c);
+    return c.in_state[BLK_ZS_IOPEN] + c.in_state[BLK_ZS_EOPEN] +
+           c.in_state[BLK_ZS_CLOSED];
+}
+
+/* The counts must agree with the states that are reported. */
+static bool expect_counts(const char *cell, ZoneTable *t)
+{
+    unsigned int nr = zone_table_nr_zones(t);
+    g_autofree BlockZoneDescriptor *zones = g_new(BlockZoneDescriptor, nr);
+    uint32_t in_state[BLK_ZS_OFFLINE + 1] = { 0 };
+    bool good = true;
+    ZoneCounts counts;
+
+    zone_table_report(t, 0, &nr, zones);
+    for (unsigned int i = 0; i < nr; i++) {
+        in_state[zones[i].state]++;
+    }
+    zone_table_count(t, &counts);
+    for (unsigned int s = 0; s < ARRAY_SIZE(in_state); s++) {
+        if (counts.in_state[s] != in_state[s]) {
+            g_test_message("%s: count of zones %s is %u, expected %u", cell,
+                           zone_state_name(s), counts.in_state[s],
+                           in_state[s]);
+            g_test_fail();
+            good = false;
+        }
+    }
+    return good;
+}
+
+/* Put a zone into a state, with this much written to it */
+static void put_zone(ZoneTable *t, uint32_t zone, BlockZoneState state,
+                     uint64_t written)
+{
+    uint64_t begin = zone * ZONE;
+    ZoneRecord r = {
+        .state = state,
+        .wp = begin + (state == BLK_ZS_FULL ? CAPACITY : written),
+        .data_end = begin + written,
+    };
+
+    g_assert_true(zone_table_load(t, zone, &r));
+}
+
+/* --- Appends --- */
+
+static void test_append_returns_position(void)
+{
+    ZoneTable *t = new_table();
+    uint64_t position;
+
+    g_assert_cmpint(do_append(t, FIRST_SEQ, 2 * BLOCK, &position), ==, 0);
+    g_assert_cmphex(position, ==, FIRST_SEQ * ZONE);
+    g_assert_cmpint(do_append(t, FIRST_SEQ, BLOCK, &position), ==, 0);
+    g_assert_cmphex(position, ==, FIRST_SEQ * ZONE + 2 * BLOCK);
+    g_assert_cmphex(written_in(t, FIRST_SEQ), ==, 3 * BLOCK);
+    zone_table_free(t);
+}
+
+/* --- Every operation on a zone in every state --- */
+
+typedef struct Situation {
+    const char *name;
+    BlockZoneState state;
+    uint64_t written;
+} Situation;
+
+/* Columns of the tables below, in this order */
+static const Situation situations[] = {
+    { "a conventional zone", BLK_ZS_NOT_WP },
+    { "an empty zone", BLK_ZS_EMPTY },
+    { "an implicitly open zone", BLK_ZS_IOPEN, WRITTEN },
+    { "an explicitly open zone", BLK_ZS_EOPEN, WRITTEN },
+    { "a closed zone", BLK_ZS_CLOSED, WRITTEN },
+    { "a full zone", BLK_ZS_FULL, CAPACITY },
+    { "a read-only zone", BLK_ZS_RDONLY, WRITTEN },
+    { "an offline zone", BLK_ZS_OFFLINE, WRITTEN },
+    /* Open or closed, but nothing was written yet */
+    { "an implicitly open zone without data", BLK_ZS_IOPEN },
+    { "an explicitly open zone without data", BLK_ZS_EOPEN },
+    { "a closed zone without data", BLK_ZS_CLOSED },
+    /* Finished before everything was written */
+    { "a finished zone", BLK_ZS_FULL, WRITTEN },
+};
+
+#define NR_SITUATIONS ARRAY_SIZE(situations)
+
+/* A cell of a table: the state after success, or the errno of a refusal */
+typedef int Outcome;
+
+#define NW BLK_ZS_NOT_WP
+#define EM BLK_ZS_EMPTY
+#define IO BLK_ZS_IOPEN
+#define EO BLK_ZS_EOPEN
+#define CL BLK_ZS_CLOSED
+#define FU BLK_ZS_FULL
+#define RO BLK_ZS_RDONLY
+#define OF BLK_ZS_OFFLINE
+
+/* What a size or a distance is counted from */
+typedef enum Origin { ZERO, WP, ZONE_START, ROOM, REST_OF_ZONE } Origin;
+
+typedef struct DataCase {
+    const char *name;
+    RequestKind kind;
+    Origin from;                /* ZONE_START or WP */
+    int64_t distance;
+    Origin size;                /* ZERO, ROOM or REST_OF_ZONE */
+    int64_t more;
+    Outcome want[NR_SITUATIONS];
+} DataCase;
+
+static const DataCase data_cases[] = {
+    { "a write at the write pointer", WRITE, WP, 0, ZERO, 64 * KiB,
+      { NW, IO, IO, EO, IO, -EFBIG, -EROFS, -ENODEV,
+        IO, EO, IO, -EFBIG } },
+    { "a write that fills the zone", WRITE, WP, 0, ROOM, 0,
+      { NW, FU, FU, FU, FU, -EFBIG, -EROFS, -ENODEV,
+        FU, FU, FU, -EFBIG } },
+    { "a write above the write pointer", WRITE, WP, BLOCK, ZERO, BLOCK,
+      { NW, -ESPIPE, -ESPIPE, -ESPIPE, -ESPIPE, -EFBIG, -EROFS, -ENODEV,
+        -ESPIPE, -ESPIPE, -ESPIPE, -EFBIG } },
+    { "a write at the zone start", WRITE, ZONE_START, 0, ZERO, BLOCK,
+      { NW, IO, -ESPIPE, -ESPIPE, -ESPIPE, -EFBIG, -EROFS, -ENODEV,
+        IO, EO, IO, -EFBIG } },
+    { "a write at the end of the capacity", WRITE, ZONE_START, CAPACITY,
+      ZERO, BLOCK,
+      { NW, -ESPIPE, -ESPIPE, -ESPIPE, -ESPIPE, -EFBIG, -EROFS, -ENODEV,
+        -ESPIPE, -ESPIPE, -ESPIPE, -EFBIG } },
+    { "a write that begins within a block", WRITE, WP, 512, ZERO, BLOCK,
+      { NW, -ESPIPE, -ESPIPE, -ESPIPE, -ESPIPE, -EFBIG, -EROFS, -ENODEV,
+        -ESPIPE, -ESPIPE, -ESPIPE, -EFBIG } },
+    { "a write that ends within a block", WRITE, WP, 0, ZERO, BLOCK + 512,
+      { NW, -ESPIPE, -ESPIPE, -ESPIPE, -ESPIPE, -EFBIG, -EROFS, -ENODEV,
+        -ESPIPE, -ESPIPE, -ESPIPE, -EFBIG } },
+    { "a write past the capacity", WRITE, WP, 0, ROOM, BLOCK,
+      { NW, -ERANGE, -ERANGE, -ERANGE, -ERANGE, -EFBIG, -EROFS, -ENODEV,
+        -ERANGE, -ERANGE, -ERANGE, -EFBIG } },
+    { "a write into the next zone", WRITE, WP, 0, REST_OF_ZONE, BLOCK,
+      { NW, -ERANGE, -ERANGE, -ERANGE, -ERANGE, -EFBIG, -EROFS, -ENODEV,
+        -ERANGE, -ERANGE, -ERANGE, -EFBIG } },
+    { "a write of nothing at the write pointer", WRITE, WP, 0, ZERO, 0,
+      { NW, EM, IO, EO, CL, -EFBIG, -EROFS, -ENODEV,
+        IO, EO, CL, -EFBIG } },
+    { "a write of nothing above the write pointer", WRITE, WP, BLOCK, ZERO, 0,
+      { NW, -ESPIPE, -ESPIPE, -ESPIPE, -ESPIPE, -EFBIG, -EROFS, -ENODEV,
+        -ESPIPE, -ESPIPE, -ESPIPE, -EFBIG } },
+
+    { "an append", APPEND, ZONE_START, 0, ZERO, 64 * KiB,
+      { -EINVAL, IO, IO, EO, IO, -EFBIG, -EROFS, -ENODEV,
+        IO, EO, IO, -EFBIG } },
+    { "an append that fills the zone", APPEND, ZONE_START, 0, ROOM, 0,
+      { -EINVAL, FU, FU, FU, FU, -EFBIG, -EROFS, -ENODEV,
+        FU, FU, FU, -EFBIG } },
+    { "an append of part of a block", APPEND, ZONE_START, 0, ZERO, 512,
+      { -EINVAL, -ESPIPE, -ESPIPE, -ESPIPE, -ESPIPE, -EFBIG, -EROFS, -ENODEV,
+        -ESPIPE, -ESPIPE, -ESPIPE, -EFBIG } },
+    { "an append past the capacity", APPEND, ZONE_START, 0, ROOM, BLOCK,
+      { -EINVAL, -ERANGE, -ERANGE, -ERANGE, -ERANGE, -EFBIG, -EROFS, -ENODEV,
+        -ERANGE, -ERANGE, -ERANGE, -EFBIG } },
+    { "an append into the next zone", APPEND, ZONE_START, 0,
+      REST_OF_ZONE, BLOCK,
+      { -EINVAL, -ERANGE, -ERANGE, -ERANGE, -ERANGE, -EFBIG, -EROFS, -ENODEV,
+        -ERANGE, -ERANGE, -ERANGE, -EFBIG } },
+    { "an append above the limit", APPEND, ZONE_START, 0,
+      ZERO, 2 * ZONE + BLOCK,
+      { -EINVAL, -EINVAL, -EINVAL, -EINVAL, -EINVAL, -EFBIG, -EROFS, -ENODEV,
+        -EINVAL, -EINVAL, -EINVAL, -EFBIG } },
+    { "an append of nothing", APPEND, ZONE_START, 0, ZERO, 0,
+      { -EINVAL, EM, IO, EO, CL, -EFBIG, -EROFS, -ENODEV,
+        IO, EO, CL, -EFBIG } },
+    { "an append not at the start of the zone", APPEND, ZONE_START, BLOCK,
+      ZERO, BLOCK,
+      { -EINVAL, -EINVAL, -EINVAL, -EINVAL, -EINVAL, -EINVAL, -EINVAL, -EINVAL,
+        -EINVAL, -EINVAL, -EINVAL, -EINVAL } },
+};
+
+typedef struct MgmtCase {
+    const char *name;
+    BlockZoneOp op;
+    ZoneMgmtFlags flags;
+    Outcome want[NR_SITUATIONS];
+} MgmtCase;
+
+static const MgmtCase mgmt_cases[] = {
+    { "open", BLK_ZO_OPEN, 0,
+      { -EINVAL, EO, EO, EO, EO, -EINVAL, -EINVAL, -EINVAL,
+        EO, EO, EO, -EINVAL } },
+    { "close", BLK_ZO_CLOSE, 0,
+      { -EINVAL, -EINVAL, CL, CL, CL, -EINVAL, -EINVAL, -EINVAL,
+        EM, EM, CL, -EINVAL } },
+    { "close as in ZNS", BLK_ZO_CLOSE, ZONE_MGMT_CLOSE_EMPTY,
+      { -EINVAL, -EINVAL, CL, CL, CL, -EINVAL, -EINVAL, -EINVAL,
+        CL, CL, CL, -EINVAL } },
+    { "finish", BLK_ZO_FINISH, 0,
+      { -EINVAL, FU, FU, FU, FU, FU, -EINVAL, -EINVAL, FU, FU, FU, FU } },
+    { "reset", BLK_ZO_RESET, 0,
+      { -EINVAL, EM, EM, EM, EM, EM, -EINVAL, -EINVAL, EM, EM, EM, EM } },
+
+    { "open, select all", BLK_ZO_OPEN, ZONE_MGMT_ALL,
+      { NW, EM, IO, EO, EO, FU, RO, OF, IO, EO, EO, FU } },
+    { "close, select all", BLK_ZO_CLOSE, ZONE_MGMT_ALL,
+      { NW, EM, CL, CL, CL, FU, RO, OF, EM, EM, CL, FU } },
+    { "close as in ZNS, select all", BLK_ZO_CLOSE,
+      ZONE_MGMT_ALL | ZONE_MGMT_CLOSE_EMPTY,
+      { NW, EM, CL, CL, CL, FU, RO, OF, CL, CL, CL, FU } },
+    { "finish, select all", BLK_ZO_FINISH, ZONE_MGMT_ALL,
+      { NW, EM, FU, FU, FU, FU, RO, OF, FU, FU, FU, FU } },
+    { "reset, select all", BLK_ZO_RESET, ZONE_MGMT_ALL,
+      { NW, EM, EM, EM, EM, EM, RO, OF, EM, EM, EM, EM } },
+};
+
+static uint32_t put_situation(ZoneTable *t, const Situation *s)
+{
+    uint32_t zone = s->state == BLK_ZS_NOT_WP ? 0 : FIRST_SEQ;
+
+    if (s->state != BLK_ZS_NOT_WP) {
+        put_zone(t, zone, s->state, s->written);
+    }
+    return zone;
+}
+
+static void expect_zone(const char *cell, ZoneTable *t, uint32_t zone,
+                        BlockZoneState state, uint64_t written,
+                        uint64_t data)
+{
+    ZoneRecord r = record_of(t, zone, true);
+    bool full = state == BLK_ZS_FULL;
+
+    expect_state(cell, state_of(t, zone), state);
+    expect_value(cell, "write pointer", written_in(t, zone),
+                 full ? ZONE : written);
+    expect_state(cell, r.state, state);
+    expect_value(cell, "stored write pointer", r.wp - zone * ZONE,
+                 full ? CAPACITY : written);
+    expect_value(cell, "end of data", r.data_end - zone * ZONE, data);
+}
+
+static void check_data_cell(const DataCase *c, int i)
+{
+    const Situation *s = &situations[i];
+    g_autofree char *cell = g_strdup_printf("%s to %s", c->name, s->name);
+    const uint64_t origin[] = {
+        [WP] = s->written, [ROOM] = CAPACITY - s->written,
+        [REST_OF_ZONE] = ZONE - s->written,
+    };
+    ZoneTable *t = new_table();
+    uint32_t zone = put_situation(t, s);
+    uint64_t bytes = origin[c->size] + c->more;
+    Request r;
+    int ret;
+
+    ret = run(&r, &(Request) {
+        .t = t, .kind = c->kind, .bytes = bytes,
+        .offset = zone * ZONE + origin[c->from] + c->distance,
+    });
+    if (c->want[i] < 0) {
+        expect_ret(cell, ret, c->want[i]);
+        expect_zone(cell, t, zone, s->state,
+                    s->state == BLK_ZS_FULL ? CAPACITY : s->written,
+                    s->written);
+    } else {
+        uint64_t end = zone ? s->written + bytes : 0;
+
+        expect_ret(cell, ret, 0);
+        expect_zone(cell, t, zone, c->want[i], end, end);
+        if (c->kind == APPEND) {
+            expect_value(cell, "position", r.offset - zone * ZONE, s->written);
+        }
+    }
+    expect_zone(cell, t, zone + 1, zone ? EM : NW, 0, 0);
+    expect_counts(cell, t);
+    zone_table_free(t);
+}
+
+static void check_mgmt_cell(const MgmtCase *c, int i)
+{
+    const Situation *s = &situations[i];
+    g_autofree char *cell = g_strdup_printf("%s of %s", c->name, s->name);
+    ZoneTable *t = new_table();
+    uint32_t zone = put_situation(t, s);
+    BlockZoneState want = c->want[i] < 0 ? s->state : c->want[i];
+    bool all = c->flags & ZONE_MGMT_ALL;
+    uint64_t written = s->written;
+    Request r;
+    int ret;
+
+    ret = run(&r, &(Request) {
+        .t = t, .kind = MGMT, .op = c->op, .flags = c->flags,
+        .offset = all ? 0 : zone * ZONE, .bytes = all ? NR_ZONES * ZONE : ZONE,
+    });
+    expect_ret(cell, ret, MIN(c->want[i], 0));
+    if (ret == 0) {
+        /* Also of what is so already: stable storage may not know */
+        expect_value(cell, "need to commit", r.m.commit,
+                     c->op == BLK_ZO_RESET || c->op == BLK_ZO_FINISH);
+    }
+    if (want == EM) {
+        written = 0;
+    }
+    expect_zone(cell, t, zone, want, want == FU ? CAPACITY : written, written);
+    expect_zone(cell, t, zone + 1, zone ? EM : NW, 0, 0);
+    expect_counts(cell, t);
+    zone_table_free(t);
+}
+
+static void test_data_matrix(void)
+{
+    for (int c = 0; c < ARRAY_SIZE(data_cases); c++) {
+        for (int i = 0; i < NR_SITUATIONS; i++) {
+            check_data_cell(&data_cases[c], i);
+        }
+    }
+}
+
+static void test_mgmt_matrix(void)
+{
+    for (int c = 0; c < ARRAY_SIZE(mgmt_cases); c++) {
+        for (int i = 0; i < NR_SITUATIONS; i++) {
+            check_mgmt_cell(&mgmt_cases[c], i);
+        }
+    }
+}
+
+/* All situations side by side: select all acts on each as if it were alone. */
+static void test_select_all_mixed(void)
+{
+    for (int c = 0; c < ARRAY_SIZE(mgmt_cases); c++) {
+        const MgmtCase *m = &mgmt_cases[c];
+        ZoneTable *t = new_table();
+
+        if (!(m->flags & ZONE_MGMT_ALL)) {
+            zone_table_free(t);
+            continue;
+        }
+        for (int i = 1; i < NR_SITUATIONS; i++) {
+            put_zone(t, NR_CONV + i, situations[i].state,
+                     situations[i].written);
+        }
+        expect_ret(m->name, do_mgmt_flags(t, m->op, m->flags, 0, NR_ZONES), 0);
+        for (int i = 1; i < NR_SITUATIONS; i++) {
+            g_autofree char *cell = g_strdup_printf("%s beside others: %s",
+                                                    m->name,
+                                                    situations[i].name);
+
+            expect_state(cell, state_of(t, NR_CONV + i), m->want[i]);
+        }
+        expect_counts(m->name, t);
+        zone_table_free(t);
+    }
+}
+
+/* One zone that cannot change keeps all others as they are. */
+static void test_range_all_or_nothing(void)
+{
+    static const struct {
+        BlockZoneOp op;
+        BlockZoneState bad, good;
+    } tests[] = {
+        { BLK_ZO_OPEN, FU, EM }, { BLK_ZO_OPEN, RO, CL },
+        { BLK_ZO_CLOSE, EM, IO }, { BLK_ZO_CLOSE, FU, EO },
+        { BLK_ZO_FINISH, RO, IO }, { BLK_ZO_FINISH, OF, CL },
+        { BLK_ZO_RESET, RO, FU }, { BLK_ZO_RESET, OF, IO },
+    };
+
+    for (int c = 0; c < ARRAY_SIZE(tests); c++) {
+        for (int bad = 0; bad < 4; bad++) {
+            g_autofree char *cell =
+                g_strdup_printf("op %d on 4 zones, number %d is %s",
+                                tests[c].op, bad,
+                                zone_state_name(tests[c].bad));
+            ZoneTable *t = new_table();
+
+            for (int i = 0; i < 4; i++) {
+                BlockZoneState s = i == bad ? tests[c].bad : tests[c].good;
+
+                put_zone(t, FIRST_SEQ + i, s, s == EM ? 0 : WRITTEN);
+            }
+            expect_ret(cell,
+                       do_mgmt_flags(t, tests[c].op, 0, FIRST_SEQ, 4),
+                       -EINVAL);
+            for (int i = 0; i < 4; i++) {
+                expect_state(cell, state_of(t, FIRST_SEQ + i),
+                             i == bad ? tests[c].bad : tests[c].good);
+                expect_state(cell, record_of(t, FIRST_SEQ + i, true).state,
+                             i == bad ? tests[c].bad : tests[c].good);
+            }
+            zone_table_free(t);
+        }
+    }
+}
+
+static void test_range_changes_every_zone(void)
+{
+    ZoneTable *t = new_table();
+
+    g_assert_cmpint(do_mgmt_flags(t, BLK_ZO_OPEN, 0, FIRST_SEQ, 4), ==, 0);
+    g_assert_cmpuint(nr_open(t), ==, 4);
+    g_assert_cmpint(do_mgmt_flags(t, BLK_ZO_FINISH, 0, FIRST_SEQ, 3), ==, 0);
+    g_assert_cmpint(state_of(t, FIRST_SEQ + 2), ==, FU);
+    g_assert_cmpint(state_of(t, FIRST_SEQ + 3), ==, EO);
+    g_assert_cmpint(do_mgmt_flags(t, BLK_ZO_RESET, 0, FIRST_SEQ, 14), ==, 0);
+    for (int i = FIRST_SEQ; i < NR_ZONES; i++) {
+        g_assert_cmpint(state_of(t, i), ==, EM);
+    }
+    zone_table_free(t);
+}
+
+static void test_mgmt_wants_whole_zones(void)
+{
+    static const struct {
+        const char *name;
+        uint64_t offset, bytes;
+    } tests[] = {
+        { "not at a zone start", FIRST_SEQ * ZONE + BLOCK, ZONE },
+        { "ends within a zone", FIRST_SEQ * ZONE, ZONE + BLOCK },
+        { "part of a zone", FIRST_SEQ * ZONE, BLOCK },
+        { "no zone", FIRST_SEQ * ZONE, 0 },
+        { "at the end of the device", NR_ZONES * ZONE, ZONE },
+        { "past the end of the device", (NR_ZONES - 1) * ZONE, 2 * ZONE },
+        { "beyond 2^32 zones", (1ULL << 32) * ZONE, ZONE },
+        { "wraps", FIRST_SEQ * ZONE, UINT64_MAX - FIRST_SEQ * ZONE + 1 },
+        { "wraps to a zone end", FIRST_SEQ * ZONE, UINT64_MAX - ZONE + 1 },
+        { "last offset", UINT64_MAX - ZONE + 1, ZONE },
+    };
+
+    for (int c = 0; c < ARRAY_SIZE(tests); c++) {
+        ZoneTable *t = new_table();
+        Request r;
+
+        put_zone(t, FIRST_SEQ, BLK_ZS_CLOSED, WRITTEN);
+        expect_ret(tests[c].name, run(&r, &(Request) {
+            .t = t, .kind = MGMT, .op = BLK_ZO_RESET,
+            .offset = tests[c].offset, .bytes = tests[c].bytes,
+        }), -EINVAL);
+        expect_state(tests[c].name, state_of(t, FIRST_SEQ), BLK_ZS_CLOSED);
+        zone_table_free(t);
+    }
+}
+
+static void test_requests_outside_the_device(void)
+{
+    static const struct {
+        RequestKind kind;
+        uint64_t offset, bytes;
+        int want;
+    } tests[] = {
+        { WRITE, NR_ZONES * ZONE, BLOCK, -ERANGE },
+        { WRITE, (NR_ZONES - 1) * ZONE, ZONE + BLOCK, -ERANGE },
+        { WRITE, (1ULL << 32) * ZONE + FIRST_SEQ * ZONE, BLOCK, -ERANGE },
+        { WRITE, FIRST_SEQ * ZONE, UINT64_MAX - FIRST_SEQ * ZONE + 1,
+          -ERANGE },
+        { APPEND, NR_ZONES * ZONE, BLOCK, -EINVAL },
+        { APPEND, NR_ZONES * ZONE, 0, -EINVAL },
+        { APPEND, (1ULL << 32) * ZONE + FIRST_SEQ * ZONE, BLOCK, -EINVAL },
+        { APPEND, UINT64_MAX - ZONE + 1, BLOCK, -EINVAL },
+    };
+
+    for (int c = 0; c < ARRAY_SIZE(tests); c++) {
+        g_autofree char *cell = g_strdup_printf("case %d", c);
+        ZoneTable *t = new_table();
+        Request r;
+
+        expect_ret(cell, run(&r, &(Request) {
+            .t = t, .kind = tests[c].kind,
+            .offset = tests[c].offset, .bytes = tests[c].bytes,
+        }), tests[c].want);
+        g_assert_cmpuint(nr_active(t), ==, 0);
+        zone_table_free(t);
+    }
+}
+
+/* --- Geometry --- */
+
+static void test_conventional_zones(void)
+{
+    ZoneTable *t = new_table();
+    BlockZoneDescriptor d;
+
+    /* Any place, any order, any size, also over two zones at once */
+    g_assert_cmpint(do_write(t, ZONE - 512, 1024), ==, 0);
+    g_assert_cmpint(do_write(t, 3 * BLOCK, BLOCK), ==, 0);
+    g_assert_cmpint(do_write(t, 3 * BLOCK, BLOCK), ==, 0);
+    g_assert_cmpint(do_write(t, 0, 2 * ZONE), ==, 0);
+    /* but not into a sequential one, even at its write pointer */
+    g_assert_cmpint(do_write(t, 2 * ZONE - BLOCK, 2 * BLOCK), ==, -ERANGE);
+    g_assert_cmpint(do_write(t, 0, 3 * ZONE), ==, -ERANGE);
+
+    d = report_zone(t, 1);
+    g_assert_cmpint(d.type, ==, BLK_ZT_CONV);
+    g_assert_cmpint(d.state, ==, BLK_ZS_NOT_WP);
+    g_assert_cmphex(d.start, ==, ZONE);
+    g_assert_cmphex(d.cap, ==, ZONE);
+    g_assert_cmphex(d.length, ==, ZONE);
+    g_assert_cmpint(report_zone(t, 2).type, ==, BLK_ZT_SWR);
+    g_assert_cmphex(written_in(t, 2), ==, 0);
+    g_assert_false(zone_table_is_dirty(t));
+    zone_table_free(t);
+}
+
+static void test_conventional_only(void)
+{
+    ZoneGeometry g = standard_geometry();
+    uint64_t position;
+    ZoneTable *t;
+    bool data;
+
+    g.size = 3 * ZONE - 512 * KiB;
+    g.conventional_zones = 3;
+    t = zone_table_new(&g);
+    g_assert_cmpint(do_write(t, 0, g.size), ==, 0);
+    g_assert_cmpint(do_write(t, 0, g.size + 512), ==, -ERANGE);
+    g_assert_cmpint(do_append(t, 2, BLOCK, &position), ==, -EINVAL);
+    g_assert_cmphex(report_zone(t, 2).length, ==, ZONE - 512 * KiB);
+    g_assert_cmphex(report_zone(t, 2).cap, ==, ZONE - 512 * KiB);
+    g_assert_cmphex(zone_table_readable(t, 0, g.size, &data), ==, g.size);
+    g_assert_true(data);
+    zone_table_free(t);
+}
+
+static void test_conventional_io_errors(void)
+{
+    ZoneTable *t = new_table();
+    Request r;
+
+    start_write(&r, t, 0, BLOCK);
+    g_assert_cmpint(finish(&r, -EIO), ==, -EIO);
+    start_write(&r, t, 0, BLOCK);
+    g_assert_cmpint(finish(&r, -EROFS), ==, -EIO);
+    zone_table_free(t);
+}
+
+/* Size and capacity of the last zone end with the device. */
+static void test_short_last_zone(void)
+{
+    static const struct {
+        uint64_t length, cap;
+    } tests[] = {
+        { BLOCK, BLOCK },
+        { CAPACITY - BLOCK, CAPACITY - BLOCK },
+        { CAPACITY, CAPACITY },
+        { CAPACITY + BLOCK, CAPACITY },
+    };
+
+    for (int c = 0; c < ARRAY_SIZE(tests); c++) {
+        g_autofree char *cell = g_strdup_printf("last zone of 0x%" PRIx64,
+                                                tests[c].length);
+        ZoneGeometry g = standard_geometry();
+        uint32_t last = NR_ZONES - 1;
+        BlockZoneDescriptor d;
+        uint64_t position;
+        ZoneTable *t;
+        Request r;
+
+        g.size = last * ZONE + tests[c].length;
+        t = zone_table_new(&g);
+        expect_value(cell, "number of zones", zone_table_nr_zones(t),
+                     NR_ZONES);
+        d = report_zone(t, last);
+        expect_value(cell, "length", d.length, tests[c].length);
+        expect_value(cell, "capacity", d.cap, tests[c].cap);
+
+        expect_ret(cell, do_append(t, last, tests[c].cap + BLOCK, &position),
+                   -ERANGE);
+        expect_ret(cell, do_append(t, last, tests[c].cap, &position), 0);
+        d = report_zone(t, last);
+        expect_state(cell, d.state, BLK_ZS_FULL);
+        expect_value(cell, "write pointer", d.wp, g.size);
+        expect_value(cell, "stored write pointer",
+                     record_of(t, last, false).wp, last * ZONE + tests[c].cap);
+
+        /* The zone's size is its real one, as in select all */
+        expect_ret(cell, run(&r, &(Request) {
+            .t = t, .kind = MGMT, .op = BLK_ZO_RESET,
+            .offset = last * ZONE, .bytes = tests[c].length,
+        }), 0);
+        expect_state(cell, state_of(t, last), BLK_ZS_EMPTY);
+        expect_ret(cell, run(&r, &(Request) {
+            .t = t, .kind = MGMT, .op = BLK_ZO_RESET, .flags = ZONE_MGMT_ALL,
+            .offset = 0, .bytes = g.size,
+        }), 0);
+        expect_ret(cell, run(&r, &(Request) {
+            .t = t, .kind = MGMT, .op = BLK_ZO_FINISH,
+            .offset = last * ZONE, .bytes = tests[c].length,
+        }), 0);
+        expect_state(cell, state_of(t, last), BLK_ZS_FULL);
+        zone_table_free(t);
+    }
+}
+
+static void test_capacity_equals_size(void)
+{
+    ZoneGeometry g = standard_geometry();
+    ZoneTable *t;
+
+    g.zone_capacity = ZONE;
+    t = zone_table_new(&g);
+    g_assert_cmpint(do_write(t, FIRST_SEQ * ZONE, ZONE + BLOCK), ==, -ERANGE);
+    g_assert_cmpint(do_write(t, FIRST_SEQ * ZONE, ZONE), ==, 0);
+    g_assert_cmpint(state_of(t, FIRST_SEQ), ==, BLK_ZS_FULL);
+    g_assert_cmphex(report_zone(t, FIRST_SEQ).cap, ==, ZONE);
+    zone_table_free(t);
+}
+
+static void test_granularity(void)
+{
+    static const struct {
+        uint32_t granularity;
+        uint64_t bytes;
+        int want;
+    } tests[] = {
+        { 512, 512, 0 }, { 512, 1024, 0 }, { 512, 256, -ESPIPE },
+        { 4096, 512, -ESPIPE }, { 4096, 4096 - 512, -ESPIPE },
+        { 4096, 4096, 0 }, { 4096, 4096 + 512, -ESPIPE }, { 4096, 8192, 0 },
+        { 65536, 4096, -ESPIPE }, { 65536, 65536, 0 },
+    };
+
+    for (int c = 0; c < ARRAY_SIZE(tests); c++) {
+        g_autofree char *cell =
+            g_strdup_printf("0x%" PRIx64 " in units of 0x%x", tests[c].bytes,
+                            tests[c].granularity);
+        ZoneGeometry g = standard_geometry();
+        uint64_t position;
+        ZoneTable *t;
+
+        g.write_granularity = tests[c].granularity;
+        t = zone_table_new(&g);
+        expect_ret(cell, do_write(t, FIRST_SEQ * ZONE, tests[c].bytes),
+                   tests[c].want);
+        expect_ret(cell, do_append(t, FIRST_SEQ + 1, tests[c].bytes,
+                                   &position), tests[c].want);
+        expect_value(cell, "data", written_in(t, FIRST_SEQ),
+                     tests[c].want ? 0 : tests[c].bytes);
+        zone_table_free(t);
+    }
+}
+
+static void test_append_limit(void)
+{
+    ZoneGeometry g = standard_geometry();
+    uint64_t position;
+    ZoneTable *t;
+
+    g.max_append = 2 * BLOCK;
+    t = zone_table_new(&g);
+    g_assert_cmpint(do_append(t, FIRST_SEQ, 3 * BLOCK, &position), ==,
+                    -EINVAL);
+    g_assert_cmpint(do_append(t, FIRST_SEQ, 2 * BLOCK, &position), ==, 0);
+    /* A plain write has no such limit */
+    g_assert_cmpint(do_write(t, FIRST_SEQ * ZONE + 2 * BLOCK, 3 * BLOCK), ==,
+                    0);
+    zone_table_free(t);
+
+    g.max_append = 0;
+    t = zone_table_new(&g);
+    g_assert_cmpint(do_append(t, FIRST_SEQ, BLOCK, &position), ==, -EINVAL);
+    g_assert_cmpint(do_append(t, FIRST_SEQ, 0, &position), ==, 0);
+    zone_table_free(t);
+}
+
+/* Of nothing, but behind writes whose end is still open */
+static void test_append_nothing_in_flight(void)
+{
+    ZoneTable *t = new_table();
+    uint64_t position;
+    Request r;
+
+    start_write(&r, t, FIRST_SEQ * ZONE, BLOCK);
+    g_assert_cmpint(do_append(t, FIRST_SEQ, 0, &position), ==, 0);
+    g_assert_cmphex(position, ==, FIRST_SEQ * ZONE + BLOCK);
+    g_assert_cmpint(finish(&r, 0), ==, 0);
+    zone_table_free(t);
+}
+
+static void test_report(void)
+{
+    ZoneTable *t = new_table();
+    BlockZoneDescriptor d[NR_ZONES + 1];
+    unsigned int nr;
+
+    /* From within a zone: the zone that contains the offset comes first */
+    nr = 3;
+    zone_table_report(t, 4 * ZONE + 17 * BLOCK, &nr, d);
+    g_assert_cmpuint(nr, ==, 3);
+    for (int i = 0; i < 3; i++) {
+        g_assert_cmphex(d[i].start, ==, (4 + i) * ZONE);
+        g_assert_cmphex(d[i].length, ==, ZONE);
+        g_assert_cmphex(d[i].cap, ==, CAPACITY);
+        g_assert_cmphex(d[i].wp, ==, d[i].start);
+        g_assert_cmpint(d[i].state, ==, BLK_ZS_EMPTY);
+    }
+
+    /* The device ends before the room in the report does */
+    nr = ARRAY_SIZE(d);
+    zone_table_report(t, 0, &nr, d);
+    g_assert_cmpuint(nr, ==, NR_ZONES);
+    nr = ARRAY_SIZE(d);
+    zone_table_report(t, (NR_ZONES - 2) * ZONE, &nr, d);
+    g_assert_cmpuint(nr, ==, 2);
+    nr = ARRAY_SIZE(d);
+    zone_table_report(t, NR_ZONES * ZONE - 1, &nr, d);
+    g_assert_cmpuint(nr, ==, 1);
+
+    /* Nothing there */
+    nr = 5;
+    zone_table_report(t, NR_ZONES * ZONE, &nr, d);
+    g_assert_cmpuint(nr, ==, 0);
+    nr = 5;
+    zone_table_report(t, (1ULL << 32) * ZONE, &nr, d);
+    g_assert_cmpuint(nr, ==, 0);
+
+    /* Nothing wanted */
+    nr = 0;
+    zone_table_report(t, 0, &nr, d);
+    g_assert_cmpuint(nr, ==, 0);
+    zone_table_free(t);
+}
+
+static void test_geometry(void)
+{
+    ZoneGeometry g = standard_geometry();
+    ZoneTable *t = zone_table_new(&g);
+    ZoneCounts c;
+
+    g_assert_cmpmem(zone_table_geometry(t), sizeof(g), &g, sizeof(g));
+    g_assert_cmpuint(zone_table_nr_zones(t), ==, NR_ZONES);
+    zone_table_count(t, &c);
+    g_assert_cmpuint(c.in_state[BLK_ZS_NOT_WP], ==, NR_CONV);
+    g_assert_cmpuint(c.in_state[BLK_ZS_EMPTY], ==, NR_ZONES - NR_CONV);
+    zone_table_free(t);
+
+    g_assert_cmpuint(zone_geometry_nr_zones(&g), ==, NR_ZONES);
+    g.size++;
+    g_assert_cmpuint(zone_geometry_nr_zones(&g), ==, NR_ZONES + 1);
+    g.size -= 2;
+    g_assert_cmpuint(zone_geometry_nr_zones(&g), ==, NR_ZONES);
+
+    zone_table_free(NULL);
+}
+
+static void test_state_names(void)
+{
+    g_assert_cmpstr(zone_state_name(BLK_ZS_NOT_WP), ==, "not-write-pointer");
+    g_assert_cmpstr(zone_state_name(BLK_ZS_EMPTY), ==, "empty");
+    g_assert_cmpstr(zone_state_name(BLK_ZS_IOPEN), ==, "implicitly-open");
+    g_assert_cmpstr(zone_state_name(BLK_ZS_EOPEN), ==, "explicitly-open");
+    g_assert_cmpstr(zone_state_name(BLK_ZS_CLOSED), ==, "closed");
+    g_assert_cmpstr(zone_state_name(BLK_ZS_RDONLY), ==, "read-only");
+    g_assert_cmpstr(zone_state_name(BLK_ZS_FULL), ==, "full");
+    g_assert_cmpstr(zone_state_name(BLK_ZS_OFFLINE), ==, "offline");
+    g_assert_cmpstr(zone_state_name(7), ==, "invalid");
+    g_assert_cmpstr(zone_state_name(200), ==, "invalid");
+}
+
+/* --- Resources --- */
+
+/* Zones of the resource tests, and what an attempt to open one more does */
+typedef struct ResourceCase {
+    const char *name;
+    uint32_t max_open, max_active;
+    BlockZoneState others[4];
+    BlockZoneState subject;
+    int want;                   /* of a write as of an explicit open */
+    int victim;                 /* the one of @others that is closed, or -1 */
+} ResourceCase;
+
+static const ResourceCase resource_cases[] = {
+    { "no limits", 0, 0, { EO, EO, IO, CL }, EM, 0, -1 },
+    { "room in both", 3, 5, { EO, IO, CL, EM }, EM, 0, -1 },
+    { "last of both", 3, 4, { EO, IO, CL, EM }, EM, 0, -1 },
+
+    /* Active is the harder one; an implicit close does not help it */
+    { "active missing", 4, 3, { EO, IO, CL, EM }, EM,
+      -EOVERFLOW, -1 },
+    { "active and open missing", 2, 2, { EO, EO, EM, EM }, EM,
+      -EOVERFLOW, -1 },
+    { "active missing, open could be closed", 2, 2, { IO, IO, EM, EM }, EM,
+      -EOVERFLOW, -1 },
+    { "all active closed", 2, 2, { CL, CL, EM, EM }, EM,
+      -EOVERFLOW, -1 },
+    { "only active limited", 0, 2, { CL, EO, EM, EM }, EM,
+      -EOVERFLOW, -1 },
+
+    { "open missing, all explicit", 2, 0, { EO, EO, CL, EM }, EM,
+      -ETOOMANYREFS, -1 },
+    { "open missing, active left", 2, 5, { EO, EO, CL, EM }, EM,
+      -ETOOMANYREFS, -1 },
+    { "open missing, one implicit", 2, 0, { EO, IO, CL, EM }, EM, 0, 1 },
+    { "open missing, implicit ones", 3, 0, { IO, EO, IO, EM }, EM, 0, 0 },
+
+    /* A closed zone is active already */
+    { "closed, active exhausted", 2, 2, { EO, FU, FU, EM }, CL, 0, -1 },
+    { "closed, open exhausted", 2, 3, { EO, EO, FU, EM }, CL,
+      -ETOOMANYREFS, -1 },
+    { "closed, both exhausted, one implicit", 2, 3, { EO, IO, FU, EM }, CL,
+      0, 1 },
+
+    /* An open one has everything, whatever its kind */
+    { "implicit, all exhausted", 3, 3, { EO, EO, EM, EM }, IO, 0, -1 },
+    { "explicit, all exhausted", 3, 3, { EO, IO, EM, EM }, EO, 0, -1 },
+    { "implicit, others explicit", 2, 2, { EO, FU, EM, EM }, IO, 0, -1 },
+};
+
+static void check_resource_case(const ResourceCase *c, bool by_write)
+{
+    g_autofree char *cell = g_strdup_printf("%s, by %s", c->name,
+                                            by_write ? "write" : "open");
+    ZoneTable *t = new_limited_table(c->max_open, c->max_active);
+    uint32_t zone = FIRST_SEQ + ARRAY_SIZE(c->others);
+    BlockZoneState after;
+    int ret;
+
+    for (int i = 0; i < ARRAY_SIZE(c->others); i++) {
+        put_zone(t, FIRST_SEQ + i, c->others[i],
+                 c->others[i] == EM ? 0 : WRITTEN);
+    }
+    put_zone(t, zone, c->subject, c->subject == EM ? 0 : WRITTEN);
+
+    if (by_write) {
+        ret = do_write(t, zone * ZONE + written_in(t, zone), BLOCK);
+        after = c->subject == EO ? EO : IO;
+    } else {
+        ret = do_mgmt(t, BLK_ZO_OPEN, zone);
+        after = EO;
+    }
+    expect_ret(cell, ret, c->want);
+    expect_state(cell, state_of(t, zone), c->want < 0 ? c->subject : after);
+    for (int i = 0; i < ARRAY_SIZE(c->others); i++) {
+        expect_state(cell, state_of(t, FIRST_SEQ + i),
+                     i == c->victim ? CL : c->others[i]);
+    }
+    expect_counts(cell, t);
+    zone_table_free(t);
+}
+
+static void test_resources(void)
+{
+    for (int c = 0; c < ARRAY_SIZE(resource_cases); c++) {
+        check_resource_case(&resource_cases[c], true);
+        check_resource_case(&resource_cases[c], false);
+    }
+}
+
+/* A write that would fill the zone at once needs the resources all the same. */
+static void test_resources_for_filling_write(void)
+{
+    ZoneTable *t = new_limited_table(1, 1);
+
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, FIRST_SEQ), ==, 0);
+    g_assert_cmpint(do_write(t, 5 * ZONE, CAPACITY), ==, -EOVERFLOW);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_RESET, FIRST_SEQ), ==, 0);
+    g_assert_cmpint(do_write(t, 5 * ZONE, CAPACITY), ==, 0);
+    g_assert_cmpuint(nr_active(t), ==, 0);
+    g_assert_cmpint(do_write(t, 6 * ZONE, CAPACITY), ==, 0);
+    zone_table_free(t);
+}
+
+/* Other errors come first, so a request in error closes nothing. */
+static void test_resources_last(void)
+{
+    ZoneTable *t = new_limited_table(1, 0);
+
+    g_assert_cmpint(do_write(t, 4 * ZONE, BLOCK), ==, 0);
+    g_assert_cmpint(do_write(t, 5 * ZONE + BLOCK, BLOCK), ==, -ESPIPE);
+    g_assert_cmpint(do_write(t, 5 * ZONE, CAPACITY + BLOCK), ==, -ERANGE);
+    g_assert_cmpint(do_write(t, 5 * ZONE, 0), ==, 0);
+    g_assert_cmpint(state_of(t, 4), ==, IO);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, 4), ==, 0);
+    g_assert_cmpint(do_write(t, 5 * ZONE + BLOCK, BLOCK), ==, -ESPIPE);
+    g_assert_cmpint(do_write(t, 5 * ZONE, CAPACITY + BLOCK), ==, -ERANGE);
+    g_assert_cmpint(do_write(t, 5 * ZONE, 0), ==, 0);
+    zone_table_free(t);
+}
+
+/* Finishing an empty zone takes no resource. */
+static void test_finish_takes_no_resource(void)
+{
+    ZoneTable *t = new_limited_table(1, 1);
+
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, 4), ==, 0);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_FINISH, 5), ==, 0);
+    g_assert_cmpint(state_of(t, 5), ==, FU);
+    g_assert_cmpint(state_of(t, 4), ==, EO);
+    zone_table_free(t);
+}
+
+/* Each way out of an active state gives the resources back. */
+static void test_resources_come_back(void)
+{
+    static const struct {
+        const char *name;
+        BlockZoneState from;
+        BlockZoneOp op;
+        uint32_t open, active;
+    } tests[] = {
+        { "close implicit", IO, BLK_ZO_CLOSE, 0, 1 },
+        { "close explicit", EO, BLK_ZO_CLOSE, 0, 1 },
+        { "finish implicit", IO, BLK_ZO_FINISH, 0, 0 },
+        { "finish explicit", EO, BLK_ZO_FINISH, 0, 0 },
+        { "finish closed", CL, BLK_ZO_FINISH, 0, 0 },
+        { "reset implicit", IO, BLK_ZO_RESET, 0, 0 },
+        { "reset explicit", EO, BLK_ZO_RESET, 0, 0 },
+        { "reset closed", CL, BLK_ZO_RESET, 0, 0 },
+        { "open implicit", IO, BLK_ZO_OPEN, 1, 1 },
+        { "open explicit", EO, BLK_ZO_OPEN, 1, 1 },
+        { "open closed", CL, BLK_ZO_OPEN, 1, 1 },
+        { "open empty", EM, BLK_ZO_OPEN, 1, 1 },
+    };
+
+    for (int c = 0; c < ARRAY_SIZE(tests); c++) {
+        ZoneTable *t = new_limited_table(1, 1);
+
+        put_zone(t, 4, tests[c].from, tests[c].from == EM ? 0 : WRITTEN);
+        expect_ret(tests[c].name, do_mgmt(t, tests[c].op, 4), 0);
+        expect_value(tests[c].name, "open", nr_open(t), tests[c].open);
+        expect_value(tests[c].name, "active", nr_active(t), tests[c].active);
+        zone_table_free(t);
+    }
+}
+
+/* The one that was written least recently goes, not the one opened first. */
+static void test_implicit_close_order(void)
+{
+    ZoneTable *t = new_limited_table(3, 0);
+    uint64_t position;
+
+    for (int i = 4; i < 7; i++) {
+        g_assert_cmpint(do_append(t, i, BLOCK, &position), ==, 0);
+    }
+    g_assert_cmpint(do_append(t, 4, BLOCK, &position), ==, 0);
+    /* Neither looking nor failing counts, nor writing nothing */
+    g_assert_cmpint(do_append(t, 5, 0, &position), ==, 0);
+    g_assert_cmpint(do_write(t, 5 * ZONE, BLOCK), ==, -ESPIPE);
+    report_zone(t, 5);
+
+    g_assert_cmpint(do_append(t, 7, BLOCK, &position), ==, 0);
+    g_assert_cmpint(state_of(t, 4), ==, IO);
+    g_assert_cmpint(state_of(t, 5), ==, CL);
+    g_assert_cmpint(state_of(t, 6), ==, IO);
+
+    /* Open zones now from the oldest write on: 6, 4, 7 */
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, 8), ==, 0);
+    g_assert_cmpint(state_of(t, 6), ==, CL);
+    g_assert_cmpint(do_append(t, 5, BLOCK, &position), ==, 0);
+    g_assert_cmpint(state_of(t, 4), ==, CL);
+    g_assert_cmpint(do_append(t, 6, BLOCK, &position), ==, 0);
+    g_assert_cmpint(state_of(t, 7), ==, CL);
+    g_assert_cmpint(state_of(t, 8), ==, EO);
+    g_assert_cmpuint(nr_open(t), ==, 3);
+    g_assert_cmpuint(nr_active(t), ==, 5);
+    zone_table_free(t);
+}
+
+/* With nothing but explicitly open zones, one that is made so stays. */
+static void test_explicit_never_closed(void)
+{
+    ZoneTable *t = new_limited_table(2, 0);
+    uint64_t position;
+
+    g_assert_cmpint(do_append(t, 4, BLOCK, &position), ==, 0);
+    g_assert_cmpint(do_append(t, 5, BLOCK, &position), ==, 0);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, 4), ==, 0);
+    for (int i = 6; i < NR_ZONES; i++) {
+        g_assert_cmpint(do_append(t, i, BLOCK, &position), ==, 0);
+        g_assert_cmpint(state_of(t, i - 1), ==, CL);
+        g_assert_cmpint(state_of(t, 4), ==, EO);
+    }
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, 5), ==, 0);
+    g_assert_cmpint(do_append(t, 6, BLOCK, &position), ==, -ETOOMANYREFS);
+    zone_table_free(t);
+}
+
+typedef struct OpenRangeCase {
+    const char *name;
+    uint32_t max_open, max_active;
+    ZoneMgmtFlags flags;
+    BlockZoneState outside[2], range[4];
+    int want;
+    BlockZoneState after_outside[2], after[4];
+} OpenRangeCase;
+
+static const OpenRangeCase open_range_cases[] = {
+    { "fits", 4, 4, 0, { EM, EM }, { EM, EM, EM, EM }, 0,
+      { EM, EM }, { EO, EO, EO, EO } },
+    { "one active too few", 4, 3, 0, { EM, EM }, { EM, EM, EM, EM },
+      -EOVERFLOW, },
+    { "one open too few", 3, 4, 0, { EM, EM }, { EM, EM, EM, EM },
+      -ETOOMANYREFS, },
+    { "both too few", 3, 3, 0, { EM, EM }, { EM, EM, EM, EM },
+      -EOVERFLOW, },
+    { "active taken outside", 0, 5, 0, { CL, IO }, { EM, EM, EM, EM },
+      -EOVERFLOW, },
+    { "closed ones have theirs", 0, 6, 0, { CL, IO }, { CL, EM, EM, CL }, 0,
+      { CL, IO }, { EO, EO, EO, EO } },
+    { "closes implicit ones", 4, 0, 0, { IO, IO }, { EM, CL, EM, CL }, 0,
+      { CL, CL }, { EO, EO, EO, EO } },
+    { "closes only as many as needed", 5, 0, 0, { IO, IO },
+      { EM, CL, EM, CL }, 0, { CL, IO }, { EO, EO, EO, EO } },
+    { "explicit one in the way", 4, 0, 0, { EO, IO }, { EM, CL, EM, CL },
+      -ETOOMANYREFS, },
+    { "implicit ones of the range stay open", 4, 4, 0, { EM, EM },
+      { EM, EM, IO, IO }, 0, { EM, EM }, { EO, EO, EO, EO } },
+    { "implicit ones of the range, one too few", 3, 4, 0, { EM, EM },
+      { EM, EM, IO, IO }, -ETOOMANYREFS, },
+    { "explicit ones count once", 4, 4, 0, { EM, EM }, { EO, EM, EO, IO }, 0,
+      { EM, EM }, { EO, EO, EO, EO } },
+    { "nothing to do at the limit", 4, 4, 0, { EM, EM }, { EO, EO, EO, EO },
+      0, { EM, EM }, { EO, EO, EO, EO } },
+
+    { "all: opens the closed ones", 3, 0, ZONE_MGMT_ALL, { EM, FU },
+      { CL, EM, CL, CL }, 0, { EM, FU }, { EO, EM, EO, EO } },
+    { "all: one too few", 2, 0, ZONE_MGMT_ALL, { EM, FU },
+      { CL, EM, CL, CL }, -ETOOMANYREFS, },
+    { "all: explicit one in the way", 3, 0, ZONE_MGMT_ALL, { EM, EO },
+      { CL, EM, CL, CL }, -ETOOMANYREFS, },
+    /* One that is closed for it is not opened again by the same operation */
+    { "all: implicit one makes room", 3, 0, ZONE_MGMT_ALL, { EM, EM },
+      { CL, IO, CL, CL }, 0, { EM, EM }, { EO, CL, EO, EO } },
+    { "all: nothing closed", 1, 1, ZONE_MGMT_ALL, { EM, FU },
+      { EM, IO, RO, OF }, 0, { EM, FU }, { EM, IO, RO, OF } },
+};
+
+static void test_open_range(void)
+{
+    for (int c = 0; c < ARRAY_SIZE(open_range_cases); c++) {
+        const OpenRangeCase *o = &open_range_cases[c];
+        ZoneTable *t = new_limited_table(o->max_open, o->max_active);
+        const BlockZoneState *outside = o->want ? o->outside
+                                                : o->after_outside;
+        const BlockZoneState *after = o->want ? o->range : o->after;
+        bool all = o->flags & ZONE_MGMT_ALL;
+
+        for (int i = 0; i < 2; i++) {
+            put_zone(t, 4 + i, o->outside[i],
+                     o->outside[i] == EM ? 0 : WRITTEN);
+        }
+        for (int i = 0; i < 4; i++) {
+            put_zone(t, 6 + i, o->range[i], o->range[i] == EM ? 0 : WRITTEN);
+        }
+        expect_ret(o->name, do_mgmt_flags(t, BLK_ZO_OPEN, o->flags,
+                                          all ? 0 : 6, all ? NR_ZONES : 4),
+                   o->want);
+        for (int i = 0; i < 2; i++) {
+            expect_state(o->name, state_of(t, 4 + i), outside[i]);
+        }
+        for (int i = 0; i < 4; i++) {
+            expect_state(o->name, state_of(t, 6 + i), after[i]);
+        }
+        expect_counts(o->name, t);
+        zone_table_free(t);
+    }
+}
+
+/* --- Reservations: writes of one zone in flight together --- */
+
+#define MAX_DEPTH 32
+
+static void swap(int *a, int *b)
+{
+    int c = *a;
+
+    *a = *b;
+    *b = c;
+}
+
+/* Next permutation of @n numbers in lexicographic order */
+static bool next_permutation(int *order, int n)
+{
+    int i = n - 2, j = n - 1;
+
+    while (i >= 0 && order[i] > order[i + 1]) {
+        i--;
+    }
+    if (i < 0) {
+        return false;
+    }
+    while (order[j] < order[i]) {
+        j--;
+    }
+    swap(&order[i], &order[j]);
+    for (int a = i + 1, b = n - 1; a < b; a++, b--) {
+        swap(&order[a], &order[b]);
+    }
+    return true;
+}
+
+static void identity(int *order, int n)
+{
+    for (int i = 0; i < n; i++) {
+        order[i] = i;
+    }
+}
+
+static void shuffle(GRand *rand, int *order, int n)
+{
+    for (int i = n - 1; i > 0; i--) {
+        int j = g_rand_int_range(rand, 0, i + 1);
+
+        swap(&order[i], &order[j]);
+    }
+}
+
+static char *order_name(const char *what, const int *order, int n)
+{
+    GString *s = g_string_new(what);
+
+    g_string_append(s, ", ending in the order");
+    for (int i = 0; i < n; i++) {
+        g_string_append_printf(s, " %d", order[i]);
+    }
+    return g_string_free(s, false);
+}
+
+/*
+ * Begin @n writes and appends of different sizes to an empty zone and let
+ * them end in @order, without errors.
+ */
+static void check_completion_order(const int *order, int n)
+{
+    g_autofree char *cell = order_name("writes", order, n);
+    uint32_t zone = FIRST_SEQ;
+    bool ended[MAX_DEPTH] = { false };
+    uint64_t position = zone * ZONE;
+    ZoneTable *t = new_table();
+    Request r[MAX_DEPTH];
+    unsigned int first;
+
+    for (int i = 0; i < n; i++) {
+        uint64_t bytes = (1 + i % 3) * BLOCK;
+
+        if (i % 2) {
+            start_append(&r[i], t, zone, bytes);
+        } else {
+            start_write(&r[i], t, position, bytes);
+        }
+        expect_ret(cell, r[i].begun, 0);
+        expect_value(cell, "position", r[i].offset, position);
+        position += bytes;
+    }
+    expect_value(cell, "write pointer", written_in(t, zone), 0);
+
+    first = requests_ended;
+    for (int k = 0; k < n; k++) {
+        uint64_t prefix = zone * ZONE;
+        bool whole = true;
+
+        ended[order[k]] = true;
+        finish(&r[order[k]], 0);
+        for (int i = 0; i < n; i++) {
+            whole &= ended[i];
+            prefix += whole ? r[i].bytes : 0;
+            expect_ret(cell, r[i].ended, whole ? 0 : WAITING);
+        }
+        expect_value(cell, "write pointer", report_zone(t, zone).wp, prefix);
+        expect_value(cell, "stored write pointer",
+                     record_of(t, zone, false).wp, prefix);
+        expect_value(cell, "end of data",
+                     record_of(t, zone, false).data_end, prefix);
+    }
+    for (int i = 0; i < n; i++) {
+        expect_value(cell, "place in order of acknowledgement",
+                     r[i].order - first, i);
+    }
+    expect_state(cell, state_of(t, zone), BLK_ZS_IOPEN);
+    zone_table_free(t);
+}
+
+static void test_every_order(void)
+{
+    for (int n = 1; n <= 6; n++) {
+        int order[6];
+
+        identity(order, n);
+        do {
+            check_completion_order(order, n);
+        } while (!g_test_failed() && next_permutation(order, n));
+    }
+}
+
+static void test_random_orders(void)
+{
+    GRand *rand = g_rand_new_with_seed(20);
+    int order[MAX_DEPTH];
+
+    identity(order, MAX_DEPTH);
+    for (int i = 0; i < 300 && !g_test_failed(); i++) {
+        shuffle(rand, order, MAX_DEPTH);
+        check_completion_order(order, MAX_DEPTH);
+    }
+    g_rand_free(rand);
+}
+
+/* The next write begins where the one in flight ends, and only there. */
+static void test_reserved_end_is_write_pointer(void)
+{
+    ZoneTable *t = new_table();
+    uint64_t begin = FIRST_SEQ * ZONE;
+    Request a, b;
+
+    start_write(&a, t, begin, 2 * BLOCK);
+    g_assert_cmpint(do_write(t, begin, BLOCK), ==, -ESPIPE);
+    g_assert_cmpint(do_write(t, begin + BLOCK, BLOCK), ==, -ESPIPE);
+    g_assert_cmpint(do_write(t, begin + 3 * BLOCK, BLOCK), ==, -ESPIPE);
+    start_write(&b, t, begin + 2 * BLOCK, BLOCK);
+    g_assert_cmpint(b.begun, ==, 0);
+    g_assert_cmpint(finish(&b, 0), ==, WAITING);
+    g_assert_cmpint(finish(&a, 0), ==, 0);
+    g_assert_cmpint(b.ended, ==, 0);
+    zone_table_free(t);
+}
+
+/*
+ * Those that waited for a write go on from the event loop, not within its end
+ * call: else what they submit next would overtake what its caller submits.
+ */
+static void test_others_go_on_from_event_loop(void)
+{
+    static const int rets[] = { 0, -EIO };
+
+    for (int i = 0; i < ARRAY_SIZE(rets); i++) {
+        ZoneTable *t = new_table();
+        Request a, b;
+
+        start_append(&a, t, FIRST_SEQ, BLOCK);
+        start_append(&b, t, FIRST_SEQ, BLOCK);
+        g_assert_cmpint(finish(&b, 0), ==, WAITING);
+        end_io(&a, rets[i]);
+        g_assert_cmpint(a.ended, ==, rets[i]);
+        g_assert_cmpint(b.ended, ==, WAITING);
+        while (aio_poll(qemu_get_aio_context(), false)) {
+            /* b */
+        }
+        g_assert_cmpint(b.ended, ==, rets[i]);
+        zone_table_free(t);
+    }
+}
+
+/* When all is reserved the zone is as good as full; it is so at the end. */
+static void test_reserved_to_the_end(void)
+{
+    ZoneTable *t = new_limited_table(1, 1);
+    uint64_t begin = FIRST_SEQ * ZONE, position;
+    Request a, b;
+
+    start_write(&a, t, begin, CAPACITY - BLOCK);
+    g_assert_cmpint(do_write(t, begin + CAPACITY - BLOCK, 2 * BLOCK), ==,
+                    -ERANGE);
+    start_append(&b, t, FIRST_SEQ, BLOCK);
+    g_assert_cmpint(b.begun, ==, 0);
+    g_assert_cmpint(do_append(t, FIRST_SEQ, BLOCK, &position), ==, -EFBIG);
+    g_assert_cmpint(do_write(t, begin + CAPACITY, BLOCK), ==, -EFBIG);
+    g_assert_cmpint(finish(&b, 0), ==, WAITING);
+    g_assert_cmpint(state_of(t, FIRST_SEQ), ==, IO);
+    g_assert_cmpuint(nr_active(t), ==, 1);
+    g_assert_cmpint(finish(&a, 0), ==, 0);
+    g_assert_cmpint(b.ended, ==, 0);
+    g_assert_cmpint(state_of(t, FIRST_SEQ), ==, FU);
+    g_assert_cmpuint(nr_active(t), ==, 0);
+    zone_table_free(t);
+}
+
+/* Zones do not wait for one another. */
+static void test_zones_are_independent(void)
+{
+    ZoneTable *t = new_table();
+    Request slow, fast;
+
+    start_append(&slow, t, 4, BLOCK);
+    start_append(&fast, t, 5, BLOCK);
+    g_assert_cmpint(finish(&fast, 0), ==, 0);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_RESET, 5), ==, 0);
+    g_assert_cmpint(finish(&slow, -EIO), ==, -EIO);
+    zone_table_free(t);
+}
+
+/* A close, explicit or implicit, does not disturb a write in flight. */
+static void test_close_during_write(void)
+{
+    ZoneTable *t = new_limited_table(1, 0);
+    uint64_t position;
+    Request a, b, c;
+
+    start_append(&a, t, 4, BLOCK);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_CLOSE, 4), ==, 0);
+    g_assert_cmpint(state_of(t, 4), ==, CL);
+    g_assert_cmpint(finish(&a, 0), ==, 0);
+    g_assert_cmpint(state_of(t, 4), ==, CL);
+    g_assert_cmphex(written_in(t, 4), ==, BLOCK);
+
+    start_append(&a, t, 4, BLOCK);
+    g_assert_cmpint(do_append(t, 5, BLOCK, &position), ==, 0);
+    g_assert_cmpint(state_of(t, 4), ==, CL);
+    start_append(&b, t, 4, BLOCK);          /* opens it again */
+    g_assert_cmpint(state_of(t, 4), ==, IO);
+    g_assert_cmpint(state_of(t, 5), ==, CL);
+    start_append(&c, t, 4, CAPACITY - 3 * BLOCK);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_CLOSE, 4), ==, 0);
+    g_assert_cmpint(finish(&c, 0), ==, WAITING);
+    g_assert_cmpint(finish(&a, 0), ==, 0);
+    g_assert_cmpint(finish(&b, 0), ==, 0);
+    g_assert_cmpint(c.ended, ==, 0);
+    g_assert_cmpint(state_of(t, 4), ==, FU);
+    g_assert_cmpuint(nr_active(t), ==, 1);
+    zone_table_free(t);
+}
+
+/* --- Failures --- */
+
+#define DEPTH 4
+
+/*
+ * DEPTH writes, of which those in the bit mask @fail fail, end in @order.
+ * With @late, one more begins as soon as one has failed.
+ */
+static void check_failures(const int *order, unsigned int fail, bool late,
+                           uint64_t already)
+{
+    static const int errors[DEPTH] = { -EIO, -ENOSPC, -EFBIG, -EROFS };
+    static const int results[DEPTH] = { -EIO, -ENOSPC, -EIO, -EIO };
+    g_autofree char *what =
+        g_strdup_printf("failures 0x%x%s, 0x%" PRIx64 " bytes before", fail,
+                        late ? " and a late append" : "", already);
+    g_autofree char *cell = order_name(what, order, DEPTH);
+    uint32_t zone = FIRST_SEQ;
+    int earliest = ctz32(fail);
+    ZoneTable *t = new_table();
+    Request r[DEPTH], after = { .begun = 0 };
+    uint64_t wp;
+    bool failed = false;
+
+    if (already) {
+        put_zone(t, zone, BLK_ZS_IOPEN, already);
+    }
+    for (int i = 0; i < DEPTH; i++) {
+        start_append(&r[i], t, zone, (i + 1) * BLOCK);
+        expect_ret(cell, r[i].begun, 0);
+    }
+    wp = r[earliest].offset;
+
+    for (int k = 0; k < DEPTH; k++) {
+        int i = order[k];
+        bool fails = fail & (1 << i);
+
+        finish(&r[i], fails ? errors[i] : 0);
+        if (fails && !failed) {
+            failed = true;
+            /* A failed one has nothing to wait for */
+            expect_ret(cell, r[i].ended, results[i]);
+            if (late) {
+                start_append(&after, t, zone, BLOCK);
+                expect_ret(cell, after.begun, k == DEPTH - 1 ? 0 : WAITING);
+            }
+        }
+        g_assert_cmphex(report_zone(t, zone).wp, <=, wp);
+    }
+
+    for (int i = 0; i < DEPTH; i++) {
+        if (i < earliest) {
+            expect_ret(cell, r[i].ended, 0);
+        } else if (i == earliest) {
+            expect_ret(cell, r[i].ended, results[i]);
+        } else if (fail & (1 << i)) {
+            /* Its own error, or that of the one below */
+            g_assert_cmpint(r[i].ended, <, 0);
+            g_assert_false(bdrv_is_zone_error(r[i].ended));
+        } else {
+            expect_ret(cell, r[i].ended, -EIO);
+        }
+    }
+    expect_value(cell, "write pointer", report_zone(t, zone).wp, wp);
+    expect_value(cell, "stored write pointer", record_of(t, zone, true).wp,
+                 wp);
+
+    if (late) {
+        expect_ret(cell, after.begun, 0);
+        expect_value(cell, "position of the late one", after.offset, wp);
+        expect_state(cell, state_of(t, zone), BLK_ZS_IOPEN);
+        expect_ret(cell, finish(&after, 0), 0);
+    } else {
+        expect_state(cell, state_of(t, zone),
+                     earliest == 0 && !already ? BLK_ZS_EMPTY : BLK_ZS_IOPEN);
+        expect_ret(cell, do_write(t, wp, BLOCK), 0);
+    }
+    expect_value(cell, "write pointer at last", report_zone(t, zone).wp,
+                 wp + BLOCK);
+    expect_counts(cell, t);
+    zone_table_free(t);
+}
+
+static void test_failures(void)
+{
+    int order[DEPTH];
+
+    identity(order, DEPTH);
+    do {
+        for (unsigned int fail = 1; fail < 1 << DEPTH; fail++) {
+            check_failures(order, fail, false, 0);
+            check_failures(order, fail, true, 0);
+            check_failures(order, fail, false, WRITTEN);
+            check_failures(order, fail, true, WRITTEN);
+        }
+    } while (!g_test_failed() && next_permutation(order, DEPTH));
+}
+
+static void test_io_errors(void)
+{
+    static const int rules[] = {
+        -ERANGE, -ESPIPE, -EFBIG, -EROFS, -ENODEV, -EOVERFLOW, -ETOOMANYREFS,
+    };
+    static const int others[] = { -EIO, -ENOSPC, -EINVAL, -EPERM };
+    ZoneTable *t = new_table();
+    Request r;
+
+    for (int i = 0; i < ARRAY_SIZE(rules); i++) {
+        start_append(&r, t, FIRST_SEQ, BLOCK);
+        expect_ret("a rule's errno from I/O", finish(&r, rules[i]), -EIO);
+    }
+    for (int i = 0; i < ARRAY_SIZE(others); i++) {
+        start_append(&r, t, FIRST_SEQ, BLOCK);
+        expect_ret("an errno from I/O", finish(&r, others[i]), others[i]);
+    }
+    g_assert_cmpint(state_of(t, FIRST_SEQ), ==, EM);
+    zone_table_free(t);
+}
+
+/* What became of the zone while the write that opened it was in flight */
+static void test_failed_opening_write(void)
+{
+    static const struct {
+        const char *name;
+        bool open, close;
+        ZoneMgmtFlags flags;
+        BlockZoneState during, want;
+    } tests[] = {
+        { "opened by the failed write", false, false, 0, IO, EM },
+        { "then opened explicitly", true, false, 0, EO, EO },
+        { "then closed", false, true, 0, CL, EM },
+        { "then closed as in ZNS", false, true, ZONE_MGMT_CLOSE_EMPTY,
+          CL, CL },
+        { "then opened and closed", true, true, 0, CL, EM },
+        { "then opened and closed as in ZNS", true, true,
+          ZONE_MGMT_CLOSE_EMPTY, CL, CL },
+    };
+
+    for (int c = 0; c < ARRAY_SIZE(tests); c++) {
+        bool active = tests[c].want != EM;
+        ZoneTable *t = new_limited_table(1, 1);
+        uint64_t position;
+        Request r;
+
+        start_append(&r, t, 4, BLOCK);
+        if (tests[c].open) {
+            expect_ret(tests[c].name, do_mgmt(t, BLK_ZO_OPEN, 4), 0);
+        }
+        if (tests[c].close) {
+            expect_ret(tests[c].name,
+                       do_mgmt_flags(t, BLK_ZO_CLOSE, tests[c].flags, 4, 1),
+                       0);
+        }
+        expect_state(tests[c].name, state_of(t, 4), tests[c].during);
+        expect_ret(tests[c].name, finish(&r, -EIO), -EIO);
+        expect_state(tests[c].name, state_of(t, 4), tests[c].want);
+        expect_value(tests[c].name, "active", nr_active(t), active);
+        expect_ret(tests[c].name, do_append(t, 5, BLOCK, &position),
+                   active ? -EOVERFLOW : 0);
+        zone_table_free(t);
+    }
+}
+
+/* A zone that a write opens, fails in, and another has closed implicitly */
+static void test_failed_write_in_closed_zone(void)
+{
+    ZoneTable *t = new_limited_table(1, 2);
+    uint64_t position;
+    Request r;
+
+    start_append(&r, t, 4, BLOCK);
+    g_assert_cmpint(do_append(t, 5, BLOCK, &position), ==, 0);
+    g_assert_cmpint(state_of(t, 4), ==, CL);
+    g_assert_cmpint(do_append(t, 6, BLOCK, &position), ==, -EOVERFLOW);
+    g_assert_cmpint(finish(&r, -EIO), ==, -EIO);
+    g_assert_cmpint(state_of(t, 4), ==, EM);
+    g_assert_cmpint(do_append(t, 6, BLOCK, &position), ==, 0);
+    g_assert_cmpuint(nr_active(t), ==, 2);
+    zone_table_free(t);
+}
+
+/* The first of two writes succeeds: the zone is not empty, so it stays open */
+static void test_failed_second_write(void)
+{
+    ZoneTable *t = new_table();
+    Request a, b;
+
+    start_append(&a, t, 4, BLOCK);
+    start_append(&b, t, 4, BLOCK);
+    g_assert_cmpint(finish(&b, -EIO), ==, -EIO);
+    g_assert_cmpint(state_of(t, 4), ==, IO);
+    g_assert_cmpint(finish(&a, 0), ==, 0);
+    g_assert_cmpint(state_of(t, 4), ==, IO);
+    g_assert_cmphex(written_in(t, 4), ==, BLOCK);
+    zone_table_free(t);
+}
+
+/* After a failure the one that waits is checked anew against the rules. */
+static void test_waiting_write_checked_anew(void)
+{
+    ZoneTable *t = new_table();
+    uint64_t begin = FIRST_SEQ * ZONE;
+    Request a, b, behind, at_wp;
+
+    start_write(&a, t, begin, BLOCK);
+    start_write(&b, t, begin + BLOCK, BLOCK);
+    finish(&a, -EIO);
+    start_write(&behind, t, begin + 2 * BLOCK, BLOCK);
+    start_write(&at_wp, t, begin, BLOCK);
+    g_assert_cmpint(behind.begun, ==, WAITING);
+    g_assert_cmpint(at_wp.begun, ==, WAITING);
+    g_assert_cmpint(finish(&b, 0), ==, -EIO);
+    g_assert_cmpint(behind.ended, ==, -ESPIPE);
+    g_assert_cmpint(at_wp.begun, ==, 0);
+    g_assert_cmpint(finish(&at_wp, 0), ==, 0);
+    zone_table_free(t);
+}
+
+/* --- Management operations, while they wait and when they fail --- */
+
+/* Reset and finish hold up new writes until they end. */
+static void test_write_waits_for_mgmt(void)
+{
+    static const struct {
+        BlockZoneOp op;
+        int commit, want;
+        BlockZoneState state;
+        uint64_t position;
+    } tests[] = {
+        { BLK_ZO_RESET, 0, 0, IO, 0 },
+        { BLK_ZO_RESET, -EIO, 0, IO, BLOCK },
+        { BLK_ZO_FINISH, 0, -EFBIG, FU, 0 },
+        { BLK_ZO_FINISH, -ENOSPC, 0, IO, BLOCK },
+    };
+
+    for (int c = 0; c < ARRAY_SIZE(tests); c++) {
+        g_autofree char *cell = g_strdup_printf("op %d, commit %d",
+                                                tests[c].op, tests[c].commit);
+        ZoneTable *t = new_table();
+        uint64_t position;
+        Request m, w, other;
+
+        do_append(t, 4, BLOCK, &position);
+        start_mgmt(&m, t, tests[c].op, 4, 1);
+        expect_ret(cell, m.begun, 0);
+        start_append(&w, t, 4, BLOCK);
+        expect_ret(cell, w.begun, WAITING);
+        start_append(&other, t, 5, BLOCK);
+        expect_ret(cell, finish(&other, 0), 0);
+
+        expect_ret(cell, finish(&m, tests[c].commit), tests[c].commit);
+        expect_ret(cell, w.begun, tests[c].want);
+        if (w.begun == 0) {
+            expect_value(cell, "position", w.offset - 4 * ZONE,
+                         tests[c].position);
+            expect_ret(cell, finish(&w, 0), 0);
+        }
+        expect_state(cell, state_of(t, 4), tests[c].state);
+        zone_table_free(t);
+    }
+}
+
+/* Reset and finish wait for the writes in flight, of all their zones. */
+static void test_mgmt_waits_for_writes(void)
+{
+    static const BlockZoneOp ops[] = { BLK_ZO_RESET, BLK_ZO_FINISH };
+
+    for (int c = 0; c < ARRAY_SIZE(ops); c++) {
+        ZoneTable *t = new_table();
+        Request a, b, other, m, late;
+
+        start_append(&a, t, 4, 2 * BLOCK);
+        start_append(&b, t, 5, BLOCK);
+        start_append(&other, t, 7, BLOCK);
+        start_mgmt(&m, t, ops[c], 3, 3);
+        g_assert_cmpint(m.begun, ==, WAITING);
+        start_append(&late, t, 4, BLOCK);
+        g_assert_cmpint(late.begun, ==, WAITING);
+
+        g_assert_cmpint(finish(&b, 0), ==, 0);
+        g_assert_cmpint(m.begun, ==, WAITING);
+        g_assert_cmpint(finish(&a, 0), ==, 0);
+        g_assert_cmpint(m.begun, ==, 0);
+        g_assert_true(m.m.commit);
+        g_assert_cmpint(late.begun, ==, WAITING);
+
+        /* As before, until the end says that it is durable */
+        g_assert_cmphex(written_in(t, 4), ==, 2 * BLOCK);
+        g_assert_cmpint(state_of(t, 4), ==, IO);
+        g_assert_cmpint(finish(&m, 0), ==, 0);
+        g_assert_cmpint(late.begun, ==, ops[c] == BLK_ZO_RESET ? 0 : -EFBIG);
+        if (late.begun == 0) {
+            finish(&late, 0);
+            g_assert_cmphex(late.offset, ==, 4 * ZONE);
+        }
+        g_assert_cmpint(finish(&other, 0), ==, 0);
+        zone_table_free(t);
+    }
+}
+
+/* What a write in flight leaves behind may be what was asked for already. */
+static void test_mgmt_overtaken_by_write(void)
+{
+    ZoneTable *t = new_table();
+    Request w, m;
+
+    start_append(&w, t, 4, BLOCK);
+    start_mgmt(&m, t, BLK_ZO_RESET, 4, 1);
+    g_assert_cmpint(finish(&w, -EIO), ==, -EIO);
+    g_assert_cmpint(m.begun, ==, 0);
+    g_assert_true(m.m.commit);
+    g_assert_cmpint(finish(&m, 0), ==, 0);
+    g_assert_cmpint(state_of(t, 4), ==, EM);
+
+    start_append(&w, t, 4, CAPACITY);
+    start_mgmt(&m, t, BLK_ZO_FINISH, 4, 1);
+    g_assert_cmpint(finish(&w, 0), ==, 0);
+    g_assert_cmpint(m.begun, ==, 0);
+    g_assert_true(m.m.commit);
+    g_assert_cmpint(finish(&m, 0), ==, 0);
+    g_assert_cmpint(state_of(t, 4), ==, FU);
+    g_assert_cmphex(record_of(t, 4, false).data_end, ==, 4 * ZONE + CAPACITY);
+    zone_table_free(t);
+}
+
+/* Operations on a zone come one after another, on different ones do not. */
+static void test_mgmt_waits_for_mgmt(void)
+{
+    ZoneTable *t = new_table();
+    Request a, b, c, d;
+
+    put_zone(t, 4, CL, WRITTEN);
+    put_zone(t, 5, CL, WRITTEN);
+    put_zone(t, 6, CL, WRITTEN);
+    put_zone(t, 7, CL, WRITTEN);
+    start_mgmt(&a, t, BLK_ZO_FINISH, 4, 2);
+    start_mgmt(&b, t, BLK_ZO_RESET, 5, 2);
+    start_mgmt(&c, t, BLK_ZO_RESET, 7, 1);
+    g_assert_cmpint(b.begun, ==, WAITING);
+    g_assert_cmpint(c.begun, ==, 0);
+    g_assert_cmpint(finish(&c, 0), ==, 0);
+    g_assert_cmpint(b.begun, ==, WAITING);
+    g_assert_cmpint(finish(&a, 0), ==, 0);
+    g_assert_cmpint(b.begun, ==, 0);
+
+    /* Waits, and then finds that the zone is of no use any more */
+    start_mgmt(&d, t, BLK_ZO_CLOSE, 6, 1);
+    g_assert_cmpint(d.begun, ==, WAITING);
+    g_assert_cmpint(finish(&b, 0), ==, 0);
+    g_assert_cmpint(d.ended, ==, -EINVAL);
+    g_assert_cmpint(state_of(t, 4), ==, FU);
+    g_assert_cmpint(state_of(t, 5), ==, EM);
+    g_assert_cmpint(state_of(t, 6), ==, EM);
+    zone_table_free(t);
+}
+
+/* Opening and closing happen at once, with writes in flight or not. */
+static void test_open_and_close_do_not_wait(void)
+{
+    ZoneTable *t = new_table();
+    Request w;
+
+    start_append(&w, t, 4, BLOCK);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, 4), ==, 0);
+    g_assert_cmpint(state_of(t, 4), ==, EO);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_CLOSE, 4), ==, 0);
+    g_assert_cmpint(state_of(t, 4), ==, CL);
+    g_assert_cmpint(finish(&w, 0), ==, 0);
+    zone_table_free(t);
+}
+
+static void test_failed_commit(void)
+{
+    static const BlockZoneOp ops[] = { BLK_ZO_RESET, BLK_ZO_FINISH };
+
+    for (int c = 0; c < ARRAY_SIZE(ops); c++) {
+        ZoneTable *t = new_table();
+        Request m;
+
+        for (int i = 1; i < NR_SITUATIONS; i++) {
+            put_zone(t, NR_CONV + i, situations[i].state,
+                     situations[i].written);
+        }
+        start(&m, &(Request) {
+            .t = t, .kind = MGMT, .op = ops[c], .flags = ZONE_MGMT_ALL,
+            .bytes = NR_ZONES * ZONE,
+        });
+        g_assert_cmpint(m.begun, ==, 0);
+        g_assert_true(m.m.commit);
+        while (zone_table_take_dirty(t, 0) >= 0) {
+            /* The store takes the records, and fails */
+        }
+        g_assert_cmpint(finish(&m, -ENOSPC), ==, -ENOSPC);
+        for (int i = 1; i < NR_SITUATIONS; i++) {
+            const Situation *s = &situations[i];
+
+            expect_zone(s->name, t, NR_CONV + i, s->state,
+                        s->state == FU ? CAPACITY : s->written, s->written);
+        }
+        /* What was stored, or not, is to be stored again */
+        g_assert_true(zone_table_is_dirty(t));
+        expect_counts("after a failed commit", t);
+        zone_table_free(t);
+    }
+}
+
+/* Between begin and end the store sees the outcome, others what was. */
+static void test_record_shows_pending(void)
+{
+    ZoneTable *t = new_table();
+    Request m;
+    ZoneRecord r;
+
+    put_zone(t, 4, CL, WRITTEN);
+    start_mgmt(&m, t, BLK_ZO_FINISH, 4, 1);
+    for (int live = 0; live <= 1; live++) {
+        r = record_of(t, 4, live);
+        g_assert_cmpint(r.state, ==, FU);
+        g_assert_cmphex(r.wp, ==, 4 * ZONE + CAPACITY);
+        g_assert_cmphex(r.data_end, ==, 4 * ZONE + WRITTEN);
+    }
+    g_assert_cmpint(state_of(t, 4), ==, CL);
+    g_assert_cmphex(written_in(t, 4), ==, WRITTEN);
+    g_assert_cmpint(finish(&m, 0), ==, 0);
+    g_assert_cmpint(state_of(t, 4), ==, FU);
+
+    start_mgmt(&m, t, BLK_ZO_RESET, 4, 1);
+    for (int live = 0; live <= 1; live++) {
+        r = record_of(t, 4, live);
+        g_assert_cmpint(r.state, ==, EM);
+        g_assert_cmphex(r.wp, ==, 4 * ZONE);
+        g_assert_cmphex(r.data_end, ==, 4 * ZONE);
+    }
+    g_assert_cmpint(state_of(t, 4), ==, FU);
+    g_assert_cmpint(finish(&m, 0), ==, 0);
+    g_assert_cmpint(state_of(t, 4), ==, EM);
+    zone_table_free(t);
+}
+
+/* --- Records --- */
+
+#define BEGIN (FIRST_SEQ * ZONE)
+#define END (BEGIN + CAPACITY)
+
+/* Valid records of a sequential zone, and what is stored of them */
+static const struct {
+    ZoneRecord r;
+    BlockZoneState stored;      /* when the power is lost */
+} good_records[] = {
+    { { EM, 0, BEGIN, BEGIN }, EM },
+    { { IO, 0, BEGIN + WRITTEN, BEGIN + WRITTEN }, CL },
+    { { EO, 0, BEGIN + WRITTEN, BEGIN + WRITTEN }, CL },
+    { { CL, 0, BEGIN + WRITTEN, BEGIN + WRITTEN }, CL },
+    { { IO, 0, BEGIN, BEGIN }, EM },
+    { { EO, 0, BEGIN, BEGIN }, EM },
+    { { CL, 0, BEGIN, BEGIN }, EM },
+    { { CL, 1, END - BLOCK, END - BLOCK }, CL },
+    { { FU, 0, END, END }, FU },
+    { { FU, 4, END, BEGIN + WRITTEN }, FU },
+    { { FU, 0x80, END, BEGIN }, FU },
+    { { RO, 0, BEGIN, BEGIN }, RO },
+    { { RO, 0, BEGIN + WRITTEN, BEGIN + WRITTEN }, RO },
+    { { RO, 0, END, BEGIN + WRITTEN }, RO },
+    { { OF, 0, BEGIN + WRITTEN, BEGIN + WRITTEN }, OF },
+    { { OF, 0, END, END }, OF },
+};
+
+static const struct {
+    const char *name;
+    uint32_t zone;
+    ZoneRecord r;
+} bad_records[] = {
+    { "no such state", FIRST_SEQ, { 5, 0, BEGIN, BEGIN } },
+    { "no such state, large", FIRST_SEQ, { 16, 0, BEGIN, BEGIN } },
+    { "sequential as conventional", FIRST_SEQ, { NW, 0, BEGIN, BEGIN } },
+    { "conventional as empty", 0, { EM, 0, 0, 0 } },
+    { "conventional as full", 0, { FU, 0, ZONE, ZONE } },
+    { "conventional as offline", 1, { OF, 0, ZONE, ZONE } },
+
+    { "empty with write pointer", FIRST_SEQ, { EM, 0, BEGIN + BLOCK, BEGIN } },
+    { "empty with data", FIRST_SEQ, { EM, 0, BEGIN, BEGIN + BLOCK } },
+    { "write pointer below the zone", FIRST_SEQ,
+      { CL, 0, BEGIN - BLOCK, BEGIN - BLOCK } },
+    { "write pointer of another zone", FIRST_SEQ,
+      { CL, 0, BEGIN + ZONE, BEGIN + ZONE } },
+    { "write pointer zero", FIRST_SEQ, { CL, 0, 0, 0 } },
+    { "write pointer huge", FIRST_SEQ, { CL, 0, UINT64_MAX, UINT64_MAX } },
+    { "implicitly open at the end", FIRST_SEQ, { IO, 0, END, END } },
+    { "explicitly open at the end", FIRST_SEQ, { EO, 0, END, END } },
+    { "closed at the end", FIRST_SEQ, { CL, 0, END, END } },
+    { "closed above the end", FIRST_SEQ,
+      { CL, 0, END + BLOCK, END + BLOCK } },
+    { "closed with less data", FIRST_SEQ,
+      { CL, 0, BEGIN + 2 * BLOCK, BEGIN + BLOCK } },
+    { "closed with more data", FIRST_SEQ,
+      { CL, 0, BEGIN + BLOCK, BEGIN + 2 * BLOCK } },
+    { "closed within a sector", FIRST_SEQ,
+      { CL, 0, BEGIN + 100, BEGIN + 100 } },
+    { "full below the end", FIRST_SEQ, { FU, 0, END - BLOCK, BEGIN } },
+    { "full at the end of the zone", FIRST_SEQ,
+      { FU, 0, BEGIN + ZONE, END } },
+    { "full with data below the zone", FIRST_SEQ,
+      { FU, 0, END, BEGIN - BLOCK } },
+    { "full with data above the capacity", FIRST_SEQ,
+      { FU, 0, END, END + BLOCK } },
+    { "full with data within a sector", FIRST_SEQ,
+      { FU, 0, END, BEGIN + 1 } },
+    { "read-only with write pointer above", FIRST_SEQ,
+      { RO, 0, END + BLOCK, END } },
+    { "read-only with write pointer below", FIRST_SEQ,
+      { RO, 0, BEGIN - BLOCK, BEGIN } },
+    { "offline with data above", FIRST_SEQ, { OF, 0, END, END + BLOCK } },
+    { "offline with data below", FIRST_SEQ, { OF, 0, END, 0 } },
+};
+
+static bool expect_record(const char *cell, ZoneRecord got, ZoneRecord want)
+{
+    return expect_state(cell, got.state, want.state) &
+           expect_value(cell, "attributes", got.attributes, want.attributes) &
+           expect_value(cell, "stored write pointer", got.wp, want.wp) &
+           expect_value(cell, "end of data", got.data_end, want.data_end);
+}
+
+static void test_record_round_trip(void)
+{
+    for (int i = 0; i < ARRAY_SIZE(good_records); i++) {
+        const ZoneRecord *r = &good_records[i].r;
+        g_autofree char *cell = g_strdup_printf("record %d", i);
+        ZoneRecord stored = *r;
+        ZoneTable *t = new_table();
+
+        if (!zone_table_load(t, FIRST_SEQ, r)) {
+            g_test_message("%s is refused", cell);
+            g_test_fail();
+            zone_table_free(t);
+            continue;
+        }
+        expect_record(cell, record_of(t, FIRST_SEQ, true), *r);
+        stored.state = good_records[i].stored;
+        expect_record(cell, record_of(t, FIRST_SEQ, false), stored);
+
+        /* What is stored can be loaded, over what was there before too */
+        g_assert_true(zone_table_load(t, FIRST_SEQ, &stored));
+        expect_record(cell, record_of(t, FIRST_SEQ, false), stored);
+        expect_counts(cell, t);
+        g_assert_false(zone_table_is_dirty(t));
+        zone_table_free(t);
+    }
+}
+
+static void test_record_rejected(void)
+{
+    for (int i = 0; i < ARRAY_SIZE(bad_records); i++) {
+        const char *cell = bad_records[i].name;
+        uint32_t zone = bad_records[i].zone;
+        ZoneTable *t = new_table();
+        ZoneRecord before = record_of(t, zone, true);
+
+        if (zone_table_load(t, zone, &bad_records[i].r)) {
+            g_test_message("%s is accepted", cell);
+            g_test_fail();
+        }
+        expect_record(cell, record_of(t, zone, true), before);
+        expect_counts(cell, t);
+        zone_table_free(t);
+    }
+}
+
+static void test_record_of_conventional(void)
+{
+    ZoneTable *t = new_table();
+    ZoneRecord r = record_of(t, 1, false);
+
+    g_assert_cmpint(r.state, ==, NW);
+    g_assert_true(zone_table_load(t, 1, &r));
+    g_assert_cmpint(state_of(t, 1), ==, NW);
+    zone_table_free(t);
+}
+
+/* What a zone's history leaves for the store, live or not */
+static void test_record_follows_zone(void)
+{
+    ZoneTable *t = new_table();
+    uint64_t position;
+    Request w;
+
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, FIRST_SEQ), ==, 0);
+    expect_record("opened", record_of(t, FIRST_SEQ, true),
+                  (ZoneRecord) { EO, 0, BEGIN, BEGIN });
+    expect_record("opened, stored", record_of(t, FIRST_SEQ, false),
+                  (ZoneRecord) { EM, 0, BEGIN, BEGIN });
+
+    start_append(&w, t, FIRST_SEQ, BLOCK);
+    expect_record("writing", record_of(t, FIRST_SEQ, false),
+                  (ZoneRecord) { EM, 0, BEGIN, BEGIN });
+    finish(&w, 0);
+    expect_record("written", record_of(t, FIRST_SEQ, false),
+                  (ZoneRecord) { CL, 0, BEGIN + BLOCK, BEGIN + BLOCK });
+    g_assert_cmpint(do_append(t, FIRST_SEQ, CAPACITY - BLOCK, &position), ==,
+                    0);
+    expect_record("full", record_of(t, FIRST_SEQ, false),
+                  (ZoneRecord) { FU, 0, END, END });
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_RESET, FIRST_SEQ), ==, 0);
+    expect_record("reset", record_of(t, FIRST_SEQ, false),
+                  (ZoneRecord) { EM, 0, BEGIN, BEGIN });
+    zone_table_free(t);
+}
+
+static void test_attributes(void)
+{
+    ZoneTable *t = new_table();
+    ZoneRecord r = { CL, 0x85, BEGIN + WRITTEN, BEGIN + WRITTEN };
+
+    g_assert_true(zone_table_load(t, FIRST_SEQ, &r));
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, FIRST_SEQ), ==, 0);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_CLOSE, FIRST_SEQ), ==, 0);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_FINISH, FIRST_SEQ), ==, 0);
+    g_assert_cmphex(record_of(t, FIRST_SEQ, false).attributes, ==, 0x85);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_RESET, FIRST_SEQ), ==, 0);
+    g_assert_cmphex(record_of(t, FIRST_SEQ, false).attributes, ==, 0);
+    zone_table_free(t);
+}
+
+/* --- Dirty marks --- */
+
+static ZoneTable *new_large_table(uint32_t zones)
+{
+    ZoneGeometry g = standard_geometry();
+
+    g.size = zones * ZONE;
+    g.conventional_zones = 0;
+    return zone_table_new(&g);
+}
+
+static void test_dirty_causes(void)
+{
+    ZoneTable *t = new_large_table(4);
+    uint64_t position;
+    Request a, b, m;
+
+    g_assert_false(zone_table_is_dirty(t));
+
+    /* The stored record has neither open nor closed zones without data */
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, 0), ==, 0);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_CLOSE, 0), ==, 0);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, 0), ==, 0);
+    g_assert_cmpint(do_mgmt_flags(t, BLK_ZO_CLOSE, ZONE_MGMT_CLOSE_EMPTY,
+                                  0, 1), ==, 0);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_RESET, 1), ==, 0);
+    g_assert_cmpint(do_append(t, 0, 0, &position), ==, 0);
+    g_assert_false(zone_table_is_dirty(t));
+
+    /* A write counts when it is acknowledged, not before */
+    start_append(&a, t, 0, BLOCK);
+    start_append(&b, t, 0, BLOCK);
+    g_assert_false(zone_table_is_dirty(t));
+    finish(&b, 0);
+    g_assert_false(zone_table_is_dirty(t));
+    finish(&a, 0);
+    g_assert_true(zone_table_is_dirty(t));
+    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, 0);
+    g_assert_false(zone_table_is_dirty(t));
+    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, -1);
+
+    /* A failed one does not count */
+    start_append(&a, t, 2, BLOCK);
+    finish(&a, -EIO);
+    g_assert_false(zone_table_is_dirty(t));
+
+    /* Open and close of a zone with data */
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_CLOSE, 0), ==, 0);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, 0), ==, 0);
+    g_assert_false(zone_table_is_dirty(t));
+
+    /* Reset and finish are dirty before they end: that is to be stored */
+    start_mgmt(&m, t, BLK_ZO_FINISH, 0, 1);
+    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, 0);
+    finish(&m, 0);
+    while (zone_table_take_dirty(t, 0) >= 0) {
+        /* Allowed, but not needed */
+    }
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_FINISH, 0), ==, 0);
+    g_assert_false(zone_table_is_dirty(t));
+    start_mgmt(&m, t, BLK_ZO_RESET, 0, 1);
+    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, 0);
+    finish(&m, 0);
+    zone_table_free(t);
+}
+
+static void test_dirty_blocks(void)
+{
+    enum { PER_BLOCK = 1 << ZONE_DIRTY_SHIFT };
+    ZoneTable *t = new_large_table(3 * PER_BLOCK + 1);
+    uint64_t position;
+
+    do_append(t, PER_BLOCK - 1, BLOCK, &position);
+    do_append(t, 2 * PER_BLOCK, BLOCK, &position);
+    do_append(t, 2 * PER_BLOCK + 17, BLOCK, &position);
+    do_append(t, 3 * PER_BLOCK, BLOCK, &position);      /* the last zone */
+
+    g_assert_cmpint(zone_table_take_dirty(t, 1), ==, 2);
+    g_assert_cmpint(zone_table_take_dirty(t, 2), ==, 3);
+    g_assert_cmpint(zone_table_take_dirty(t, 1), ==, -1);
+    g_assert_true(zone_table_is_dirty(t));
+    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, 0);
+    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, -1);
+    g_assert_cmpint(zone_table_take_dirty(t, 4), ==, -1);
+    g_assert_false(zone_table_is_dirty(t));
+
+    /* Given back */
+    zone_table_mark_dirty(t, 3);
+    zone_table_mark_dirty(t, 1);
+    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, 1);
+    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, 3);
+    g_assert_false(zone_table_is_dirty(t));
+    zone_table_free(t);
+}
+
+/* --- Readable ranges --- */
+
+static void test_readable(void)
+{
+    /* Zones 0 and 1 are conventional; the rest is put into states below. */
+    static const struct {
+        const char *name;
+        uint64_t offset, bytes, want;
+        bool data;
+    } tests[] = {
+        { "conventional", 0, 2 * ZONE, 2 * ZONE, true },
+        { "within conventional", ZONE - BLOCK, 2 * BLOCK, 2 * BLOCK, true },
+        { "empty", 2 * ZONE, BLOCK, BLOCK, false },
+        { "two empty zones", 2 * ZONE, 2 * ZONE, 2 * ZONE, false },
+        { "below the write pointer", 4 * ZONE, WRITTEN, WRITTEN, true },
+        { "one byte", 4 * ZONE + WRITTEN - 1, BLOCK, 1, true },
+        { "over the write pointer", 4 * ZONE + BLOCK, ZONE,
+          WRITTEN - BLOCK, true },
+        { "above the write pointer", 4 * ZONE + WRITTEN, BLOCK, BLOCK,
+          false },
+        { "up to the data of the next zone", 4 * ZONE + WRITTEN, ZONE,
+          ZONE - WRITTEN, false },
+        { "finished, data", 5 * ZONE, ZONE, WRITTEN, true },
+        { "finished, the rest", 5 * ZONE + WRITTEN, ZONE - WRITTEN,
+          ZONE - WRITTEN, false },
+        { "full", 6 * ZONE, ZONE, CAPACITY, true },
+        { "above the capacity", 6 * ZONE + CAPACITY, ZONE - CAPACITY,
+          ZONE - CAPACITY, false },
+        { "read-only", 7 * ZONE, ZONE, WRITTEN, true },
+        { "the rest of the device", 8 * ZONE + BLOCK, 8 * ZONE - BLOCK,
+          8 * ZONE - BLOCK, false },
+        { "the last byte", NR_ZONES * ZONE - 1, 1, 1, false },
+    };
+    ZoneTable *t = new_table();
+
+    put_zone(t, 4, CL, WRITTEN);
+    put_zone(t, 5, FU, WRITTEN);
+    put_zone(t, 6, FU, CAPACITY);
+    put_zone(t, 7, RO, WRITTEN);
+    for (int c = 0; c < ARRAY_SIZE(tests); c++) {
+        bool data = !tests[c].data;
+
+        expect_value(tests[c].name, "readable",
+                     zone_table_readable(t, tests[c].offset, tests[c].bytes,
+                                         &data), tests[c].want);
+        expect_value(tests[c].name, "data", data, tests[c].data);
+    }
+    zone_table_free(t);
+}
+
+/* An offline zone cannot be read, and what is readable ends where it begins. */
+static void test_readable_offline(void)
+{
+    ZoneGeometry g = standard_geometry();
+    ZoneTable *t;
+    bool data;
+
+    g.zone_capacity = ZONE;
+    t = zone_table_new(&g);
+    g_assert_cmpint(do_write(t, 4 * ZONE, ZONE), ==, 0);
+    put_zone(t, 5, OF, ZONE);
+    g_assert_cmpint(do_write(t, 6 * ZONE, ZONE), ==, 0);
+    g_assert_cmpint(zone_table_readable(t, 5 * ZONE, BLOCK, &data), ==,
+                    -ENODEV);
+    g_assert_cmpint(zone_table_readable(t, 4 * ZONE, 3 * ZONE, &data), ==,
+                    ZONE);
+    g_assert_true(data);
+    zone_table_free(t);
+}
+
+/* With a capacity of the whole zone, data goes on in the next one. */
+static void test_readable_over_zones(void)
+{
+    ZoneGeometry g = standard_geometry();
+    ZoneTable *t;
+    bool data;
+
+    g.zone_capacity = ZONE;
+    t = zone_table_new(&g);
+    g_assert_cmpint(do_write(t, 2 * ZONE, ZONE), ==, 0);
+    g_assert_cmpint(do_write(t, 3 * ZONE, ZONE), ==, 0);
+    g_assert_cmpint(do_write(t, 4 * ZONE, BLOCK), ==, 0);
+    g_assert_cmphex(zone_table_readable(t, 2 * ZONE, 5 * ZONE, &data), ==,
+                    2 * ZONE + BLOCK);
+    g_assert_true(data);
+    zone_table_free(t);
+}
+
+static void test_readable_follows_acknowledgement(void)
+{
+    ZoneTable *t = new_table();
+    Request a, b, m;
+    bool data;
+
+    start_append(&a, t, 4, BLOCK);
+    start_append(&b, t, 4, BLOCK);
+    finish(&b, 0);
+    g_assert_cmphex(zone_table_readable(t, 4 * ZONE, ZONE, &data), ==, ZONE);
+    g_assert_false(data);
+    finish(&a, 0);
+    g_assert_cmphex(zone_table_readable(t, 4 * ZONE, ZONE, &data), ==,
+                    2 * BLOCK);
+    g_assert_true(data);
+
+    /* Until a reset has ended, the data is there */
+    start_mgmt(&m, t, BLK_ZO_RESET, 4, 1);
+    zone_table_readable(t, 4 * ZONE, ZONE, &data);
+    g_assert_true(data);
+    finish(&m, 0);
+    zone_table_readable(t, 4 * ZONE, ZONE, &data);
+    g_assert_false(data);
+    zone_table_free(t);
+}
+
+/* --- Changing size and limits --- */
+
+static void test_grow(void)
+{
+    ZoneTable *t = new_limited_table(2, 0);
+    uint64_t position;
+    Request a, b, late, m;
+    ZoneCounts c;
+
+    start_append(&a, t, 4, BLOCK);
+    start_append(&b, t, 4, BLOCK);
+    do_append(t, 5, BLOCK, &position);
+    put_zone(t, NR_ZONES - 1, FU, WRITTEN);
+    start_mgmt(&m, t, BLK_ZO_FINISH, 7, 1);
+    start_append(&late, t, 7, BLOCK);
+    g_assert_cmpint(late.begun, ==, WAITING);
+    g_assert_cmpint(finish(&b, 0), ==, WAITING);
+
+    g_assert_cmpint(zone_table_resize(t, (NR_ZONES + 500) * ZONE), ==, 0);
+    g_assert_cmpuint(zone_table_nr_zones(t), ==, NR_ZONES + 500);
+    g_assert_cmphex(zone_table_geometry(t)->size, ==,
+                    (NR_ZONES + 500) * ZONE);
+    g_assert_cmpint(state_of(t, NR_ZONES - 1), ==, FU);
+    g_assert_cmpint(state_of(t, NR_ZONES), ==, EM);
+    g_assert_cmphex(written_in(t, NR_ZONES + 499), ==, 0);
+    zone_table_count(t, &c);
+    g_assert_cmpuint(c.in_state[NW], ==, NR_CONV);
+    expect_counts("after growing", t);
+
+    /* What was in progress goes on */
+    g_assert_cmpint(finish(&a, 0), ==, 0);
+    g_assert_cmpint(b.ended, ==, 0);
+    g_assert_cmphex(written_in(t, 4), ==, 2 * BLOCK);
+    g_assert_cmpint(finish(&m, -EIO), ==, -EIO);
+    g_assert_cmpint(late.begun, ==, 0);
+    g_assert_cmpint(finish(&late, -EIO), ==, -EIO);
+
+    /* and so does the order of implicit closes: 4 was before 5, then 7 */
+    g_assert_cmpint(state_of(t, 4), ==, CL);
+    g_assert_cmpint(do_append(t, NR_ZONES + 3, BLOCK, &position), ==, 0);
+    g_assert_cmpint(do_append(t, NR_ZONES + 400, BLOCK, &position), ==, 0);
+    g_assert_cmpint(state_of(t, 5), ==, CL);
+    g_assert_cmpint(state_of(t, NR_ZONES + 3), ==, IO);
+
+    /* All blocks of records can be dirty */
+    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, 0);
+    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, 1);
+    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, -1);
+    zone_table_free(t);
+}
+
+static void test_shrink(void)
+{
+    ZoneTable *t = new_large_table(600);
+    BlockZoneDescriptor d[4];
+    unsigned int nr = 4;
+    uint64_t position;
+
+    do_append(t, 3, BLOCK, &position);
+    do_append(t, 599, BLOCK, &position);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_RESET, 599), ==, 0);
+    g_assert_cmpint(zone_table_resize(t, 5 * ZONE - BLOCK), ==, 0);
+    g_assert_cmpuint(zone_table_nr_zones(t), ==, 5);
+    expect_counts("after shrinking", t);
+    zone_table_report(t, 3 * ZONE, &nr, d);
+    g_assert_cmpuint(nr, ==, 2);
+    g_assert_cmphex(d[0].wp, ==, 3 * ZONE + BLOCK);
+    g_assert_cmphex(d[1].length, ==, ZONE - BLOCK);
+    g_assert_cmpint(do_append(t, 5, BLOCK, &position), ==, -EINVAL);
+
+    /* The marks of what is gone are gone */
+    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, 0);
+    g_assert_false(zone_table_is_dirty(t));
+
+    /* What comes back is empty */
+    g_assert_cmpint(zone_table_resize(t, 600 * ZONE), ==, 0);
+    g_assert_cmpint(state_of(t, 599), ==, EM);
+    g_assert_cmphex(report_zone(t, 4).length, ==, ZONE);
+    g_assert_false(zone_table_is_dirty(t));
+    expect_counts("after growing again", t);
+    zone_table_free(t);
+}
+
+/* A zone that goes or gets another length must be empty. */
+static void test_resize_in_the_way(void)
+{
+    static const struct {
+        const char *name;
+        uint64_t from, to;
+        uint32_t zone;          /* that is not empty */
+        int want;
+    } tests[] = {
+        { "last one goes", 8 * ZONE, 7 * ZONE, 7, -EBUSY },
+        { "one of many goes", 8 * ZONE, 3 * ZONE, 5, -EBUSY },
+        { "one becomes shorter", 8 * ZONE, 7 * ZONE + BLOCK, 7, -EBUSY },
+        { "short one becomes shorter", 7 * ZONE + CAPACITY + BLOCK,
+          7 * ZONE + CAPACITY, 7, -EBUSY },
+        { "short one becomes longer", 7 * ZONE + CAPACITY,
+          7 * ZONE + CAPACITY + BLOCK, 7, -EBUSY },
+        { "short one becomes whole", 7 * ZONE + CAPACITY, 9 * ZONE, 7,
+          -EBUSY },
+        { "one below", 8 * ZONE, 7 * ZONE, 6, 0 },
+        { "whole one stays", 8 * ZONE, 9 * ZONE, 7, 0 },
+        { "whole one, same size", 8 * ZONE, 8 * ZONE, 7, 0 },
+        { "short one, same size", 7 * ZONE + CAPACITY, 7 * ZONE + CAPACITY,
+          7, 0 },
+    };
+
+    for (int c = 0; c < ARRAY_SIZE(tests); c++) {
+        for (int i = 2; i < NR_SITUATIONS; i++) {
+            const Situation *s = &situations[i];
+            g_autofree char *cell = g_strdup_printf("%s, and is %s",
+                                                    tests[c].name, s->name);
+            ZoneGeometry g = standard_geometry();
+            uint64_t size = tests[c].want ? tests[c].from : tests[c].to;
+            ZoneTable *t;
+
+            g.size = tests[c].from;
+            t = zone_table_new(&g);
+            put_zone(t, tests[c].zone, s->state, s->written);
+            expect_ret(cell, zone_table_resize(t, tests[c].to),
+                       tests[c].want);
+            expect_value(cell, "size", zone_table_geometry(t)->size, size);
+            expect_value(cell, "number of zones", zone_table_nr_zones(t),
+                         DIV_ROUND_UP(size, ZONE));
+            expect_state(cell, state_of(t, tests[c].zone), s->state);
+            expect_counts(cell, t);
+            zone_table_free(t);
+        }
+    }
+}
+
+/* It is empty yet, but is being finished. */
+static void test_resize_during_finish(void)
+{
+    ZoneTable *t = new_table();
+    Request m;
+
+    start_mgmt(&m, t, BLK_ZO_FINISH, NR_ZONES - 1, 1);
+    g_assert_cmpint(zone_table_resize(t, (NR_ZONES - 1) * ZONE), ==, -EBUSY);
+    g_assert_cmpint(finish(&m, -EIO), ==, -EIO);
+    g_assert_cmpint(zone_table_resize(t, (NR_ZONES - 1) * ZONE), ==, 0);
+    zone_table_free(t);
+}
+
+static void test_set_limits(void)
+{
+    ZoneTable *t = new_table();
+    uint64_t position;
+
+    for (int i = 4; i < 8; i++) {
+        do_append(t, i, BLOCK, &position);
+    }
+
+    /* Lower limits take effect as soon as one more is opened */
+    zone_table_set_limits(t, 2, 5, BLOCK);
+    g_assert_cmpuint(zone_table_geometry(t)->max_open_zones, ==, 2);
+    g_assert_cmpuint(zone_table_geometry(t)->max_active_zones, ==, 5);
+    g_assert_cmpint(do_append(t, 8, 2 * BLOCK, &position), ==, -EINVAL);
+    g_assert_cmpint(do_append(t, 8, BLOCK, &position), ==, 0);
+    g_assert_cmpuint(nr_open(t), <=, 2);
+    g_assert_cmpint(state_of(t, 7), ==, IO);
+    g_assert_cmpint(do_append(t, 9, BLOCK, &position), ==, -EOVERFLOW);
+    g_assert_cmpuint(nr_active(t), ==, 5);
+
+    /* and higher ones, or none, at once */
+    zone_table_set_limits(t, 0, 0, 2 * BLOCK);
+    for (int i = 9; i < NR_ZONES; i++) {
+        g_assert_cmpint(do_append(t, i, 2 * BLOCK, &position), ==, 0);
+    }
+    g_assert_cmpint(state_of(t, 8), ==, IO);
+    zone_table_free(t);
+}
+
+/* --- Several threads --- */
+
+#define NR_THREADS      4
+#define NR_WORKERS      6       /* per thread */
+#define NR_STEPS        10000   /* per worker */
+#define STRESS_ZONES    5
+#define STRESS_OPEN     2
+#define STRESS_ACTIVE   4
+#define ZONE_BLOCKS     (ZONE / BLOCK)
+
+/* An acknowledged write, and how many resets of the zone came before it */
+typedef struct Acknowledged {
+    uint32_t zone;
+    unsigned int epoch;
+    uint64_t start, end;
+} Acknowledged;
+
+typedef struct Stress {
+    ZoneTable *t;
+    int running;                                    /* workers; atomic */
+    unsigned int epoch[STRESS_ZONES];               /* resets; atomic */
+    uint8_t busy[STRESS_ZONES * ZONE_BLOCKS];       /* being written; atomic */
+} Stress;
+
+typedef struct Worker {
+    Stress *s;
+    AioContext *ctx;
+    GRand *rand;
+    GArray *acknowledged;
+} Worker;
+
+/* I/O takes its time, and other requests go on meanwhile. */
+static void coroutine_fn stress_io(Worker *w)
+{
+    for (int n = g_rand_int_range(w->rand, 0, 4); n; n--) {
+        aio_co_schedule(w->ctx, qemu_coroutine_self());
+        qemu_coroutine_yield();
+    }
+}
+
+/* Nobody else may write to these blocks between begin and end. */
+static void stress_mark_busy(Stress *s, const ZoneWrite *zw, bool busy)
+{
+    for (uint64_t b = zw->start / BLOCK; b < zw->end / BLOCK; b++) {
+        g_assert_cmpint(qatomic_xchg(&s->busy[b], busy), ==, !busy);
+    }
+}
+
+static void coroutine_fn stress_write(Worker *w, uint32_t zone)
+{
+    uint64_t bytes = g_rand_int_range(w->rand, 1, 9) * BLOCK;
+    Stress *s = w->s;
+    Acknowledged a;
+    BlockZoneDescriptor d;
+    ZoneWrite zw;
+    int ret;
+
+    if (g_rand_int_range(w->rand, 0, 4)) {
+        uint64_t offset = zone * ZONE;
+
+        ret = zone_begin_append(s->t, &zw, &offset, bytes);
+        g_assert_cmpint(ret, !=, -ESPIPE);
+        g_assert_true(ret < 0 || zw.start == offset);
+    } else {
+        ret = zone_begin_write(s->t, &zw, report_zone(s->t, zone).wp, bytes);
+    }
+    if (ret < 0) {
+        g_assert_true(bdrv_is_zone_error(ret));
+        g_assert_cmpint(ret, !=, -EROFS);
+        g_assert_cmpint(ret, !=, -ENODEV);
+        return;
+    }
+
+    /* At the write pointer of a full zone, the next one begins. */
+    zone = zw.zone;
+    /* A reset has to wait for us, so the epoch is the same until our end. */
+    a = (Acknowledged) {
+        zone, qatomic_read(&s->epoch[zone]), zw.start, zw.end,
+    };
+    stress_mark_busy(s, &zw, true);
+    stress_io(w);
+    stress_mark_busy(s, &zw, false);
+    ret = g_rand_int_range(w->rand, 0, 16) ? 0 : -ENOSPC;
+    ret = zone_end_write(s->t, &zw, ret);
+    if (ret < 0) {
+        g_assert_true(ret == -EIO || ret == -ENOSPC);
+        return;
+    }
+    g_array_append_val(w->acknowledged, a);
+    d = report_zone(s->t, zone);
+    if (qatomic_read(&s->epoch[zone]) == a.epoch) {
+        g_assert_cmphex(d.wp, >=, a.end);
+    }
+}
+
+static void coroutine_fn stress_mgmt(Worker *w, uint32_t zone, BlockZoneOp op,
+                                     ZoneMgmtFlags flags, uint32_t nr)
+{
+    Stress *s = w->s;
+    ZoneMgmt m;
+    int ret;
+
+    ret = zone_mgmt_begin(s->t, &m, op, flags, zone * ZONE, nr * ZONE);
+    if (ret < 0) {
+        g_assert_true(ret == -EINVAL || (op == BLK_ZO_OPEN &&
+                      (ret == -EOVERFLOW || ret == -ETOOMANYREFS)));
+        return;
+    }
+    g_assert_true(m.commit == (op == BLK_ZO_RESET || op == BLK_ZO_FINISH));
+    stress_io(w);
+    ret = g_rand_int_range(w->rand, 0, 4) ? 0 : -EIO;
+    /* A zone that was empty already is not held up */
+    if (op == BLK_ZO_RESET && ret == 0 && zone_table_being_reset(s->t, zone)) {
+        g_assert_cmpuint(nr, ==, 1);
+        for (uint64_t b = 0; b < ZONE_BLOCKS; b++) {
+            g_assert_cmpint(qatomic_read(&s->busy[zone * ZONE_BLOCKS + b]),
+                            ==, 0);
+        }
+        qatomic_inc(&s->epoch[zone]);
+    }
+    g_assert_cmpint(zone_mgmt_end(s->t, &m, ret), ==, ret);
+}
+
+static void stress_check_limits(Stress *s)
+{
+    uint32_t open, active, sum = 0;
+    ZoneCounts c;
+
+    zone_table_count(s->t, &c);
+    for (int i = 0; i < ARRAY_SIZE(c.in_state); i++) {
+        sum += c.in_state[i];
+    }
+    open = c.in_state[BLK_ZS_IOPEN] + c.in_state[BLK_ZS_EOPEN];
+    active = open + c.in_state[BLK_ZS_CLOSED];
+    g_assert_cmpuint(sum, ==, STRESS_ZONES);
+    g_assert_cmpuint(open, <=, STRESS_OPEN);
+    g_assert_cmpuint(active, <=, STRESS_ACTIVE);
+}
+
+static void coroutine_fn stress_step(Worker *w)
+{
+    uint32_t zone = g_rand_int_range(w->rand, 0, STRESS_ZONES);
+    uint32_t pair = MIN(zone, STRESS_ZONES - 2);
+
+    switch (g_rand_int_range(w->rand, 0, 100)) {
+    case 0 ... 5:
+        stress_mgmt(w, zone, BLK_ZO_RESET, 0, 1);
+        break;
+    case 6:
+        stress_mgmt(w, pair, BLK_ZO_FINISH, 0, 2);
+        break;
+    case 7:
+        stress_mgmt(w, pair, BLK_ZO_OPEN, 0, 2);
+        break;
+    case 8:
+        stress_mgmt(w, zone, BLK_ZO_OPEN, 0, 1);
+        break;
+    case 9 ... 11:
+        stress_mgmt(w, 0, BLK_ZO_CLOSE, ZONE_MGMT_ALL, STRESS_ZONES);
+        break;
+    case 12:
+        stress_mgmt(w, zone, BLK_ZO_CLOSE, ZONE_MGMT_CLOSE_EMPTY, 1);
+        break;
+    default:
+        stress_write(w, zone);
+        break;
+    }
+    stress_check_limits(w->s);
+}
+
+static void coroutine_fn stress_worker(void *opaque)
+{
+    Worker *w = opaque;
+
+    for (int i = 0; i < NR_STEPS; i++) {
+        stress_step(w);
+    }
+    qatomic_dec(&w->s->running);
+}
+
+static int compare_acknowledged(const void *va, const void *vb)
+{
+    const Acknowledged *a = va, *b = vb;
+
+    if (a->zone != b->zone) {
+        return a->zone < b->zone ? -1 : 1;
+    }
+    if (a->epoch != b->epoch) {
+        return a->epoch < b->epoch ? -1 : 1;
+    }
+    return a->start < b->start ? -1 : a->start > b->start;
+}
+
+/* Between two resets, what was acknowledged is a zone's data, each byte once */
+static void stress_check_acknowledged(Stress *s, GArray *acks)
+{
+    uint64_t data_end[STRESS_ZONES];
+
+    for (uint32_t i = 0; i < STRESS_ZONES; i++) {
+        data_end[i] = i * ZONE;
+    }
+    g_array_sort(acks, compare_acknowledged);
+    for (unsigned int i = 0; i < acks->len; i++) {
+        const Acknowledged *a = &g_array_index(acks, Acknowledged, i);
+        const Acknowledged *prev = a - 1;
+        bool first = i == 0 || prev->zone != a->zone ||
+                     prev->epoch != a->epoch;
+
+        g_assert_cmphex(a->start, ==, first ? a->zone * ZONE : prev->end);
+        if (a->epoch == s->epoch[a->zone]) {
+            data_end[a->zone] = a->end;
+        }
+    }
+    for (uint32_t i = 0; i < STRESS_ZONES; i++) {
+        ZoneRecord r = record_of(s->t, i, true);
+
+        g_assert_cmphex(r.data_end, ==, data_end[i]);
+        g_assert_cmphex(r.wp, ==,
+                        r.state == FU ? i * ZONE + CAPACITY : data_end[i]);
+    }
+}
+
+static void test_threads(void)
+{
+    ZoneGeometry g = standard_geometry();
+    g_autoptr(GArray) all = g_array_new(false, false, sizeof(Acknowledged));
+    g_autofree Stress *s = g_new0(Stress, 1);
+    Worker workers[NR_THREADS * NR_WORKERS];
+    IOThread *threads[NR_THREADS];
+    int64_t deadline;
+
+    g.size = STRESS_ZONES * ZONE;
+    g.conventional_zones = 0;
+    g.max_open_zones = STRESS_OPEN;
+    g.max_active_zones = STRESS_ACTIVE;
+    s->t = zone_table_new(&g);
+    s->running = ARRAY_SIZE(workers);
+
+    for (int i = 0; i < NR_THREADS; i++) {
+        threads[i] = iothread_new();
+    }
+    for (int i = 0; i < ARRAY_SIZE(workers); i++) {
+        Worker *w = &workers[i];
+
+        *w = (Worker) {
+            .s = s,
+            .ctx = iothread_get_aio_context(threads[i % NR_THREADS]),
+            .rand = g_rand_new_with_seed(i),
+            .acknowledged = g_array_new(false, false, sizeof(Acknowledged)),
+        };
+        aio_co_schedule(w->ctx, qemu_coroutine_create(stress_worker, w));
+    }
+
+    deadline = g_get_monotonic_time() + 300 * G_USEC_PER_SEC;
+    while (qatomic_read(&s->running)) {
+        /* If it never ends, some request waits for nothing */
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+        g_usleep(1000);
+    }
+    for (int i = 0; i < NR_THREADS; i++) {
+        iothread_join(threads[i]);
+    }
+    for (int i = 0; i < ARRAY_SIZE(workers); i++) {
+        g_array_append_vals(all, workers[i].acknowledged->data,
+                            workers[i].acknowledged->len);
+        g_array_free(workers[i].acknowledged, true);
+        g_rand_free(workers[i].rand);
+    }
+    g_test_message("%u writes acknowledged, %u resets", all->len,
+                   s->epoch[0] + s->epoch[1] + s->epoch[2] + s->epoch[3] +
+                   s->epoch[4]);
+    g_assert_cmpuint(all->len, >, 1000);
+    stress_check_acknowledged(s, all);
+    expect_counts("after all threads", s->t);
+    zone_table_free(s->t);
+}
+
+/* --- A naive model of the rules --- */
+
+#define MODEL_ZONES     9
+#define MODEL_CONV      1
+#define MODEL_SIZE      (16 * BLOCK)
+#define MODEL_CAPACITY  (12 * BLOCK)
+#define MODEL_SHORT     (5 * BLOCK)     /* length of the last zone */
+#define MODEL_APPEND    (8 * BLOCK)
+#define MODEL_RDONLY    3               /* the zone that is read-only */
+#define MODEL_OFFLINE   5               /* the zone that is offline */
+#define MODEL_DEPTH     16              /* more than writes fit a zone */
+#define MODEL_MGMTS     2
+
+typedef struct ModelWrite {
+    Request r;
+    uint64_t start, end;
+    bool over;                  /* its I/O */
+    int io_ret;
+} ModelWrite;
+
+/*
+ * The writes of a zone are kept, with their fates, until none is in flight.
+ * All that is to be known follows from this list each time anew.
+ */
+typedef struct ModelZone {
+    BlockZoneState state;
+    uint64_t start, length, capacity;
+    uint64_t base;              /* write pointer before the first of @writes */
+    uint64_t data_end;          /* where the last reset or finish left it */
+    ModelWrite *writes[MODEL_DEPTH];
+    int nr_writes;
+    bool kept_open;             /* not only by writes that may yet fail */
+    uint64_t written_at;        /* by the clock, when last */
+    BlockZoneState pending;     /* NOT_WP: nothing */
+} ModelZone;
+
+typedef struct ModelMgmt {
+    Request r;
+    bool selected;              /* its zones, and it changed what it could */
+    uint32_t first, last;
+} ModelMgmt;
+
+typedef struct Model {
+    ZoneTable *t;
+    ZoneGeometry g;
+    GRand *rand;
+    uint64_t clock;
+    ModelZone zones[MODEL_ZONES];
+    ModelMgmt *mgmts[MODEL_MGMTS];      /* in progress */
+    int nr_mgmts;
+    char *step;                         /* what is going on, for messages */
+    unsigned int nr_success, nr_waited;
+} Model;
+
+static int model_random(Model *m, int n)
+{
+    return g_rand_int_range(m->rand, 0, n);
+}
+
+static int model_count(Model *m, BlockZoneState state)
+{
+    int n = 0;
+
+    for (int i = 0; i < MODEL_ZONES; i++) {
+        n += m->zones[i].state == state;
+    }
+    return n;
+}
+
+static int model_open(Model *m)
+{
+    return model_count(m, IO) + model_count(m, EO);
+}
+
+static int model_active(Model *m)
+{
+    return model_open(m) + model_count(m, CL);
+}
+
+/* Number of writes from the first on that have succeeded */
+static int model_prefix(ModelZone *z)
+{
+    int n = 0;
+
+    while (n < z->nr_writes && z->writes[n]->over &&
+           z->writes[n]->io_ret == 0) {
+        n++;
+    }
+    return n;
+}
+
+/* Number of the first write that failed; if none, of all writes */
+static int model_first_failure(ModelZone *z)
+{
+    int n = 0;
+
+    while (n < z->nr_writes &&
+           !(z->writes[n]->over && z->writes[n]->io_ret < 0)) {
+        n++;
+    }
+    return n;
+}
+
+static uint64_t model_wp(ModelZone *z)
+{
+    int n = model_prefix(z);
+
+    return n ? z->writes[n - 1]->end : z->base;
+}
+
+static uint64_t model_next_write(ModelZone *z)
+{
+    return z->nr_writes ? z->writes[z->nr_writes - 1]->end : z->base;
+}
+
+static bool model_holds_writes(ModelZone *z)
+{
+    return z->pending || model_first_failure(z) < z->nr_writes;
+}
+
+/* Close implicitly open ones, the least recently written first, up to here */
+static void model_make_room(Model *m, const bool *spare)
+{
+    while (m->g.max_open_zones && model_open(m) > m->g.max_open_zones) {
+        ModelZone *victim = NULL;
+
+        for (int i = 0; i < MODEL_ZONES; i++) {
+            ModelZone *z = &m->zones[i];
+
+            if (z->state == IO && !spare[i] &&
+                (!victim || z->written_at < victim->written_at)) {
+                victim = z;
+            }
+        }
+        g_assert_nonnull(victim);
+        victim->state = CL;
+    }
+}
+
+static int model_check_resources(Model *m, int new_active, int new_explicit)
+{
+    if (new_active && m->g.max_active_zones &&
+        model_active(m) + new_active > m->g.max_active_zones) {
+        return -EOVERFLOW;
+    }
+    if (m->g.max_open_zones &&
+        model_count(m, EO) + new_explicit > m->g.max_open_zones) {
+        return -ETOOMANYREFS;
+    }
+    return 0;
+}
+
+/* The rules for a write or append, one after another; may change nothing */
+static int model_check_write(Model *m, const Request *r)
+{
+    uint64_t offset = r->offset, end;
+    ModelZone *z;
+    int i;
+
+    if (r->kind == APPEND &&
+        (offset >= m->g.size || offset % MODEL_SIZE ||
+         offset < MODEL_CONV * MODEL_SIZE)) {
+        return -EINVAL;
+    }
+    if (offset >= m->g.size ||
+        (r->kind == WRITE && offset + r->bytes > m->g.size)) {
+        return -ERANGE;
+    }
+    i = offset / MODEL_SIZE;
+    z = &m->zones[i];
+    if (z->state == NW) {
+        return offset + r->bytes > MODEL_CONV * MODEL_SIZE ? -ERANGE : 0;
+    }
+    if (z->state == OF) {
+        return -ENODEV;
+    }
+    if (z->state == RO) {
+        return -EROFS;
+    }
+    if (z->state == FU || model_next_write(z) == z->start + z->capacity) {
+        return -EFBIG;
+    }
+    if (r->kind == APPEND && r->bytes > MODEL_APPEND) {
+        return -EINVAL;
+    }
+    if (r->kind == APPEND) {
+        offset = model_next_write(z);
+    }
+    end = offset + r->bytes;
+    if (end > z->start + MODEL_SIZE) {
+        return -ERANGE;
+    }
+    if (offset != model_next_write(z) || end % BLOCK) {
+        return -ESPIPE;
+    }
+    if (end > z->start + z->capacity) {
+        return -ERANGE;
+    }
+    if (r->bytes == 0 || z->state == IO || z->state == EO) {
+        return 0;
+    }
+    return model_check_resources(m, z->state == EM, 1);
+}
+
+static void model_reserve(Model *m, ModelWrite *w)
+{
+    ModelZone *z = &m->zones[w->r.offset / MODEL_SIZE];
+    bool spare[MODEL_ZONES] = { false };
+
+    w->start = w->r.kind == APPEND ? model_next_write(z) : w->r.offset;
+    w->end = w->start + w->r.bytes;
+    g_assert_cmpint(z->nr_writes, <, MODEL_DEPTH);
+    if (z->state == EM) {
+        z->kept_open = false;
+    }
+    z->writes[z->nr_writes++] = w;
+    z->written_at = ++m->clock;
+    if (z->state == EM || z->state == CL) {
+        spare[z - m->zones] = true;
+        z->state = IO;
+        model_make_room(m, spare);
+    }
+}
+
+/* What follows for a zone from an end of I/O; writes that are done go. */
+static bool model_settle_writes(Model *m, ModelZone *z)
+{
+    int prefix = model_prefix(z), failure = model_first_failure(z);
+    bool good = true, all = true;
+
+    for (int i = 0; i < z->nr_writes; i++) {
+        ModelWrite *w = z->writes[i];
+        int want = i < prefix ? 0 : w->over && i >= failure ? -EIO : WAITING;
+
+        good &= expect_ret(m->step, w->r.ended, want);
+        all &= w->over;
+    }
+    if (prefix) {
+        z->kept_open = true;
+        z->data_end = model_wp(z);
+    }
+    if (model_wp(z) == z->start + z->capacity) {
+        z->state = FU;
+    }
+    if (all) {
+        z->base = model_wp(z);
+        if (!z->kept_open) {
+            z->state = EM;
+        }
+        for (int i = 0; i < z->nr_writes; i++) {
+            g_free(z->writes[i]);
+        }
+        z->nr_writes = 0;
+    }
+    return good;
+}
+
+/* May the operation change a zone in this state, select it, or neither? */
+static bool model_selects(BlockZoneOp op, BlockZoneState s)
+{
+    return op == BLK_ZO_OPEN ? s == CL :
+           op == BLK_ZO_CLOSE ? s == IO || s == EO :
+           op == BLK_ZO_FINISH ? s == IO || s == EO || s == CL :
+           s == IO || s == EO || s == CL || s == FU;
+}
+
+static bool model_allows(BlockZoneOp op, BlockZoneState s)
+{
+    return op == BLK_ZO_OPEN ? s == EM || s == IO || s == EO || s == CL :
+           op == BLK_ZO_CLOSE ? s == IO || s == EO || s == CL :
+           s != NW && s != RO && s != OF;
+}
+
+static void model_open_zones(Model *m, const bool *selected)
+{
+    for (int i = 0; i < MODEL_ZONES; i++) {
+        if (selected[i]) {
+            m->zones[i].state = EO;
+            m->zones[i].kept_open = true;
+        }
+    }
+    model_make_room(m, selected);
+}
+
+static void model_close_zone(ModelZone *z, ZoneMgmtFlags flags)
+{
+    bool zns = flags & ZONE_MGMT_CLOSE_EMPTY;
+
+    if (z->state == CL) {
+        return;
+    }
+    z->state = CL;
+    if (model_wp(z) == z->start) {
+        z->kept_open = zns;
+        if (!zns && z->nr_writes == 0) {
+            z->state = EM;
+        }
+    }
+}
+
+/* Select zones, check, and change what needs no commit */
+static int model_select(Model *m, ModelMgmt *g)
+{
+    bool all = g->r.flags & ZONE_MGMT_ALL, selected[MODEL_ZONES] = { false };
+    int new_active = 0, new_explicit = 0;
+    int ret = 0;
+
+    for (uint32_t i = g->first; i <= g->last; i++) {
+        ModelZone *z = &m->zones[i];
+
+        selected[i] = !all || model_selects(g->r.op, z->state);
+        if (selected[i] && !model_allows(g->r.op, z->state)) {
+            ret = -EINVAL;
+        }
+        new_active += selected[i] && z->state == EM;
+        new_explicit += selected[i] && z->state != EO;
+    }
+    if (ret == 0 && g->r.op == BLK_ZO_OPEN && new_explicit) {
+        ret = model_check_resources(m, new_active, new_explicit);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    if (g->r.op == BLK_ZO_OPEN) {
+        model_open_zones(m, selected);
+        return 0;
+    }
+    for (uint32_t i = g->first; i <= g->last; i++) {
+        BlockZoneState target = g->r.op == BLK_ZO_RESET ? EM : FU;
+        ModelZone *z = &m->zones[i];
+
+        if (!selected[i]) {
+            continue;
+        }
+        if (g->r.op == BLK_ZO_CLOSE) {
+            model_close_zone(z, g->r.flags);
+        } else if (z->state != target) {
+            z->pending = target;
+        }
+    }
+    return 0;
+}
+
+/* Returns what zone_mgmt_begin() has to return now, or WAITING */
+static int model_begin_mgmt(Model *m, ModelMgmt *g)
+{
+    if (!g->selected) {
+        int ret;
+
+        for (int i = 0; i < m->nr_mgmts; i++) {
+            if (g->first <= m->mgmts[i]->last &&
+                m->mgmts[i]->first <= g->last) {
+                return WAITING;
+            }
+        }
+        ret = model_select(m, g);
+        if (ret < 0) {
+            return ret;
+        }
+        g->selected = true;
+    }
+    for (uint32_t i = g->first; i <= g->last; i++) {
+        if (m->zones[i].pending && m->zones[i].nr_writes) {
+            return WAITING;
+        }
+    }
+    for (uint32_t i = g->first; i <= g->last; i++) {
+        ModelZone *z = &m->zones[i];
+
+        if (z->pending == z->state) {
+            z->pending = NW;
+        }
+    }
+    expect_value(m->step, "need to commit", g->r.m.commit,
+                 g->r.op == BLK_ZO_RESET || g->r.op == BLK_ZO_FINISH);
+    m->mgmts[m->nr_mgmts++] = g;
+    return 0;
+}
+
+static bool model_end_mgmt(Model *m, int n, int io_ret)
+{
+    ModelMgmt *g = m->mgmts[n];
+    bool good = expect_ret(m->step, finish(&g->r, io_ret), io_ret);
+
+    for (uint32_t i = g->first; i <= g->last; i++) {
+        ModelZone *z = &m->zones[i];
+
+        if (z->pending && io_ret == 0) {
+            z->state = z->pending;
+            z->base = z->start + (z->state == FU ? z->capacity : 0);
+            z->data_end = z->state == FU ? z->data_end : z->start;
+        }
+        z->pending = NW;
+    }
+    m->mgmts[n] = m->mgmts[--m->nr_mgmts];
+    g_free(g);
+    return good;
+}
+
+/* Compare all that can be seen of all zones */
+static bool model_compare(Model *m)
+{
+    unsigned int nr = MODEL_ZONES + 1;
+    BlockZoneDescriptor d[MODEL_ZONES + 1];
+    bool good = true;
+
+    zone_table_report(m->t, 0, &nr, d);
+    good &= expect_value(m->step, "number of zones", nr, MODEL_ZONES);
+    for (int i = MODEL_CONV; i < MODEL_ZONES && good; i++) {
+        ModelZone *z = &m->zones[i];
+        uint64_t wp = model_wp(z);
+        ZoneRecord r = record_of(m->t, i, false);
+        bool lost = z->state == IO || z->state == EO || z->state == CL;
+
+        good &= expect_state(m->step, d[i].state, z->state) &
+                expect_value(m->step, "write pointer", d[i].wp,
+                             z->state == FU ? z->start + z->length : wp);
+        if (z->pending) {
+            good &= expect_state(m->step, r.state, z->pending);
+        } else {
+            good &= expect_state(m->step, r.state, !lost ? z->state :
+                                 wp == z->start ? EM : CL) &
+                    expect_value(m->step, "stored write pointer", r.wp, wp) &
+                    expect_value(m->step, "end of data", r.data_end,
+                                 z->data_end);
+        }
+        if (!good) {
+            g_test_message("%s: that was zone %d", m->step, i);
+        }
+    }
+    g_assert_true(!m->g.max_open_zones ||
+                  model_open(m) <= m->g.max_open_zones);
+    g_assert_true(!m->g.max_active_zones ||
+                  model_active(m) <= m->g.max_active_zones);
+    return good && expect_counts(m->step, m->t);
+}
+
+/* Let one request in progress end; false if there is none, or on failure */
+static bool model_end_one(Model *m, bool *good)
+{
+    int n = m->nr_mgmts, k;
+
+    for (int i = 0; i < MODEL_ZONES; i++) {
+        for (int j = 0; j < m->zones[i].nr_writes; j++) {
+            n += !m->zones[i].writes[j]->over;
+        }
+    }
+    if (n == 0) {
+        return false;
+    }
+    k = model_random(m, n);
+    if (k < m->nr_mgmts) {
+        *good = model_end_mgmt(m, k, model_random(m, 4) ? 0 : -ENOSPC);
+        return true;
+    }
+    k -= m->nr_mgmts;
+    for (int i = 0; i < MODEL_ZONES; i++) {
+        ModelZone *z = &m->zones[i];
+
+        for (int j = 0; j < z->nr_writes; j++) {
+            ModelWrite *w = z->writes[j];
+
+            if (!w->over && k-- == 0) {
+                static const int rets[8] = { [3] = -EIO, [6] = -EFBIG };
+
+                w->io_ret = rets[model_random(m, ARRAY_SIZE(rets))];
+                w->over = true;
+                finish(&w->r, w->io_ret);
+                *good = model_settle_writes(m, z);
+                return true;
+            }
+        }
+    }
+    g_assert_not_reached();
+}
+
+/* Returns what the begin call has to return now, or WAITING */
+static int model_begin_write(Model *m, ModelWrite *w)
+{
+    uint64_t zone = w->r.offset / MODEL_SIZE;
+    int ret = model_check_write(m, &w->r);
+
+    /* Nothing that is wrong with the address has to wait */
+    if (zone >= MODEL_CONV && zone < MODEL_ZONES &&
+        (w->r.kind == APPEND ? w->r.offset % MODEL_SIZE == 0
+                             : w->r.offset + w->r.bytes <= m->g.size) &&
+        w->r.offset < m->g.size && model_holds_writes(&m->zones[zone])) {
+        return WAITING;
+    }
+    return ret;
+}
+
+/* A write has begun: compare what begin returned, and reserve */
+static bool model_write_begun(Model *m, ModelWrite *w, const Request *what,
+                              int want)
+{
+    int begun = w->r.begun;
+    uint64_t position = w->r.offset;
+    bool good = expect_ret(m->step, begun, want);
+
+    if (!good || begun < 0) {
+        g_free(w);
+        return good;
+    }
+    w->r.offset = what->offset;
+    if (w->r.bytes && what->offset >= MODEL_CONV * MODEL_SIZE) {
+        model_reserve(m, w);
+        m->nr_success++;
+        return expect_value(m->step, "position", position, w->start);
+    }
+    good = expect_ret(m->step, finish(&w->r, 0), 0);
+    g_free(w);
+    return good;
+}
+
+static bool model_step_write(Model *m)
+{
+    ModelZone *z = &m->zones[model_random(m, MODEL_ZONES)];
+    bool append = model_random(m, 2), good = true;
+    ModelWrite *w = g_new0(ModelWrite, 1);
+    Request what = {
+        .t = m->t,
+        .kind = append ? APPEND : WRITE,
+        .offset = append ? z->start : model_next_write(z),
+        .bytes = model_random(m, 6) * BLOCK,
+    };
+    int want;
+
+    switch (model_random(m, 30)) {
+    case 0:
+        what.offset = z->start + model_random(m, 16) * BLOCK;
+        break;
+    case 1:
+        what.offset += 512;
+        break;
+    case 2:
+        what.bytes += 512;
+        break;
+    case 3:
+        what.bytes = model_random(m, 40) * BLOCK;
+        break;
+    case 4:
+        what.bytes = z->start + z->capacity - model_next_write(z);
+        break;
+    }
+    g_free(m->step);
+    m->step = g_strdup_printf("%s of 0x%" PRIx64 " + 0x%" PRIx64,
+                              append ? "append" : "write", what.offset,
+                              what.bytes);
+
+    w->r = what;
+    want = model_begin_write(m, w);
+    start(&w->r, &what);
+    while (want == WAITING) {
+        m->nr_waited++;
+        good &= expect_ret(m->step, w->r.begun, WAITING);
+        if (!good || !model_end_one(m, &good) || !good) {
+            /* The table is lost, as is the coroutine */
+            return false;
+        }
+        want = model_begin_write(m, &(ModelWrite) { .r = what });
+    }
+    return model_write_begun(m, w, &what, want);
+}
+
+static bool model_step_mgmt(Model *m)
+{
+    static const BlockZoneOp ops[] = {
+        BLK_ZO_OPEN, BLK_ZO_CLOSE, BLK_ZO_FINISH, BLK_ZO_RESET,
+    };
+    ModelMgmt *g = g_new0(ModelMgmt, 1);
+    bool good = true;
+    int want;
+
+    g->first = model_random(m, MODEL_ZONES);
+    g->last = MIN(g->first + (model_random(m, 3) ? 0 : model_random(m, 4)),
+                  MODEL_ZONES - 1);
+    g->r = (Request) {
+        .t = m->t, .kind = MGMT, .op = ops[model_random(m, 4)],
+        .flags = model_random(m, 3) ? 0 : ZONE_MGMT_CLOSE_EMPTY,
+    };
+    if (!model_random(m, 12)) {
+        g->first = 0;
+        g->last = MODEL_ZONES - 1;
+        g->r.flags |= ZONE_MGMT_ALL;
+    }
+    g->r.offset = m->zones[g->first].start;
+    g->r.bytes = m->zones[g->last].start + m->zones[g->last].length -
+                 g->r.offset;
+    g_free(m->step);
+    m->step = g_strdup_printf("op %d, flags %d, zones %u to %u", g->r.op,
+                              g->r.flags, g->first, g->last);
+
+    start(&g->r, &(Request) {
+        .t = m->t, .kind = MGMT, .op = g->r.op, .flags = g->r.flags,
+        .offset = g->r.offset, .bytes = g->r.bytes,
+    });
+    for (;;) {
+        want = model_begin_mgmt(m, g);
+        if (want != WAITING) {
+            break;
+        }
+        m->nr_waited++;
+        good &= expect_ret(m->step, g->r.begun, WAITING);
+        if (!good || !model_end_one(m, &good) || !good) {
+            return false;
+        }
+    }
+    good = expect_ret(m->step, g->r.begun, want);
+    if (want < 0) {
+        g_free(g);
+    } else {
+        m->nr_success++;
+    }
+    return good;
+}
+
+static Model *model_new(const ZoneGeometry *limits, uint32_t seed)
+{
+    Model *m = g_new0(Model, 1);
+
+    m->g = (ZoneGeometry) {
+        .size = (MODEL_ZONES - 1) * MODEL_SIZE + MODEL_SHORT,
+        .zone_size = MODEL_SIZE,
+        .zone_capacity = MODEL_CAPACITY,
+        .conventional_zones = MODEL_CONV,
+        .max_open_zones = limits->max_open_zones,
+        .max_active_zones = limits->max_active_zones,
+        .max_append = MODEL_APPEND,
+        .write_granularity = BLOCK,
+    };
+    m->rand = g_rand_new_with_seed(seed);
+    m->t = zone_table_new(&m->g);
+    for (int i = 0; i < MODEL_ZONES; i++) {
+        uint64_t start = i * MODEL_SIZE;
+        bool is_short = i == MODEL_ZONES - 1;
+
+        m->zones[i] = (ModelZone) {
+            .state = i < MODEL_CONV ? NW : i == MODEL_RDONLY ? RO :
+                     i == MODEL_OFFLINE ? OF : EM,
+            .start = start,
+            .length = is_short ? MODEL_SHORT : MODEL_SIZE,
+            .capacity = is_short ? MODEL_SHORT : MODEL_CAPACITY,
+            .base = start,
+            .data_end = start,
+        };
+        if (m->zones[i].state == RO || m->zones[i].state == OF) {
+            g_assert_true(zone_table_load(m->t, i, &(ZoneRecord) {
+                m->zones[i].state, 0, start, start,
+            }));
+        }
+    }
+    return m;
+}
+
+static bool model_step(Model *m)
+{
+    int dice = model_random(m, 100);
+    bool good = true;
+
+    if (dice < 45) {
+        return model_step_write(m);
+    }
+    if (dice < 60 && m->nr_mgmts < MODEL_MGMTS) {
+        return model_step_mgmt(m);
+    }
+    g_free(m->step);
+    m->step = g_strdup("an end");
+    model_end_one(m, &good);
+    return good;
+}
+
+static bool model_run(const ZoneGeometry *limits, int steps, uint32_t seed)
+{
+    Model *m = model_new(limits, seed);
+    bool good = true;
+
+    for (int i = 0; i < steps && good; i++) {
+        good = model_step(m) && model_compare(m);
+        if (!good) {
+            g_test_message("limits %u and %u, seed %u, step %d: %s",
+                           limits->max_open_zones, limits->max_active_zones,
+                           seed, i, m->step);
+            g_test_fail();
+        }
+    }
+    if (good) {
+        /* Enough of it must have been real, and some must have waited. */
+        g_assert_cmpuint(m->nr_success, >, steps / 20);
+        g_assert_cmpuint(m->nr_waited, >, steps / 100);
+        while (model_end_one(m, &good)) {
+            /* Nothing stays in flight */
+        }
+        zone_table_free(m->t);
+    }
+    g_rand_free(m->rand);
+    g_free(m->step);
+    g_free(m);
+    return good;
+}
+
+static void test_model(void)
+{
+    static const ZoneGeometry limits[] = {
+        { .max_open_zones = 0, .max_active_zones = 0 },
+        { .max_open_zones = 1, .max_active_zones = 1 },
+        { .max_open_zones = 1, .max_active_zones = 3 },
+        { .max_open_zones = 2, .max_active_zones = 2 },
+        { .max_open_zones = 2, .max_active_zones = 4 },
+        { .max_open_zones = 3, .max_active_zones = 5 },
+        { .max_open_zones = 0, .max_active_zones = 3 },
+        { .max_open_zones = 3, .max_active_zones = 0 },
+    };
+
+    for (int i = 0; i < ARRAY_SIZE(limits); i++) {
+        if (!model_run(&limits[i], 15000, i)) {
+            return;
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    qemu_init_main_loop(&error_abort);
+    g_test_init(&argc, &argv, NULL);
+
+    g_test_add_func("/zone-table/append/returns-position",
+                    test_append_returns_position);
+    g_test_add_func("/zone-table/states/every-write-and-append",
+                    test_data_matrix);
+    g_test_add_func("/zone-table/states/every-management-operation",
+                    test_mgmt_matrix);
+    g_test_add_func("/zone-table/states/select-all-leaves-others-alone",
+                    test_select_all_mixed);
+    g_test_add_func("/zone-table/range/changes-every-zone",
+                    test_range_changes_every_zone);
+    g_test_add_func("/zone-table/range/all-or-nothing",
+                    test_range_all_or_nothing);
+    g_test_add_func("/zone-table/range/wants-whole-zones",
+                    test_mgmt_wants_whole_zones);
+    g_test_add_func("/zone-table/range/stays-in-the-device",
+                    test_requests_outside_the_device);
+    g_test_add_func("/zone-table/append/honours-its-limit",
+                    test_append_limit);
+    g_test_add_func("/zone-table/append/nothing-is-behind-writes-in-flight",
+                    test_append_nothing_in_flight);
+    g_test_add_func("/zone-table/conventional/writes-go-anywhere",
+                    test_conventional_zones);
+    g_test_add_func("/zone-table/conventional/whole-device",
+                    test_conventional_only);
+    g_test_add_func("/zone-table/conventional/io-error-is-no-rule-errno",
+                    test_conventional_io_errors);
+    g_test_add_func("/zone-table/geometry/is-kept", test_geometry);
+    g_test_add_func("/zone-table/geometry/last-zone-may-be-short",
+                    test_short_last_zone);
+    g_test_add_func("/zone-table/geometry/capacity-may-be-the-size",
+                    test_capacity_equals_size);
+    g_test_add_func("/zone-table/geometry/writes-come-in-its-units",
+                    test_granularity);
+    g_test_add_func("/zone-table/report/ends-with-the-device", test_report);
+    g_test_add_func("/zone-table/report/state-names", test_state_names);
+    g_test_add_func("/zone-table/resources/open-one-more", test_resources);
+    g_test_add_func("/zone-table/resources/filling-write-needs-them",
+                    test_resources_for_filling_write);
+    g_test_add_func("/zone-table/resources/checked-last",
+                    test_resources_last);
+    g_test_add_func("/zone-table/resources/finish-takes-none",
+                    test_finish_takes_no_resource);
+    g_test_add_func("/zone-table/resources/come-back",
+                    test_resources_come_back);
+    g_test_add_func("/zone-table/resources/least-recently-written-closed",
+                    test_implicit_close_order);
+    g_test_add_func("/zone-table/resources/explicit-never-closed",
+                    test_explicit_never_closed);
+    g_test_add_func("/zone-table/resources/open-range-all-or-nothing",
+                    test_open_range);
+    g_test_add_func("/zone-table/in-flight/acknowledged-in-every-order",
+                    test_every_order);
+    g_test_add_func("/zone-table/in-flight/acknowledged-in-random-orders",
+                    test_random_orders);
+    g_test_add_func("/zone-table/in-flight/next-begins-where-last-ends",
+                    test_reserved_end_is_write_pointer);
+    g_test_add_func("/zone-table/in-flight/others-go-on-from-event-loop",
+                    test_others_go_on_from_event_loop);
+    g_test_add_func("/zone-table/in-flight/full-when-all-is-acknowledged",
+                    test_reserved_to_the_end);
+    g_test_add_func("/zone-table/in-flight/zones-are-independent",
+                    test_zones_are_independent);
+    g_test_add_func("/zone-table/in-flight/survives-close",
+                    test_close_during_write);
+    g_test_add_func("/zone-table/failure/earliest-decides",
+                    test_failures);
+    g_test_add_func("/zone-table/failure/io-error-is-no-rule-errno",
+                    test_io_errors);
+    g_test_add_func("/zone-table/failure/zone-is-empty-again",
+                    test_failed_opening_write);
+    g_test_add_func("/zone-table/failure/closed-zone-is-empty-again",
+                    test_failed_write_in_closed_zone);
+    g_test_add_func("/zone-table/failure/zone-with-data-stays-open",
+                    test_failed_second_write);
+    g_test_add_func("/zone-table/failure/waiting-write-is-checked-anew",
+                    test_waiting_write_checked_anew);
+    g_test_add_func("/zone-table/management/holds-up-writes",
+                    test_write_waits_for_mgmt);
+    g_test_add_func("/zone-table/management/waits-for-writes",
+                    test_mgmt_waits_for_writes);
+    g_test_add_func("/zone-table/management/overtaken-by-write",
+                    test_mgmt_overtaken_by_write);
+    g_test_add_func("/zone-table/management/one-after-another",
+                    test_mgmt_waits_for_mgmt);
+    g_test_add_func("/zone-table/management/open-and-close-at-once",
+                    test_open_and_close_do_not_wait);
+    g_test_add_func("/zone-table/management/failed-commit-changes-nothing",
+                    test_failed_commit);
+    g_test_add_func("/zone-table/management/record-shows-pending",
+                    test_record_shows_pending);
+    g_test_add_func("/zone-table/record/round-trip", test_record_round_trip);
+    g_test_add_func("/zone-table/record/senseless-is-refused",
+                    test_record_rejected);
+    g_test_add_func("/zone-table/record/of-conventional-zone",
+                    test_record_of_conventional);
+    g_test_add_func("/zone-table/record/follows-zone",
+                    test_record_follows_zone);
+    g_test_add_func("/zone-table/record/attributes-last-until-reset",
+                    test_attributes);
+    g_test_add_func("/zone-table/dirty/what-changes-the-record",
+                    test_dirty_causes);
+    g_test_add_func("/zone-table/dirty/taken-in-blocks", test_dirty_blocks);
+    g_test_add_func("/zone-table/readable/ends-where-data-ends",
+                    test_readable);
+    g_test_add_func("/zone-table/readable/goes-on-over-zones",
+                    test_readable_over_zones);
+    g_test_add_func("/zone-table/readable/stops-at-an-offline-zone",
+                    test_readable_offline);
+    g_test_add_func("/zone-table/readable/follows-acknowledgement",
+                    test_readable_follows_acknowledgement);
+    g_test_add_func("/zone-table/resize/new-zones-are-empty", test_grow);
+    g_test_add_func("/zone-table/resize/zones-go", test_shrink);
+    g_test_add_func("/zone-table/resize/zones-that-change-must-be-empty",
+                    test_resize_in_the_way);
+    g_test_add_func("/zone-table/resize/not-during-finish",
+                    test_resize_during_finish);
+    g_test_add_func("/zone-table/limits/can-change", test_set_limits);
+    g_test_add_func("/zone-table/threads/keep-the-rules", test_threads);
+    g_test_add_func("/zone-table/model/agrees-over-random-requests",
+                    test_model);
+    return g_test_run();
+}
