@@ -394,20 +394,15 @@ discard_zones(BlockDriverState *bs, uint64_t offset, uint64_t bytes)
     }
 }
 
-int coroutine_fn qcow2_zoned_co_mgmt(BlockDriverState *bs, BlockZoneOp op,
-                                     int64_t offset, int64_t len)
+int coroutine_fn
+qcow2_zoned_co_mgmt(BlockDriverState *bs, BlockZoneOp op, BlockZoneFlags flags,
+                    int64_t offset, int64_t len, const void *ext)
 {
-    ZoneMgmtFlags flags = 0;
     ZoneMgmt m;
     int ret;
 
     if (!qcow2_is_zoned(bs)) {
         return -ENOTSUP;
-    }
-    /* As with host devices, a reset of the whole disk is a "reset all" */
-    if (op == BLK_ZO_RESET && offset == 0 &&
-        len == zone_table_geometry(qcow2_zone_table(bs))->size) {
-        flags |= ZONE_MGMT_ALL;
     }
     ret = zone_mgmt_begin(qcow2_zone_table(bs), &m, op, flags, offset, len);
     trace_qcow2_zoned_mgmt(bs, op, offset, len, ret);

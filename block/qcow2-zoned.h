@@ -223,8 +223,8 @@ int coroutine_fn GRAPH_RDLOCK
 qcow2_zoned_co_report(BlockDriverState *bs, int64_t offset,
                       unsigned int *nr_zones, BlockZoneDescriptor *zones);
 int coroutine_fn GRAPH_RDLOCK
-qcow2_zoned_co_mgmt(BlockDriverState *bs, BlockZoneOp op,
-                    int64_t offset, int64_t len);
+qcow2_zoned_co_mgmt(BlockDriverState *bs, BlockZoneOp op, BlockZoneFlags flags,
+                    int64_t offset, int64_t len, const void *ext);
 int coroutine_fn GRAPH_RDLOCK
 qcow2_zoned_co_append(BlockDriverState *bs, int64_t *offset,
                       QEMUIOVector *qiov, BdrvRequestFlags flags);

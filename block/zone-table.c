@@ -548,14 +548,14 @@ static bool transition_allowed(BlockZoneOp op, BlockZoneState state)
  * may change the state of another (implicit close).
  */
 static int select_zones(ZoneTable *t, const ZoneMgmt *m, BlockZoneOp op,
-                        ZoneMgmtFlags flags)
+                        BlockZoneFlags flags)
 {
     int ret = 0;
 
     for (uint32_t i = m->first; i <= m->last; i++) {
         Zone *z = &t->zones[i];
 
-        z->selected = !(flags & ZONE_MGMT_ALL) ||
+        z->selected = !(flags & BDRV_ZONE_ALL) ||
                       select_all_names(op, z->state);
         if (z->selected && !transition_allowed(op, z->state)) {
             ret = -EINVAL;
@@ -590,11 +590,11 @@ static int check_open_range(ZoneTable *t, const ZoneMgmt *m)
     return 0;
 }
 
-static void close_zone(ZoneTable *t, uint32_t i, ZoneMgmtFlags flags)
+static void close_zone(ZoneTable *t, uint32_t i, BlockZoneFlags flags)
 {
     Zone *z = &t->zones[i];
     bool to_empty = z->wp == zone_start(t, i) &&
-                    !(flags & ZONE_MGMT_CLOSE_EMPTY);
+                    !(flags & BDRV_ZONE_CLOSE_EMPTY);
 
     /* With writes in flight, zone_idle() knows whether anything was written */
     z->was_empty = to_empty && !QTAILQ_EMPTY(&z->writes);
@@ -603,7 +603,7 @@ static void close_zone(ZoneTable *t, uint32_t i, ZoneMgmtFlags flags)
 
 /* Do what needs no durability, note the rest as pending. */
 static void start_mgmt(ZoneTable *t, ZoneMgmt *m, BlockZoneOp op,
-                       ZoneMgmtFlags flags, uint32_t i)
+                       BlockZoneFlags flags, uint32_t i)
 {
     Zone *z = &t->zones[i];
     BlockZoneState target;
@@ -670,7 +670,7 @@ static void drop_noop_pending(ZoneTable *t, ZoneMgmt *m)
 }
 
 int coroutine_fn zone_mgmt_begin(ZoneTable *t, ZoneMgmt *m, BlockZoneOp op,
-                                 ZoneMgmtFlags flags,
+                                 BlockZoneFlags flags,
                                  uint64_t offset, uint64_t bytes)
 {
     const ZoneGeometry *g = &t->geometry;

@@ -123,7 +123,8 @@ static int coroutine_mixed_fn copy_zone_state(const ZonedCopy *copy,
     }
     switch (from.state) {
     case BLK_ZS_FULL:
-        return blk_zone_mgmt(copy->target, BLK_ZO_FINISH, to.start, to.length);
+        return blk_zone_mgmt(copy->target, BLK_ZO_FINISH, 0, to.start,
+                             to.length, NULL);
     case BLK_ZS_IOPEN:
     case BLK_ZS_EOPEN:
     case BLK_ZS_CLOSED:

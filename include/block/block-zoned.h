@@ -1,16 +1,57 @@
 /*
  * Zoned storage: what every user of the block layer's zone API relies on
  *
- * The operations themselves (bdrv_co_zone_report/mgmt/append and their blk_
- * counterparts) are declared in block-io.h and block-backend-io.h.  This
+ * The operations themselves (bdrv_co_zone_report/mgmt/append/get_ext and their
+ * blk_ counterparts) are declared in block-io.h and block-backend-io.h.  This
  * header holds the contract between the drivers below that API and the front
- * ends above it: which errno stands for which broken zone rule.
+ * ends above it: what the operations mean, and which errno stands for which
+ * broken zone rule.  All positions and sizes are bytes.
+ *
+ * Operations of bdrv_co_zone_mgmt() on whole zones, [offset, offset + len):
+ *
+ *  BLK_ZO_OPEN, CLOSE, FINISH, RESET
+ *  BLK_ZO_OFFLINE        read-only zones become offline, for good
+ *  BLK_ZO_SET_EXT        an empty zone becomes closed and gets the descriptor
+ *                        extension @ext (BlockLimits.zone_ext_size bytes)
+ *  BLK_ZO_POWER_CYCLE    open zones become closed; and those that nothing was
+ *                        written to, and have no extension, become empty
+ *  BLK_ZO_FORCE_RDONLY, FORCE_OFFLINE, FORCE_REPAIR
+ *                        what a failing medium does, from any state, and back
+ *                        to the state that the write pointer stands for
+ *
+ * and of a part of a zone:
+ *
+ *  BLK_ZO_ZRWA_COMMIT    the write pointer of the zone at @offset moves to
+ *                        @offset + @len, which is in its random write area
+ *
+ * Whatever they change is durable when they return, except that a zone is open.
+ * Those that name several zones change all of them or none.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #ifndef BLOCK_ZONED_H
 #define BLOCK_ZONED_H
+
+typedef enum BlockZoneFlags {
+    /*
+     * Act on those zones of the range that the operation applies to, and
+     * leave the others alone: ZNS "Select All", virtio ZONE_RESET_ALL.
+     */
+    BDRV_ZONE_ALL = 1 << 0,
+    /*
+     * Closing a zone that was opened and never written makes it Closed, as
+     * ZNS has it; without the flag Empty, as virtio and ZBC have it.
+     */
+    BDRV_ZONE_CLOSE_EMPTY = 1 << 1,
+    /* With OPEN and SET_EXT of an empty zone: give it a random write area */
+    BDRV_ZONE_ZRWA = 1 << 2,
+} BlockZoneFlags;
+
+/* Attributes of a zone, as in byte 2 of a ZNS zone descriptor (ZNS 1.1, 4.4) */
+#define BDRV_ZA_FINISHED_BY_CONTROLLER 0x01
+#define BDRV_ZA_ZRWA 0x08
+#define BDRV_ZA_EXT 0x80
 
 /*
  * Errno contract.  A driver with zones returns exactly these for requests
@@ -27,13 +68,18 @@
  *  -ENODEV        zone is offline                     INVALID_CMD         BBh
  *  -EOVERFLOW     no active zone resource left        ACTIVE_RESOURCE     BDh
  *  -ETOOMANYREFS  no open zone resource left          OPEN_RESOURCE       BEh
+ *  -ENOTTY        random write area: the zone has     -                   B6h
+ *                 none, cannot get one in its state,
+ *                 takes no appends because of it; or
+ *                 the commit is not in it
+ *  -EUSERS        no random write area left           -                   B7h
  *  -EINVAL        no such transition, not a zone      INVALID_CMD         BFh
  *                 start, wrong zone type, append
  *                 above its limit
  *
  * The guest is the author of such a request, not the medium: a front end must
  * complete it with a status and never apply its werror/rerror policy.  Real
- * I/O errors pass unchanged, but never as one of the first seven: a driver
+ * I/O errors pass unchanged, but never as one of those before -EINVAL: a driver
  * turns an I/O error that collides with them into -EIO (bdrv_zone_io_error).
  * -EINVAL does not count here, because plain requests use it for other things
  * too; only zone management and append give it the meaning above.
@@ -48,6 +94,8 @@ static inline bool bdrv_is_zone_error(int ret)
     case -ENODEV:
     case -EOVERFLOW:
     case -ETOOMANYREFS:
+    case -ENOTTY:
+    case -EUSERS:
         return true;
     default:
         return false;

@@ -21,6 +21,7 @@
 #include "qemu/coroutine.h"
 #include "qemu/queue.h"
 #include "block/block-common.h"
+#include "block/block-zoned.h"
 
 typedef struct ZoneTable ZoneTable;
 
@@ -119,19 +120,6 @@ int coroutine_fn zone_end_write(ZoneTable *t, ZoneWrite *w, int ret);
 
 /* --- Zone management --- */
 
-typedef enum ZoneMgmtFlags {
-    /*
-     * Act on those zones of the range that the operation applies to, and
-     * leave the others alone: ZNS "Select All", virtio ZONE_RESET_ALL.
-     */
-    ZONE_MGMT_ALL = 1 << 0,
-    /*
-     * Closing a zone that was opened and never written makes it Closed, as
-     * ZNS has it; without the flag Empty, as virtio and ZBC have it.
-     */
-    ZONE_MGMT_CLOSE_EMPTY = 1 << 1,
-} ZoneMgmtFlags;
-
 /* A management operation in progress; owned by the caller like ZoneWrite. */
 typedef struct ZoneMgmt {
     /*
@@ -155,7 +143,7 @@ typedef struct ZoneMgmt {
  * Returns 0, or a negative errno with nothing changed (and nothing to end).
  */
 int coroutine_fn zone_mgmt_begin(ZoneTable *t, ZoneMgmt *m, BlockZoneOp op,
-                                 ZoneMgmtFlags flags,
+                                 BlockZoneFlags flags,
                                  uint64_t offset, uint64_t bytes);
 
 /*

@@ -105,7 +105,7 @@ typedef struct Request {
     ZoneTable *t;
     RequestKind kind;
     BlockZoneOp op;
-    ZoneMgmtFlags flags;
+    BlockZoneFlags flags;
     uint64_t offset, bytes;     /* of an append: the position, once begun */
 
     int begun;                  /* result of the begin call, or WAITING */
@@ -230,7 +230,7 @@ static int do_append(ZoneTable *t, uint32_t zone, uint64_t bytes,
     return ret;
 }
 
-static int do_mgmt_flags(ZoneTable *t, BlockZoneOp op, ZoneMgmtFlags flags,
+static int do_mgmt_flags(ZoneTable *t, BlockZoneOp op, BlockZoneFlags flags,
                          uint32_t zone, uint32_t nr)
 {
     Request r;
@@ -470,7 +470,7 @@ static const DataCase data_cases[] = {
 typedef struct MgmtCase {
     const char *name;
     BlockZoneOp op;
-    ZoneMgmtFlags flags;
+    BlockZoneFlags flags;
     Outcome want[NR_SITUATIONS];
 } MgmtCase;
 
@@ -481,7 +481,7 @@ static const MgmtCase mgmt_cases[] = {
     { "close", BLK_ZO_CLOSE, 0,
       { -EINVAL, -EINVAL, CL, CL, CL, -EINVAL, -EINVAL, -EINVAL,
         EM, EM, CL, -EINVAL } },
-    { "close as in ZNS", BLK_ZO_CLOSE, ZONE_MGMT_CLOSE_EMPTY,
+    { "close as in ZNS", BLK_ZO_CLOSE, BDRV_ZONE_CLOSE_EMPTY,
       { -EINVAL, -EINVAL, CL, CL, CL, -EINVAL, -EINVAL, -EINVAL,
         CL, CL, CL, -EINVAL } },
     { "finish", BLK_ZO_FINISH, 0,
@@ -489,16 +489,16 @@ static const MgmtCase mgmt_cases[] = {
     { "reset", BLK_ZO_RESET, 0,
       { -EINVAL, EM, EM, EM, EM, EM, -EINVAL, -EINVAL, EM, EM, EM, EM } },
 
-    { "open, select all", BLK_ZO_OPEN, ZONE_MGMT_ALL,
+    { "open, select all", BLK_ZO_OPEN, BDRV_ZONE_ALL,
       { NW, EM, IO, EO, EO, FU, RO, OF, IO, EO, EO, FU } },
-    { "close, select all", BLK_ZO_CLOSE, ZONE_MGMT_ALL,
+    { "close, select all", BLK_ZO_CLOSE, BDRV_ZONE_ALL,
       { NW, EM, CL, CL, CL, FU, RO, OF, EM, EM, CL, FU } },
     { "close as in ZNS, select all", BLK_ZO_CLOSE,
-      ZONE_MGMT_ALL | ZONE_MGMT_CLOSE_EMPTY,
+      BDRV_ZONE_ALL | BDRV_ZONE_CLOSE_EMPTY,
       { NW, EM, CL, CL, CL, FU, RO, OF, CL, CL, CL, FU } },
-    { "finish, select all", BLK_ZO_FINISH, ZONE_MGMT_ALL,
+    { "finish, select all", BLK_ZO_FINISH, BDRV_ZONE_ALL,
       { NW, EM, FU, FU, FU, FU, RO, OF, FU, FU, FU, FU } },
-    { "reset, select all", BLK_ZO_RESET, ZONE_MGMT_ALL,
+    { "reset, select all", BLK_ZO_RESET, BDRV_ZONE_ALL,
       { NW, EM, EM, EM, EM, EM, RO, OF, EM, EM, EM, EM } },
 };
 
@@ -572,7 +572,7 @@ static void check_mgmt_cell(const MgmtCase *c, int i)
     ZoneTable *t = new_table();
     uint32_t zone = put_situation(t, s);
     BlockZoneState want = c->want[i] < 0 ? s->state : c->want[i];
-    bool all = c->flags & ZONE_MGMT_ALL;
+    bool all = c->flags & BDRV_ZONE_ALL;
     uint64_t written = s->written;
     Request r;
     int ret;
@@ -621,7 +621,7 @@ static void test_select_all_mixed(void)
         const MgmtCase *m = &mgmt_cases[c];
         ZoneTable *t = new_table();
 
-        if (!(m->flags & ZONE_MGMT_ALL)) {
+        if (!(m->flags & BDRV_ZONE_ALL)) {
             zone_table_free(t);
             continue;
         }
@@ -868,7 +868,7 @@ static void test_short_last_zone(void)
         }), 0);
         expect_state(cell, state_of(t, last), BLK_ZS_EMPTY);
         expect_ret(cell, run(&r, &(Request) {
-            .t = t, .kind = MGMT, .op = BLK_ZO_RESET, .flags = ZONE_MGMT_ALL,
+            .t = t, .kind = MGMT, .op = BLK_ZO_RESET, .flags = BDRV_ZONE_ALL,
             .offset = 0, .bytes = g.size,
         }), 0);
         expect_ret(cell, run(&r, &(Request) {
@@ -1265,7 +1265,7 @@ static void test_explicit_never_closed(void)
 typedef struct OpenRangeCase {
     const char *name;
     uint32_t max_open, max_active;
-    ZoneMgmtFlags flags;
+    BlockZoneFlags flags;
     BlockZoneState outside[2], range[4];
     int want;
     BlockZoneState after_outside[2], after[4];
@@ -1299,16 +1299,16 @@ static const OpenRangeCase open_range_cases[] = {
     { "nothing to do at the limit", 4, 4, 0, { EM, EM }, { EO, EO, EO, EO },
       0, { EM, EM }, { EO, EO, EO, EO } },
 
-    { "all: opens the closed ones", 3, 0, ZONE_MGMT_ALL, { EM, FU },
+    { "all: opens the closed ones", 3, 0, BDRV_ZONE_ALL, { EM, FU },
       { CL, EM, CL, CL }, 0, { EM, FU }, { EO, EM, EO, EO } },
-    { "all: one too few", 2, 0, ZONE_MGMT_ALL, { EM, FU },
+    { "all: one too few", 2, 0, BDRV_ZONE_ALL, { EM, FU },
       { CL, EM, CL, CL }, -ETOOMANYREFS, },
-    { "all: explicit one in the way", 3, 0, ZONE_MGMT_ALL, { EM, EO },
+    { "all: explicit one in the way", 3, 0, BDRV_ZONE_ALL, { EM, EO },
       { CL, EM, CL, CL }, -ETOOMANYREFS, },
     /* One that is closed for it is not opened again by the same operation */
-    { "all: implicit one makes room", 3, 0, ZONE_MGMT_ALL, { EM, EM },
+    { "all: implicit one makes room", 3, 0, BDRV_ZONE_ALL, { EM, EM },
       { CL, IO, CL, CL }, 0, { EM, EM }, { EO, CL, EO, EO } },
-    { "all: nothing closed", 1, 1, ZONE_MGMT_ALL, { EM, FU },
+    { "all: nothing closed", 1, 1, BDRV_ZONE_ALL, { EM, FU },
       { EM, IO, RO, OF }, 0, { EM, FU }, { EM, IO, RO, OF } },
 };
 
@@ -1320,7 +1320,7 @@ static void test_open_range(void)
         const BlockZoneState *outside = o->want ? o->outside
                                                 : o->after_outside;
         const BlockZoneState *after = o->want ? o->range : o->after;
-        bool all = o->flags & ZONE_MGMT_ALL;
+        bool all = o->flags & BDRV_ZONE_ALL;
 
         for (int i = 0; i < 2; i++) {
             put_zone(t, 4 + i, o->outside[i],
@@ -1721,17 +1721,17 @@ static void test_failed_opening_write(void)
     static const struct {
         const char *name;
         bool open, close;
-        ZoneMgmtFlags flags;
+        BlockZoneFlags flags;
         BlockZoneState during, want;
     } tests[] = {
         { "opened by the failed write", false, false, 0, IO, EM },
         { "then opened explicitly", true, false, 0, EO, EO },
         { "then closed", false, true, 0, CL, EM },
-        { "then closed as in ZNS", false, true, ZONE_MGMT_CLOSE_EMPTY,
+        { "then closed as in ZNS", false, true, BDRV_ZONE_CLOSE_EMPTY,
           CL, CL },
         { "then opened and closed", true, true, 0, CL, EM },
         { "then opened and closed as in ZNS", true, true,
-          ZONE_MGMT_CLOSE_EMPTY, CL, CL },
+          BDRV_ZONE_CLOSE_EMPTY, CL, CL },
     };
 
     for (int c = 0; c < ARRAY_SIZE(tests); c++) {
@@ -1980,7 +1980,7 @@ static void test_failed_commit(void)
                      situations[i].written);
         }
         start(&m, &(Request) {
-            .t = t, .kind = MGMT, .op = ops[c], .flags = ZONE_MGMT_ALL,
+            .t = t, .kind = MGMT, .op = ops[c], .flags = BDRV_ZONE_ALL,
             .bytes = NR_ZONES * ZONE,
         });
         g_assert_cmpint(m.begun, ==, 0);
@@ -2242,7 +2242,7 @@ static void test_dirty_causes(void)
     g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, 0), ==, 0);
     g_assert_cmpint(do_mgmt(t, BLK_ZO_CLOSE, 0), ==, 0);
     g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, 0), ==, 0);
-    g_assert_cmpint(do_mgmt_flags(t, BLK_ZO_CLOSE, ZONE_MGMT_CLOSE_EMPTY,
+    g_assert_cmpint(do_mgmt_flags(t, BLK_ZO_CLOSE, BDRV_ZONE_CLOSE_EMPTY,
                                   0, 1), ==, 0);
     g_assert_cmpint(do_mgmt(t, BLK_ZO_RESET, 1), ==, 0);
     g_assert_cmpint(do_append(t, 0, 0, &position), ==, 0);
@@ -2698,7 +2698,7 @@ static void coroutine_fn stress_write(Worker *w, uint32_t zone)
 }
 
 static void coroutine_fn stress_mgmt(Worker *w, uint32_t zone, BlockZoneOp op,
-                                     ZoneMgmtFlags flags, uint32_t nr)
+                                     BlockZoneFlags flags, uint32_t nr)
 {
     Stress *s = w->s;
     ZoneMgmt m;
@@ -2760,10 +2760,10 @@ static void coroutine_fn stress_step(Worker *w)
         stress_mgmt(w, zone, BLK_ZO_OPEN, 0, 1);
         break;
     case 9 ... 11:
-        stress_mgmt(w, 0, BLK_ZO_CLOSE, ZONE_MGMT_ALL, STRESS_ZONES);
+        stress_mgmt(w, 0, BLK_ZO_CLOSE, BDRV_ZONE_ALL, STRESS_ZONES);
         break;
     case 12:
-        stress_mgmt(w, zone, BLK_ZO_CLOSE, ZONE_MGMT_CLOSE_EMPTY, 1);
+        stress_mgmt(w, zone, BLK_ZO_CLOSE, BDRV_ZONE_CLOSE_EMPTY, 1);
         break;
     default:
         stress_write(w, zone);
@@ -3163,9 +3163,9 @@ static void model_open_zones(Model *m, const bool *selected)
     model_make_room(m, selected);
 }
 
-static void model_close_zone(ModelZone *z, ZoneMgmtFlags flags)
+static void model_close_zone(ModelZone *z, BlockZoneFlags flags)
 {
-    bool zns = flags & ZONE_MGMT_CLOSE_EMPTY;
+    bool zns = flags & BDRV_ZONE_CLOSE_EMPTY;
 
     if (z->state == CL) {
         return;
@@ -3182,7 +3182,7 @@ static void model_close_zone(ModelZone *z, ZoneMgmtFlags flags)
 /* Select zones, check, and change what needs no commit */
 static int model_select(Model *m, ModelMgmt *g)
 {
-    bool all = g->r.flags & ZONE_MGMT_ALL, selected[MODEL_ZONES] = { false };
+    bool all = g->r.flags & BDRV_ZONE_ALL, selected[MODEL_ZONES] = { false };
     int new_active = 0, new_explicit = 0;
     int ret = 0;
 
@@ -3458,12 +3458,12 @@ static bool model_step_mgmt(Model *m)
                   MODEL_ZONES - 1);
     g->r = (Request) {
         .t = m->t, .kind = MGMT, .op = ops[model_random(m, 4)],
-        .flags = model_random(m, 3) ? 0 : ZONE_MGMT_CLOSE_EMPTY,
+        .flags = model_random(m, 3) ? 0 : BDRV_ZONE_CLOSE_EMPTY,
     };
     if (!model_random(m, 12)) {
         g->first = 0;
         g->last = MODEL_ZONES - 1;
-        g->r.flags |= ZONE_MGMT_ALL;
+        g->r.flags |= BDRV_ZONE_ALL;
     }
     g->r.offset = m->zones[g->first].start;
     g->r.bytes = m->zones[g->last].start + m->zones[g->last].length -
