@@ -11,8 +11,11 @@
  * them, and only then are they acknowledged.  Whoever looks at Zone.wp - a
  * report, a reader, the store - therefore never sees a gap.
  *
- * set_state() is the only function that changes the state of a zone, so the
- * resource counts cannot drift.
+ * A random write area adds to this: data is readable up to Zone.data_end, which
+ * is then the prefix that writes extend, and Zone.wp follows by commits only.
+ *
+ * set_state() and set_attributes() are the only functions that change those of
+ * a zone, so the resource counts cannot drift.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -36,8 +39,9 @@ typedef struct Zone {
     uint32_t lru_prev, lru_next;        /* implicitly open zones */
     uint8_t state;              /* BlockZoneState */
     uint8_t pending;            /* state that a reset or finish will bring */
-    uint8_t attributes;
-    bool failed:1;              /* a write failed, later ones still in flight */
+    uint8_t attributes;         /* BDRV_ZA_* */
+    uint16_t overwrites;        /* in progress, in a random write area */
+    bool draining:1;            /* new writes wait until none is in progress */
     bool was_empty:1;           /* opened by a write that has not ended yet */
     bool selected:1;            /* named by the operation that begins now */
 } Zone;
@@ -55,6 +59,7 @@ struct ZoneTable {
     CoQueue changed;            /* operations that wait for a zone */
     QLIST_HEAD(, ZoneMgmt) mgmts;
     uint32_t count[BLK_ZS_OFFLINE + 1];
+    uint32_t zrwa_zones;
     uint32_t lru_first, lru_last;
     HBitmap *dirty;
     Zone *zones;
@@ -185,23 +190,80 @@ static void set_state(ZoneTable *t, uint32_t i, BlockZoneState state)
     z->state = state;
 }
 
-/*
- * The outcome of a reset, finish or full zone.  What is readable ends at the
- * start for an empty zone and stays for a full one.  The record shows this
- * already, as that of a pending operation or by its write pointer.
- */
-static void settle_state(ZoneTable *t, uint32_t i, BlockZoneState state)
+static bool zone_has_zrwa(const Zone *z)
+{
+    return z->attributes & BDRV_ZA_ZRWA;
+}
+
+static void set_attributes(ZoneTable *t, uint32_t i, uint8_t attributes)
 {
     Zone *z = &t->zones[i];
 
-    if (state == BLK_ZS_EMPTY) {
-        z->wp = z->data_end = zone_start(t, i);
-        z->attributes = 0;
-    } else {
-        z->wp = zone_writable_end(t, i);
+    t->zrwa_zones -= zone_has_zrwa(z);
+    z->attributes = attributes;
+    t->zrwa_zones += zone_has_zrwa(z);
+}
+
+/* What is left of a zone's attributes in a state (ZNS 1.1, 4.4.1) */
+static uint8_t attributes_in(BlockZoneState state, uint8_t attributes)
+{
+    switch (state) {
+    case BLK_ZS_EMPTY:
+        return 0;
+    case BLK_ZS_FULL:
+    case BLK_ZS_RDONLY:
+        return attributes & ~BDRV_ZA_ZRWA;
+    case BLK_ZS_OFFLINE:
+        return attributes & ~(BDRV_ZA_ZRWA | BDRV_ZA_EXT);
+    default:
+        return attributes;
     }
+}
+
+/* The zone as it is to be in @state: what is stored, and what comes about */
+static void outcome(const ZoneTable *t, uint32_t i, BlockZoneState state,
+                    ZoneRecord *r)
+{
+    const Zone *z = &t->zones[i];
+
+    *r = (ZoneRecord) {
+        .state = state,
+        .attributes = attributes_in(state, z->attributes),
+        .wp = z->wp,
+        .data_end = z->data_end,
+    };
+    if (state == BLK_ZS_EMPTY) {
+        r->wp = r->data_end = zone_start(t, i);
+    } else if (state == BLK_ZS_FULL) {
+        r->wp = zone_writable_end(t, i);
+    }
+}
+
+static void settle_state(ZoneTable *t, uint32_t i, BlockZoneState state)
+{
+    Zone *z = &t->zones[i];
+    ZoneRecord r;
+
+    outcome(t, i, state, &r);
+    z->wp = r.wp;
+    z->data_end = r.data_end;
     z->was_empty = false;
+    set_attributes(t, i, r.attributes);
     set_state(t, i, state);
+}
+
+/*
+ * What becomes of an active zone when the power goes (ZNS 1.1, 2.1.1.3): Empty
+ * if it holds nothing.  Data in a random write area is something, though the
+ * write pointer is not above it: it may have been flushed.
+ */
+static BlockZoneState unpowered_state(const ZoneTable *t, uint32_t i)
+{
+    const Zone *z = &t->zones[i];
+    uint64_t start = zone_start(t, i);
+
+    return z->wp == start && z->data_end == start &&
+           !(z->attributes & BDRV_ZA_EXT) ? BLK_ZS_EMPTY : BLK_ZS_CLOSED;
 }
 
 /* --- Resources (ZNS 2.1.1.4; virtio 5.2.6, "zone resources") --- */
@@ -226,6 +288,14 @@ static int check_resources(const ZoneTable *t, BlockZoneState state)
     return 0;
 }
 
+static int check_zrwa_resources(const ZoneTable *t, uint64_t wanted)
+{
+    const ZoneGeometry *g = &t->geometry;
+
+    return g->max_zrwa_zones && t->zrwa_zones + wanted > g->max_zrwa_zones ?
+           -EUSERS : 0;
+}
+
 /* Open zone @i, after check_resources() has agreed */
 static void open_zone(ZoneTable *t, uint32_t i, BlockZoneState state)
 {
@@ -244,15 +314,28 @@ static void open_zone(ZoneTable *t, uint32_t i, BlockZoneState state)
 
 static bool zone_is_held(const Zone *z)
 {
-    return z->failed || z->pending != NOTHING_PENDING;
+    return z->draining || z->pending != NOTHING_PENDING;
 }
 
-/* Where the next write has to begin */
+static bool zone_is_busy(const Zone *z)
+{
+    return !QTAILQ_EMPTY(&z->writes) || z->overwrites;
+}
+
+/* Where data ends, and without a random write area the next write begins */
 static uint64_t reserved_end(const Zone *z)
 {
     const ZoneWrite *last = QTAILQ_LAST(&z->writes);
 
-    return last ? last->end : z->wp;
+    return last ? last->end : z->data_end;
+}
+
+/* Where the write pointer will be when all writes in progress have ended */
+static uint64_t reserved_wp(const Zone *z)
+{
+    const ZoneWrite *last = QTAILQ_LAST(&z->writes);
+
+    return last ? MAX(last->commit, z->wp) : z->wp;
 }
 
 static int check_writable(const ZoneTable *t, uint32_t i)
@@ -267,7 +350,7 @@ static int check_writable(const ZoneTable *t, uint32_t i)
     case BLK_ZS_FULL:
         return -EFBIG;
     default:
-        return reserved_end(z) == zone_writable_end(t, i) ? -EFBIG : 0;
+        return reserved_wp(z) == zone_writable_end(t, i) ? -EFBIG : 0;
     }
 }
 
@@ -284,6 +367,25 @@ static bool in_one_zone(const ZoneTable *t, uint64_t offset, uint64_t bytes)
     return last == zone_index(t, offset) || zone_is_conventional(t, last);
 }
 
+static bool begins_at_wp(const ZoneTable *t, uint32_t i, uint64_t offset)
+{
+    const Zone *z = &t->zones[i];
+
+    return zone_has_zrwa(z) ?
+           offset >= reserved_wp(z) &&
+           offset % t->geometry.write_granularity == 0 :
+           offset == reserved_wp(z);
+}
+
+/* A random write area, and the region behind it that a write can end in */
+static bool ends_near_wp(const ZoneTable *t, uint32_t i, uint64_t end)
+{
+    const Zone *z = &t->zones[i];
+
+    return !zone_has_zrwa(z) ||
+           end <= reserved_wp(z) + 2 * (uint64_t)t->geometry.zrwa_size;
+}
+
 static int check_write(const ZoneTable *t, uint32_t i,
                        uint64_t offset, uint64_t bytes)
 {
@@ -295,31 +397,56 @@ static int check_write(const ZoneTable *t, uint32_t i,
     if (!in_one_zone(t, offset, bytes)) {
         return -ERANGE;
     }
-    if (offset != reserved_end(&t->zones[i]) ||
+    if (!begins_at_wp(t, i, offset) ||
         bytes % t->geometry.write_granularity) {
         return -ESPIPE;
     }
     if (offset + bytes > zone_writable_end(t, i)) {
         return -ERANGE;
     }
+    if (!ends_near_wp(t, i, offset + bytes)) {
+        return -ESPIPE;
+    }
     return bytes ? check_resources(t, t->zones[i].state) : 0;
+}
+
+/* Where a write that ends at @end makes the write pointer go */
+static uint64_t implicit_commit(const ZoneTable *t, uint32_t i, uint64_t end)
+{
+    const ZoneGeometry *g = &t->geometry;
+    const Zone *z = &t->zones[i];
+    uint64_t wp = reserved_wp(z);
+
+    if (!zone_has_zrwa(z)) {
+        return end;
+    }
+    return end > wp + g->zrwa_size ?
+           wp + ROUND_UP(end - wp - g->zrwa_size, g->zrwa_granularity) : wp;
 }
 
 static void reserve(ZoneTable *t, ZoneWrite *w, uint32_t i,
                     uint64_t offset, uint64_t bytes)
 {
     Zone *z = &t->zones[i];
+    uint64_t data_end = reserved_end(z);
 
     *w = (ZoneWrite) {
         .start = offset,
         .end = offset + bytes,
         .zone = i,
         .sequential = bytes > 0,
+        .commit = implicit_commit(t, i, offset + bytes),
     };
     if (bytes == 0) {
         return;
     }
-    QTAILQ_INSERT_TAIL(&z->writes, w, next);
+    if (w->end <= data_end) {
+        w->state = ZW_OVERWRITE;
+        z->overwrites++;
+    } else {
+        w->start = data_end;
+        QTAILQ_INSERT_TAIL(&z->writes, w, next);
+    }
 
     if (z->state == BLK_ZS_EMPTY) {
         z->was_empty = true;
@@ -342,6 +469,25 @@ static void coroutine_fn wait_for_zone(ZoneTable *t, uint32_t i)
     }
 }
 
+/*
+ * Does a write of this range touch what one in progress writes, or fills with
+ * zeroes?  Never without a random write area.
+ */
+static bool is_contended(const Zone *z, uint64_t offset, uint64_t end)
+{
+    const ZoneWrite *w;
+
+    if (z->overwrites == UINT16_MAX) {
+        return true;
+    }
+    QTAILQ_FOREACH(w, &z->writes, next) {
+        if (offset < w->end && w->start < end) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int coroutine_fn zone_begin_write(ZoneTable *t, ZoneWrite *w,
                                   uint64_t offset, uint64_t bytes)
 {
@@ -359,6 +505,11 @@ int coroutine_fn zone_begin_write(ZoneTable *t, ZoneWrite *w,
     QEMU_LOCK_GUARD(&t->lock);
 
     wait_for_zone(t, i);
+    while (zone_has_zrwa(&t->zones[i]) &&
+           is_contended(&t->zones[i], offset, offset + bytes)) {
+        qemu_co_queue_wait(&t->changed, &t->lock);
+        wait_for_zone(t, i);
+    }
     ret = check_write(t, i, offset, bytes);
     if (ret == 0) {
         reserve(t, w, i, offset, bytes);
@@ -385,10 +536,13 @@ int coroutine_fn zone_begin_append(ZoneTable *t, ZoneWrite *w,
     if (ret < 0) {
         return ret;
     }
+    if (zone_has_zrwa(&t->zones[i])) {
+        return -ENOTTY;
+    }
     if (bytes > t->geometry.max_append) {
         return -EINVAL;
     }
-    wp = reserved_end(&t->zones[i]);
+    wp = reserved_wp(&t->zones[i]);
     ret = check_write(t, i, wp, bytes);
     if (ret == 0) {
         reserve(t, w, i, wp, bytes);
@@ -428,7 +582,7 @@ static void fail_from(Zone *z, ZoneWrite *w)
     }
     QTAILQ_REMOVE(&z->writes, w, next);
     w->state = ZW_FAILED;
-    z->failed = true;
+    z->draining = true;
 }
 
 /* Move the write pointer over all writes that nothing unfinished is below. */
@@ -438,8 +592,9 @@ static void acknowledge(ZoneTable *t, uint32_t i)
     ZoneWrite *w;
 
     while ((w = QTAILQ_FIRST(&z->writes)) && w->state == ZW_WRITTEN) {
-        assert(w->start == z->wp);
-        z->wp = z->data_end = w->end;
+        assert(w->start == z->data_end);
+        z->data_end = w->end;
+        z->wp = MAX(z->wp, w->commit);
         z->was_empty = false;
         mark_dirty(t, i);
         QTAILQ_REMOVE(&z->writes, w, next);
@@ -458,10 +613,9 @@ static void coroutine_fn zone_idle(ZoneTable *t, uint32_t i)
 
     if (z->was_empty) {
         /* Nothing was written after all */
-        z->was_empty = false;
-        set_state(t, i, BLK_ZS_EMPTY);
+        settle_state(t, i, BLK_ZS_EMPTY);
     }
-    z->failed = false;
+    z->draining = false;
     qemu_co_queue_restart_all(&t->changed);
 }
 
@@ -481,6 +635,8 @@ int coroutine_fn zone_end_write(ZoneTable *t, ZoneWrite *w, int ret)
         /* One below failed; its caller removed us only if we were written */
         QTAILQ_REMOVE(&z->writes, w, next);
         ret = ret < 0 ? ret : -EIO;
+    } else if (w->state == ZW_OVERWRITE) {
+        z->overwrites--;
     } else if (ret < 0) {
         fail_from(z, w);
         trace_zone_table_write_failed(t, w->zone, w->start, w->end, ret);
@@ -488,8 +644,10 @@ int coroutine_fn zone_end_write(ZoneTable *t, ZoneWrite *w, int ret)
         w->state = ZW_WRITTEN;
         acknowledge(t, w->zone);
     }
-    if (QTAILQ_EMPTY(&z->writes)) {
+    if (!zone_is_busy(z)) {
         zone_idle(t, w->zone);
+    } else if (zone_has_zrwa(z)) {
+        qemu_co_queue_restart_all(&t->changed);
     }
     if (w->state == ZW_WRITTEN) {
         w->waiter = qemu_coroutine_self();
@@ -518,6 +676,11 @@ static bool select_all_names(BlockZoneOp op, BlockZoneState state)
     case BLK_ZO_RESET:
         return state == BLK_ZS_IOPEN || state == BLK_ZS_EOPEN ||
                state == BLK_ZS_CLOSED || state == BLK_ZS_FULL;
+    case BLK_ZO_OFFLINE:
+        return state == BLK_ZS_RDONLY;
+    case BLK_ZO_POWER_CYCLE:
+        return state == BLK_ZS_IOPEN || state == BLK_ZS_EOPEN ||
+               state == BLK_ZS_CLOSED;
     default:
         return false;
     }
@@ -538,6 +701,15 @@ static bool transition_allowed(BlockZoneOp op, BlockZoneState state)
         return state == BLK_ZS_EMPTY || state == BLK_ZS_IOPEN ||
                state == BLK_ZS_EOPEN || state == BLK_ZS_CLOSED ||
                state == BLK_ZS_FULL;
+    case BLK_ZO_OFFLINE:
+        return state == BLK_ZS_RDONLY || state == BLK_ZS_OFFLINE;
+    case BLK_ZO_SET_EXT:
+        return state == BLK_ZS_EMPTY;
+    case BLK_ZO_POWER_CYCLE:
+    case BLK_ZO_FORCE_RDONLY:
+    case BLK_ZO_FORCE_OFFLINE:
+    case BLK_ZO_FORCE_REPAIR:
+        return state != BLK_ZS_NOT_WP;
     default:
         return false;
     }
@@ -547,37 +719,60 @@ static bool transition_allowed(BlockZoneOp op, BlockZoneState state)
  * Select the zones that the operation names, once: what it does to one zone
  * may change the state of another (implicit close).
  */
-static int select_zones(ZoneTable *t, const ZoneMgmt *m, BlockZoneOp op,
-                        BlockZoneFlags flags)
+static int select_zones(ZoneTable *t, const ZoneMgmt *m)
 {
     int ret = 0;
 
     for (uint32_t i = m->first; i <= m->last; i++) {
         Zone *z = &t->zones[i];
 
-        z->selected = !(flags & BDRV_ZONE_ALL) ||
-                      select_all_names(op, z->state);
-        if (z->selected && !transition_allowed(op, z->state)) {
+        z->selected = !(m->flags & BDRV_ZONE_ALL) ||
+                      select_all_names(m->op, z->state);
+        if (z->selected && !transition_allowed(m->op, z->state)) {
             ret = -EINVAL;
         }
     }
     return ret;
 }
 
+/* The state that a force-repaired zone is in */
+static BlockZoneState repaired_state(const ZoneTable *t, uint32_t i)
+{
+    return t->zones[i].wp == zone_writable_end(t, i) ? BLK_ZS_FULL
+                                                     : unpowered_state(t, i);
+}
+
 /*
- * Resources for opening all zones of the range at once.  Every implicitly
+ * Resources for changing all zones of the range at once.  Every implicitly
  * open zone outside can be closed for it; only explicit ones stand in the way.
  */
-static int check_open_range(ZoneTable *t, const ZoneMgmt *m)
+static int check_range_resources(ZoneTable *t, const ZoneMgmt *m)
 {
     const ZoneGeometry *g = &t->geometry;
-    uint64_t new_active = 0, new_explicit = 0;
+    uint64_t new_active = 0, new_explicit = 0, new_zrwa = 0;
+    int ret = 0;
 
     for (uint32_t i = m->first; i <= m->last; i++) {
-        if (t->zones[i].selected) {
-            new_active += t->zones[i].state == BLK_ZS_EMPTY;
-            new_explicit += t->zones[i].state != BLK_ZS_EOPEN;
+        const Zone *z = &t->zones[i];
+
+        if (!z->selected) {
+            continue;
         }
+        if (m->op == BLK_ZO_OPEN || m->op == BLK_ZO_SET_EXT) {
+            new_active += z->state == BLK_ZS_EMPTY;
+        } else if (m->op == BLK_ZO_FORCE_REPAIR) {
+            new_active += (z->state == BLK_ZS_RDONLY ||
+                           z->state == BLK_ZS_OFFLINE) &&
+                          repaired_state(t, i) == BLK_ZS_CLOSED;
+        }
+        new_explicit += m->op == BLK_ZO_OPEN && z->state != BLK_ZS_EOPEN;
+        if (m->flags & BDRV_ZONE_ZRWA) {
+            new_zrwa++;
+            ret = z->state == BLK_ZS_EMPTY ? ret : -ENOTTY;
+        }
+    }
+    if (ret < 0) {
+        return ret;
     }
     if (new_active && g->max_active_zones &&
         active_zones(t) + new_active > g->max_active_zones) {
@@ -587,46 +782,115 @@ static int check_open_range(ZoneTable *t, const ZoneMgmt *m)
         t->count[BLK_ZS_EOPEN] + new_explicit > g->max_open_zones) {
         return -ETOOMANYREFS;
     }
-    return 0;
+    return check_zrwa_resources(t, new_zrwa);
 }
 
 static void close_zone(ZoneTable *t, uint32_t i, BlockZoneFlags flags)
 {
     Zone *z = &t->zones[i];
-    bool to_empty = z->wp == zone_start(t, i) &&
+    bool to_empty = unpowered_state(t, i) == BLK_ZS_EMPTY &&
                     !(flags & BDRV_ZONE_CLOSE_EMPTY);
 
-    /* With writes in flight, zone_idle() knows whether anything was written */
-    z->was_empty = to_empty && !QTAILQ_EMPTY(&z->writes);
-    set_state(t, i, to_empty && !z->was_empty ? BLK_ZS_EMPTY : BLK_ZS_CLOSED);
+    if (to_empty && !zone_is_busy(z)) {
+        settle_state(t, i, BLK_ZS_EMPTY);
+    } else {
+        /* zone_idle() will know whether anything was written */
+        z->was_empty = to_empty;
+        set_state(t, i, BLK_ZS_CLOSED);
+    }
+}
+
+/* The state that the operation brings about, for those that are committed */
+static BlockZoneState target_state(const ZoneTable *t, BlockZoneOp op,
+                                   uint32_t i)
+{
+    const Zone *z = &t->zones[i];
+
+    switch (op) {
+    case BLK_ZO_RESET:
+        return BLK_ZS_EMPTY;
+    case BLK_ZO_FINISH:
+        return BLK_ZS_FULL;
+    case BLK_ZO_FORCE_RDONLY:
+        return BLK_ZS_RDONLY;
+    case BLK_ZO_OFFLINE:
+    case BLK_ZO_FORCE_OFFLINE:
+        return BLK_ZS_OFFLINE;
+    case BLK_ZO_FORCE_REPAIR:
+        return z->state == BLK_ZS_RDONLY || z->state == BLK_ZS_OFFLINE ?
+               repaired_state(t, i) : z->state;
+    default:
+        g_assert_not_reached();
+    }
 }
 
 /* Do what needs no durability, note the rest as pending. */
-static void start_mgmt(ZoneTable *t, ZoneMgmt *m, BlockZoneOp op,
-                       BlockZoneFlags flags, uint32_t i)
+static void start_mgmt(ZoneTable *t, const ZoneMgmt *m, uint32_t i)
 {
     Zone *z = &t->zones[i];
+    uint8_t zrwa = m->flags & BDRV_ZONE_ZRWA ? BDRV_ZA_ZRWA : 0;
     BlockZoneState target;
 
-    switch (op) {
+    switch (m->op) {
     case BLK_ZO_OPEN:
         z->was_empty = false;
         if (z->state != BLK_ZS_EOPEN) {
             open_zone(t, i, BLK_ZS_EOPEN);
         }
+        set_attributes(t, i, z->attributes | zrwa);
         return;
     case BLK_ZO_CLOSE:
         if (z->state != BLK_ZS_CLOSED) {
-            close_zone(t, i, flags);
+            close_zone(t, i, m->flags);
         }
         return;
+    case BLK_ZO_POWER_CYCLE:
+        close_zone(t, i, 0);
+        return;
+    case BLK_ZO_FORCE_REPAIR:
+        if (z->wp != zone_writable_end(t, i)) {
+            z->wp = z->data_end;    /* without a random write area any more */
+        }
+        z->pending = target_state(t, m->op, i);
+        return;
+    case BLK_ZO_SET_EXT:
+        /* Its resources are taken at once; should it fail, given back */
+        set_state(t, i, BLK_ZS_CLOSED);
+        set_attributes(t, i, BDRV_ZA_EXT | zrwa);
+        z->pending = BLK_ZS_CLOSED;
+        return;
     default:
-        target = op == BLK_ZO_RESET ? BLK_ZS_EMPTY : BLK_ZS_FULL;
+        target = target_state(t, m->op, i);
         if (z->state != target) {
             z->pending = target;
         }
         return;
     }
+}
+
+/* Explicit commit: the random write area has been written up to @wp */
+static int coroutine_fn commit_zrwa(ZoneTable *t, uint32_t i, uint64_t wp)
+{
+    const ZoneGeometry *g = &t->geometry;
+    Zone *z = &t->zones[i];
+
+    while (zone_is_busy(z)) {
+        z->draining = true;
+        qemu_co_queue_wait(&t->changed, &t->lock);
+    }
+    if (!zone_has_zrwa(z) || wp <= z->wp || wp > z->wp + g->zrwa_size ||
+        wp > zone_writable_end(t, i)) {
+        return -ENOTTY;
+    }
+    if ((wp - zone_start(t, i)) % g->zrwa_granularity) {
+        return -EINVAL;
+    }
+    z->wp = wp;
+    mark_dirty(t, i);
+    if (wp == zone_writable_end(t, i)) {
+        settle_state(t, i, BLK_ZS_FULL);
+    }
+    return 0;
 }
 
 static bool mgmt_overlaps(const ZoneTable *t, const ZoneMgmt *m)
@@ -645,7 +909,7 @@ static bool writes_in_pending(const ZoneTable *t, const ZoneMgmt *m)
 {
     for (uint32_t i = m->first; i <= m->last; i++) {
         if (t->zones[i].pending != NOTHING_PENDING &&
-            !QTAILQ_EMPTY(&t->zones[i].writes)) {
+            zone_is_busy(&t->zones[i])) {
             return true;
         }
     }
@@ -661,7 +925,7 @@ static void drop_noop_pending(ZoneTable *t, ZoneMgmt *m)
         if (z->pending == NOTHING_PENDING) {
             continue;
         }
-        if (z->pending == z->state) {
+        if (z->pending == z->state && m->op != BLK_ZO_SET_EXT) {
             z->pending = NOTHING_PENDING;
         } else {
             mark_dirty(t, i);
@@ -669,46 +933,72 @@ static void drop_noop_pending(ZoneTable *t, ZoneMgmt *m)
     }
 }
 
+/* What no state of a zone can make right */
+static int check_mgmt(const ZoneTable *t, const ZoneMgmt *m,
+                      uint64_t offset, uint64_t bytes)
+{
+    const ZoneGeometry *g = &t->geometry;
+    uint64_t end = offset + bytes;
+    bool one_zone = m->op == BLK_ZO_SET_EXT || m->op == BLK_ZO_ZRWA_COMMIT;
+
+    if (offset % g->zone_size ||
+        (end % g->zone_size && end != g->size &&
+         m->op != BLK_ZO_ZRWA_COMMIT)) {
+        return -EINVAL;
+    }
+    if (one_zone && (m->first != m->last || (m->flags & BDRV_ZONE_ALL))) {
+        return -EINVAL;
+    }
+    if (m->op == BLK_ZO_SET_EXT && !g->ext_size) {
+        return -EINVAL;
+    }
+    return (m->flags & BDRV_ZONE_ZRWA) && !g->zrwa_size ? -ENOTTY : 0;
+}
+
 int coroutine_fn zone_mgmt_begin(ZoneTable *t, ZoneMgmt *m, BlockZoneOp op,
                                  BlockZoneFlags flags,
                                  uint64_t offset, uint64_t bytes)
 {
-    const ZoneGeometry *g = &t->geometry;
-    uint64_t end;
     int ret;
 
-    if (offset % g->zone_size || bytes == 0 ||
-        uadd64_overflow(offset, bytes, &end) || end > g->size ||
-        (end % g->zone_size && end != g->size)) {
+    if (bytes == 0 || !in_device(t, offset, bytes)) {
         return -EINVAL;
     }
-
     *m = (ZoneMgmt) {
+        .op = op,
+        .flags = flags | (op == BLK_ZO_POWER_CYCLE ? BDRV_ZONE_ALL : 0),
         .first = zone_index(t, offset),
-        .last = zone_index(t, end - 1),
+        .last = zone_index(t, offset + bytes - 1),
         /*
          * Even where a zone is in the state wanted already: it may have got
          * there by a write, or out of it by an operation that failed, and
          * stable storage may not know.
          */
-        .commit = op == BLK_ZO_RESET || op == BLK_ZO_FINISH,
+        .commit = op != BLK_ZO_OPEN && op != BLK_ZO_CLOSE &&
+                  op != BLK_ZO_POWER_CYCLE,
     };
+    ret = check_mgmt(t, m, offset, bytes);
+    if (ret < 0) {
+        return ret;
+    }
 
     QEMU_LOCK_GUARD(&t->lock);
 
     while (mgmt_overlaps(t, m)) {
         qemu_co_queue_wait(&t->changed, &t->lock);
     }
-    ret = select_zones(t, m, op, flags);
-    if (ret == 0 && op == BLK_ZO_OPEN) {
-        ret = check_open_range(t, m);
+    if (op == BLK_ZO_ZRWA_COMMIT) {
+        ret = commit_zrwa(t, m->first, offset + bytes);
+    } else {
+        ret = select_zones(t, m);
+        ret = ret < 0 ? ret : check_range_resources(t, m);
     }
     if (ret < 0) {
         return ret;
     }
     for (uint32_t i = m->first; i <= m->last; i++) {
-        if (t->zones[i].selected) {
-            start_mgmt(t, m, op, flags, i);
+        if (t->zones[i].selected && op != BLK_ZO_ZRWA_COMMIT) {
+            start_mgmt(t, m, i);
         }
     }
     QLIST_INSERT_HEAD(&t->mgmts, m, next);
@@ -734,6 +1024,9 @@ int coroutine_fn zone_mgmt_end(ZoneTable *t, ZoneMgmt *m, int ret)
         if (ret >= 0) {
             settle_state(t, i, z->pending);
         } else {
+            if (m->op == BLK_ZO_SET_EXT) {
+                settle_state(t, i, BLK_ZS_EMPTY);
+            }
             mark_dirty(t, i);
         }
         z->pending = NOTHING_PENDING;
@@ -778,6 +1071,7 @@ void zone_table_report(ZoneTable *t, uint64_t offset, unsigned int *nr_zones,
             .wp = full ? zone_start(t, i) + zone_length(t, i) : z->wp,
             .type = zone_is_conventional(t, i) ? BLK_ZT_CONV : BLK_ZT_SWR,
             .state = z->state,
+            .attributes = z->attributes,
         };
     }
     *nr_zones = n;
@@ -823,6 +1117,13 @@ void zone_table_count(ZoneTable *t, ZoneCounts *counts)
 
 /* --- The store's side --- */
 
+static uint8_t known_attributes(const ZoneTable *t)
+{
+    return BDRV_ZA_FINISHED_BY_CONTROLLER |
+           (t->geometry.ext_size ? BDRV_ZA_EXT : 0) |
+           (t->geometry.zrwa_size ? BDRV_ZA_ZRWA : 0);
+}
+
 static bool record_is_valid(const ZoneTable *t, uint32_t i,
                             const ZoneRecord *r)
 {
@@ -833,7 +1134,8 @@ static bool record_is_valid(const ZoneTable *t, uint32_t i,
         return zone_is_conventional(t, i);
     }
     if (zone_is_conventional(t, i) || r->data_end < start ||
-        r->data_end > end || r->data_end % BDRV_SECTOR_SIZE) {
+        r->data_end > end || (r->data_end | r->wp) % BDRV_SECTOR_SIZE ||
+        (r->attributes & ~attributes_in(r->state, known_attributes(t)))) {
         return false;
     }
     switch (r->state) {
@@ -842,7 +1144,10 @@ static bool record_is_valid(const ZoneTable *t, uint32_t i,
     case BLK_ZS_IOPEN:
     case BLK_ZS_EOPEN:
     case BLK_ZS_CLOSED:
-        return r->wp >= start && r->wp < end && r->data_end == r->wp;
+        return r->wp >= start && r->wp < end &&
+               (r->attributes & BDRV_ZA_ZRWA ?
+                r->data_end <= r->wp + t->geometry.zrwa_size :
+                r->data_end == r->wp);
     case BLK_ZS_RDONLY:
     case BLK_ZS_OFFLINE:
         return r->wp >= start && r->wp <= end;
@@ -869,7 +1174,7 @@ bool zone_table_load(ZoneTable *t, uint32_t index, const ZoneRecord *record)
     }
     z->wp = record->wp;
     z->data_end = record->data_end;
-    z->attributes = record->attributes;
+    set_attributes(t, index, record->attributes);
     if (z->state != record->state) {
         set_state(t, index, record->state);
     }
@@ -879,29 +1184,18 @@ bool zone_table_load(ZoneTable *t, uint32_t index, const ZoneRecord *record)
 void zone_table_record(ZoneTable *t, uint32_t index, bool live,
                        ZoneRecord *record)
 {
-    uint64_t start = zone_start(t, index);
     const Zone *z;
+    BlockZoneState state;
 
     QEMU_LOCK_GUARD(&t->lock);
 
     z = &t->zones[index];
-    *record = (ZoneRecord) {
-        .state = z->state,
-        .attributes = z->attributes,
-        .wp = z->wp,
-        .data_end = z->data_end,
-    };
-    if (z->pending == BLK_ZS_EMPTY) {
-        *record = (ZoneRecord) {
-            .state = BLK_ZS_EMPTY, .wp = start, .data_end = start,
-        };
-    } else if (z->pending == BLK_ZS_FULL) {
-        record->state = BLK_ZS_FULL;
-        record->wp = zone_writable_end(t, index);
-    } else if (!live && (z->state == BLK_ZS_IOPEN || z->state == BLK_ZS_EOPEN ||
-                         z->state == BLK_ZS_CLOSED)) {
-        record->state = z->wp == start ? BLK_ZS_EMPTY : BLK_ZS_CLOSED;
+    state = z->pending != NOTHING_PENDING ? z->pending : z->state;
+    if (!live && (state == BLK_ZS_IOPEN || state == BLK_ZS_EOPEN ||
+                  state == BLK_ZS_CLOSED)) {
+        state = unpowered_state(t, index);
     }
+    outcome(t, index, state, record);
 }
 
 int64_t zone_table_take_dirty(ZoneTable *t, uint64_t from)

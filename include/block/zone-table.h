@@ -34,6 +34,10 @@ typedef struct ZoneGeometry {
     uint32_t max_active_zones;   /* 0: no limit */
     uint64_t max_append;         /* largest append */
     uint32_t write_granularity;  /* unit of writes to sequential zones */
+    uint32_t ext_size;           /* of a descriptor extension, 0: none */
+    uint32_t zrwa_size;          /* of a random write area, 0: none */
+    uint32_t zrwa_granularity;   /* of its commits; divides size, capacity */
+    uint32_t max_zrwa_zones;     /* 0: no limit */
 } ZoneGeometry;
 
 /* Number of zones of a device with this geometry */
@@ -70,12 +74,20 @@ void zone_table_set_limits(ZoneTable *t, uint32_t max_open_zones,
  * the caller, from a successful begin until the end call returns.
  */
 typedef struct ZoneWrite {
+    /*
+     * @start can be below the offset of the request, in a random write area:
+     * the caller fills what is between with zeroes, because it gets readable.
+     */
     uint64_t start, end;
     uint32_t zone;
     bool sequential;             /* false: conventional, nothing is tracked */
 
     /* Private */
-    enum { ZW_IN_FLIGHT, ZW_WRITTEN, ZW_ACKNOWLEDGED, ZW_FAILED } state;
+    enum {
+        ZW_IN_FLIGHT, ZW_WRITTEN, ZW_ACKNOWLEDGED, ZW_FAILED,
+        ZW_OVERWRITE,            /* of data in a random write area */
+    } state;
+    uint64_t commit;             /* where the write pointer goes to, at least */
     Coroutine *waiter;           /* in zone_end_write() */
     AioContext *waiter_context;
     QTAILQ_ENTRY(ZoneWrite) next;
@@ -88,6 +100,11 @@ typedef struct ZoneWrite {
  * number of reservations of one zone may be in progress: each begins where
  * the one before ends.  Waits while the zone is being reset or finished, and
  * while it recovers from a failed write.
+ *
+ * In a zone with a random write area (ZNS, TP4076) a write may be anywhere in
+ * the area, where it leaves the write pointer alone, or end in the region of
+ * the same size behind it, which moves the write pointer as far as needed.
+ * Writes that overlap go to the store one after the other.
  *
  * The range must lie in the device.  Anything that can fail before the I/O
  * should be checked before this call.
@@ -130,15 +147,17 @@ typedef struct ZoneMgmt {
     bool commit;
 
     /* Private */
+    BlockZoneOp op;
+    BlockZoneFlags flags;
     uint32_t first, last;
     QLIST_ENTRY(ZoneMgmt) next;
 } ZoneMgmt;
 
 /*
  * Begin @op on the zones of [@offset, @offset + @bytes), which must be whole
- * zones.  All zones change or none.  Waits for other operations on these
- * zones; a reset or finish also waits for writes in progress and holds up new
- * ones until it ends.
+ * zones (but see BLK_ZO_ZRWA_COMMIT in block-zoned.h).  All zones change or
+ * none.  Waits for other operations on these zones; all but open and close
+ * also wait for writes in progress and hold up new ones until they end.
  *
  * Returns 0, or a negative errno with nothing changed (and nothing to end).
  */
@@ -187,13 +206,13 @@ const char *zone_state_name(BlockZoneState state);
 
 /*
  * What stable storage keeps of a zone.  Without a live power supply, a zone
- * that was open is closed, or empty if nothing was written, so that only
+ * that was open is closed, or empty if it holds nothing, so that only
  * EMPTY, CLOSED, FULL, RDONLY, OFFLINE and (conventional zones) NOT_WP are
  * stored; open states are kept in a hand-over between two QEMU processes.
  */
 typedef struct ZoneRecord {
     BlockZoneState state;
-    uint8_t attributes;          /* as in byte 2 of a ZNS zone descriptor */
+    uint8_t attributes;          /* BDRV_ZA_* */
     uint64_t wp;                 /* zone start + capacity when FULL */
     uint64_t data_end;           /* everything at or above reads as zeroes */
 } ZoneRecord;

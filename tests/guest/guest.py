@@ -212,7 +212,20 @@ class Guest:
             self._output += data
         return match
 
+    def _stacks(self):
+        """Where the threads of QEMU are, if gdb is there to tell."""
+        try:
+            return subprocess.run(
+                ['gdb', '-p', str(self.proc.pid), '-batch',
+                 '-ex', 'thread apply all bt 12'],
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                text=True, timeout=60, check=False).stdout
+        except (OSError, subprocess.TimeoutExpired):
+            return ''
+
     def _fail(self, message, kill=True):
+        if kill and self.proc and self.proc.poll() is None:
+            message += self._stacks()
         if kill:
             self.kill()
             if self._output:

@@ -2054,8 +2054,8 @@ static const struct {
     { { CL, 0, BEGIN, BEGIN }, EM },
     { { CL, 1, END - BLOCK, END - BLOCK }, CL },
     { { FU, 0, END, END }, FU },
-    { { FU, 4, END, BEGIN + WRITTEN }, FU },
-    { { FU, 0x80, END, BEGIN }, FU },
+    { { FU, 1, END, BEGIN + WRITTEN }, FU },
+    { { FU, 1, END, BEGIN }, FU },
     { { RO, 0, BEGIN, BEGIN }, RO },
     { { RO, 0, BEGIN + WRITTEN, BEGIN + WRITTEN }, RO },
     { { RO, 0, END, BEGIN + WRITTEN }, RO },
@@ -2207,13 +2207,13 @@ static void test_record_follows_zone(void)
 static void test_attributes(void)
 {
     ZoneTable *t = new_table();
-    ZoneRecord r = { CL, 0x85, BEGIN + WRITTEN, BEGIN + WRITTEN };
+    ZoneRecord r = { CL, 0x01, BEGIN + WRITTEN, BEGIN + WRITTEN };
 
     g_assert_true(zone_table_load(t, FIRST_SEQ, &r));
     g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, FIRST_SEQ), ==, 0);
     g_assert_cmpint(do_mgmt(t, BLK_ZO_CLOSE, FIRST_SEQ), ==, 0);
     g_assert_cmpint(do_mgmt(t, BLK_ZO_FINISH, FIRST_SEQ), ==, 0);
-    g_assert_cmphex(record_of(t, FIRST_SEQ, false).attributes, ==, 0x85);
+    g_assert_cmphex(record_of(t, FIRST_SEQ, false).attributes, ==, 0x01);
     g_assert_cmpint(do_mgmt(t, BLK_ZO_RESET, FIRST_SEQ), ==, 0);
     g_assert_cmphex(record_of(t, FIRST_SEQ, false).attributes, ==, 0);
     zone_table_free(t);
