@@ -34,6 +34,10 @@ static ZoneGeometry create_geometry(const BlockdevCreateOptionsQcow2 *create)
         .max_open_zones = o->max_open_zones,
         .max_active_zones = o->max_active_zones,
         .write_granularity = QCOW2_ZONED_WRITE_GRANULARITY,
+        .ext_size = o->descriptor_extension_size,
+        .zrwa_size = o->zrwa_size,
+        .zrwa_granularity = o->zrwa_flush_granularity,
+        .max_zrwa_zones = o->zrwa_zones,
     };
 
     g.zone_capacity = o->has_capacity ? o->capacity : g.zone_size;
@@ -119,6 +123,30 @@ bool qcow2_zoned_check_create(const BlockdevCreateOptionsQcow2 *create,
     return qcow2_zoned_check_geometry(&geometry, cluster_size, errp);
 }
 
+/* Clusters for a table of @nr_zones, inside the file */
+static int64_t coroutine_mixed_fn GRAPH_RDLOCK
+allocate_table(BlockDriverState *bs, uint32_t nr_zones)
+{
+    BDRVQcow2State *s = bs->opaque;
+    const ZoneGeometry *g = &s->zoned->geometry;
+    uint64_t bytes = qcow2_zoned_table_bytes(s, g, nr_zones);
+    int64_t offset = qcow2_alloc_clusters(bs, bytes);
+
+    if (offset >= 0 && g->ext_size) {
+        /* Records get written, but for long nothing behind them */
+        static const uint8_t zeroes[BDRV_SECTOR_SIZE];
+        int ret = bdrv_pwrite(bs->file,
+                              ROUND_UP(offset + bytes, sizeof(zeroes)) -
+                              sizeof(zeroes), sizeof(zeroes), zeroes, 0);
+
+        if (ret < 0) {
+            qcow2_free_clusters(bs, offset, bytes, QCOW2_DISCARD_OTHER);
+            return ret;
+        }
+    }
+    return offset;
+}
+
 int coroutine_fn qcow2_zoned_create(BlockDriverState *bs,
                                     const BlockdevCreateOptionsQcow2 *create,
                                     Error **errp)
@@ -134,16 +162,15 @@ int coroutine_fn qcow2_zoned_create(BlockDriverState *bs,
     z = qcow2_zoned_new();
     z->geometry = create_geometry(create);
     z->nr_zones = zone_geometry_nr_zones(&z->geometry);
+    qcow2_zoned_start(bs, z);
+    s->zoned = z;
 
-    offset = qcow2_alloc_clusters(bs, qcow2_zoned_table_bytes(z));
+    offset = allocate_table(bs, z->nr_zones);
     if (offset < 0) {
         error_setg_errno(errp, -offset, "Could not allocate the zone table");
-        g_free(z);
         return offset;
     }
     z->table_offset = offset;
-    qcow2_zoned_start(bs, z);
-    s->zoned = z;
     s->incompatible_features |= QCOW2_INCOMPAT_ZONED;
 
     ret = qcow2_zoned_write_table(bs);
@@ -187,21 +214,24 @@ static int coroutine_fn GRAPH_RDLOCK move_table(BlockDriverState *bs)
     BDRVQcow2State *s = bs->opaque;
     Qcow2Zoned *z = s->zoned;
     uint64_t old_offset = z->table_offset;
-    uint64_t old_bytes = qcow2_zoned_table_bytes(z);
     uint32_t old_nr_zones = z->nr_zones;
+    uint32_t nr_zones = zone_table_nr_zones(z->table);
+    const ZoneGeometry *g = &z->geometry;
     int64_t offset;
     int ret;
 
     qemu_co_mutex_lock(&s->lock);
-    offset = qcow2_alloc_clusters(bs, zone_table_nr_zones(z->table) *
-                                      sizeof(Qcow2ZonedRecord));
+    offset = allocate_table(bs, nr_zones);
     qemu_co_mutex_unlock(&s->lock);
     if (offset < 0) {
         return offset;
     }
     z->table_offset = offset;
-    z->nr_zones = zone_table_nr_zones(z->table);
-    ret = store_from(bs, 0);
+    z->nr_zones = nr_zones;
+    ret = qcow2_zoned_copy_exts(bs, old_offset, old_nr_zones, false);
+    if (ret == 0) {
+        ret = store_from(bs, 0);
+    }
     if (ret == 0) {
         ret = update_header(bs);
     }
@@ -212,7 +242,9 @@ static int coroutine_fn GRAPH_RDLOCK move_table(BlockDriverState *bs)
         return ret;
     }
     qemu_co_mutex_lock(&s->lock);
-    qcow2_free_clusters(bs, old_offset, old_bytes, QCOW2_DISCARD_OTHER);
+    qcow2_free_clusters(bs, old_offset,
+                        qcow2_zoned_table_bytes(s, g, old_nr_zones),
+                        QCOW2_DISCARD_OTHER);
     qemu_co_mutex_unlock(&s->lock);
     return 0;
 }
@@ -395,12 +427,15 @@ int qcow2_zoned_snapshot_create(BlockDriverState *bs, QCowSnapshot *sn)
         return 0;
     }
     nr_zones = zone_table_nr_zones(s->zoned->table);
-    offset = qcow2_alloc_clusters(bs, nr_zones * sizeof(Qcow2ZonedRecord));
+    offset = allocate_table(bs, nr_zones);
     if (offset < 0) {
         return offset;
     }
     /* Data below the copy's write pointers is flushed with the snapshot list */
     ret = write_table_copy(bs, offset);
+    if (ret == 0) {
+        ret = qcow2_zoned_copy_exts(bs, offset, nr_zones, true);
+    }
     if (ret < 0) {
         return ret;
     }
@@ -413,6 +448,14 @@ int qcow2_zoned_snapshot_create(BlockDriverState *bs, QCowSnapshot *sn)
     /* All clusters are shared from now on */
     qcow2_zoned_forget_mapping(s->zoned);
     return 0;
+}
+
+static uint64_t snapshot_bytes(BlockDriverState *bs,
+                               const Qcow2ZonedSnapshotExtra *extra)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    return qcow2_zoned_table_bytes(s, &s->zoned->geometry, extra->nr_zones);
 }
 
 static bool GRAPH_RDLOCK
@@ -431,8 +474,7 @@ check_snapshot(BlockDriverState *bs, const QCowSnapshot *sn,
         return false;
     }
     return qcow2_zoned_check_table_place(bs, extra->table_offset,
-                                         extra->nr_zones *
-                                         sizeof(Qcow2ZonedRecord), errp);
+                                         snapshot_bytes(bs, extra), errp);
 }
 
 int qcow2_zoned_snapshot_load(BlockDriverState *bs, const QCowSnapshot *sn,
@@ -505,6 +547,16 @@ int qcow2_zoned_snapshot_goto_begin(BlockDriverState *bs,
     return ret;
 }
 
+/* After qcow2_zoned_snapshot_load() */
+static int GRAPH_RDLOCK
+copy_snapshot_exts(BlockDriverState *bs, const QCowSnapshot *sn)
+{
+    Qcow2ZonedSnapshotExtra extra;
+
+    qcow2_zoned_snapshot_extra(sn, &extra);
+    return qcow2_zoned_copy_exts(bs, extra.table_offset, extra.nr_zones, false);
+}
+
 int qcow2_zoned_snapshot_goto_end(BlockDriverState *bs, const QCowSnapshot *sn,
                                   int ret)
 {
@@ -519,6 +571,8 @@ int qcow2_zoned_snapshot_goto_end(BlockDriverState *bs, const QCowSnapshot *sn,
         ret = qcow2_zoned_snapshot_load(bs, sn, &local_err);
         if (ret < 0) {
             error_report_err(local_err);
+        } else {
+            ret = copy_snapshot_exts(bs, sn);
         }
     }
     qcow2_zoned_mark_dirty(s->zoned, 0);
@@ -536,10 +590,8 @@ void qcow2_zoned_snapshot_delete(BlockDriverState *bs, const QCowSnapshot *sn)
 
     if (qcow2_is_zoned(bs) && qcow2_zoned_snapshot_extra(sn, &extra) &&
         qcow2_zoned_check_table_place(bs, extra.table_offset,
-                                      extra.nr_zones *
-                                      sizeof(Qcow2ZonedRecord), NULL)) {
-        qcow2_free_clusters(bs, extra.table_offset,
-                            extra.nr_zones * sizeof(Qcow2ZonedRecord),
+                                      snapshot_bytes(bs, &extra), NULL)) {
+        qcow2_free_clusters(bs, extra.table_offset, snapshot_bytes(bs, &extra),
                             QCOW2_DISCARD_SNAPSHOT);
         qcow2_zoned_forget_mapping(s->zoned);
     }

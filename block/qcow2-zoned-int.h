@@ -95,7 +95,23 @@ bool qcow2_zoned_check_geometry(const ZoneGeometry *g, size_t cluster_size,
 void qcow2_zoned_extent(const ZoneGeometry *g, uint32_t i,
                         uint64_t *start, uint64_t *end);
 
-uint64_t qcow2_zoned_table_bytes(const Qcow2Zoned *z);
+/*
+ * What the zone table takes in the image file, for @nr_zones: the records and,
+ * in clusters of their own behind them, the zone descriptor extensions.
+ */
+uint64_t qcow2_zoned_table_bytes(const BDRVQcow2State *s, const ZoneGeometry *g,
+                                 uint32_t nr_zones);
+/* Where the extension of zone @i is, of a table that begins at @table_offset */
+uint64_t qcow2_zoned_ext_offset(const BDRVQcow2State *s, const ZoneGeometry *g,
+                                uint64_t table_offset, uint32_t nr_zones,
+                                uint32_t i);
+/*
+ * Copy the extensions of those zones that have one, in memory, from another
+ * table into the image's own or (@to_other) the other way round.
+ */
+int coroutine_mixed_fn GRAPH_RDLOCK
+qcow2_zoned_copy_exts(BlockDriverState *bs, uint64_t other_offset,
+                      uint32_t other_nr_zones, bool to_other);
 /* Fill @buf (QCOW2_ZONED_BLOCK_BYTES) with records as they are to be stored. */
 void qcow2_zoned_encode_block(const Qcow2Zoned *z, uint64_t block, bool live,
                               Qcow2ZonedRecord *buf);
@@ -114,6 +130,10 @@ qcow2_zoned_read_table(BlockDriverState *bs, uint64_t offset, bool live,
 /* Write all records as they are, without making durable what is below them. */
 int coroutine_mixed_fn GRAPH_RDLOCK
 qcow2_zoned_write_table(BlockDriverState *bs);
+
+/* Write the descriptor extension of zone @i; its record does not say so yet. */
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_write_ext(BlockDriverState *bs, uint32_t i, const void *ext);
 
 void qcow2_zoned_mark_dirty(const Qcow2Zoned *z, uint32_t first_zone);
 /*

@@ -251,6 +251,50 @@ read_data(BlockDriverState *bs, int64_t offset, int64_t bytes,
     return bdrv_co_preadv_part(s->data_file, host, bytes, qiov, qiov_offset, 0);
 }
 
+#define ZERO_BUFFER_BYTES (1 * MiB)
+
+/* Through plain qcow2, for what it cannot zero by changing metadata */
+static int coroutine_fn GRAPH_RDLOCK
+write_zero_buffers(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    g_autofree void *zeroes = g_malloc0(MIN(bytes, ZERO_BUFFER_BYTES));
+    int ret = 0;
+
+    while (bytes && ret == 0) {
+        int64_t n = MIN(bytes, ZERO_BUFFER_BYTES);
+        QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, zeroes, n);
+
+        ret = qcow2_co_pwritev_part(bs, offset, n, &qiov, 0, 0);
+        offset += n;
+        bytes -= n;
+    }
+    return ret;
+}
+
+/*
+ * [@offset, @offset + @bytes) is reserved.  Unlike elsewhere in qcow2, the
+ * clusters stay as they are linked.
+ */
+static int coroutine_fn GRAPH_RDLOCK
+zero_sequential(BlockDriverState *bs, const ZoneWrite *w, int64_t offset,
+                int64_t bytes, BdrvRequestFlags flags)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t host;
+    int ret = map_zone(bs, w->zone, true);
+
+    if (ret < 0) {
+        return ret;
+    }
+    if (zone_host_offset(bs, offset, &host)) {
+        return bdrv_co_pwrite_zeroes(s->data_file, host, bytes,
+                                     flags & (BDRV_REQ_MAY_UNMAP |
+                                              BDRV_REQ_NO_FALLBACK));
+    }
+    return flags & BDRV_REQ_NO_FALLBACK ? -ENOTSUP :
+           write_zero_buffers(bs, offset, bytes);
+}
+
 /* [@offset, @offset + @bytes) is reserved for this write. */
 static int coroutine_fn GRAPH_RDLOCK
 write_data(BlockDriverState *bs, const ZoneWrite *w, int64_t offset,
@@ -262,6 +306,12 @@ write_data(BlockDriverState *bs, const ZoneWrite *w, int64_t offset,
 
     if (w->sequential) {
         ret = map_zone(bs, w->zone, true);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    if (offset > w->start) {
+        ret = zero_sequential(bs, w, w->start, offset - w->start, 0);
         if (ret < 0) {
             return ret;
         }
@@ -409,7 +459,10 @@ qcow2_zoned_co_mgmt(BlockDriverState *bs, BlockZoneOp op, BlockZoneFlags flags,
     if (ret < 0) {
         return ret;
     }
-    if (m.commit) {
+    if (op == BLK_ZO_SET_EXT) {
+        ret = qcow2_zoned_write_ext(bs, offset / bs->bl.zone_size, ext);
+    }
+    if (ret == 0 && m.commit) {
         ret = qcow2_zoned_co_store(bs);
         if (ret == 0) {
             ret = bdrv_co_flush(bs->file->bs);
@@ -439,50 +492,6 @@ qcow2_zoned_co_block_status(BlockDriverState *bs, bool want_zero,
         }
     }
     return qcow2_co_block_status(bs, want_zero, offset, bytes, pnum, map, file);
-}
-
-#define ZERO_BUFFER_BYTES (1 * MiB)
-
-/* Through plain qcow2, for what it cannot zero by changing metadata */
-static int coroutine_fn GRAPH_RDLOCK
-write_zero_buffers(BlockDriverState *bs, int64_t offset, int64_t bytes)
-{
-    g_autofree void *zeroes = g_malloc0(MIN(bytes, ZERO_BUFFER_BYTES));
-    int ret = 0;
-
-    while (bytes && ret == 0) {
-        int64_t n = MIN(bytes, ZERO_BUFFER_BYTES);
-        QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, zeroes, n);
-
-        ret = qcow2_co_pwritev_part(bs, offset, n, &qiov, 0, 0);
-        offset += n;
-        bytes -= n;
-    }
-    return ret;
-}
-
-/*
- * [@offset, @offset + @bytes) is reserved.  Unlike elsewhere in qcow2, the
- * clusters stay as they are linked.
- */
-static int coroutine_fn GRAPH_RDLOCK
-zero_sequential(BlockDriverState *bs, const ZoneWrite *w, int64_t offset,
-                int64_t bytes, BdrvRequestFlags flags)
-{
-    BDRVQcow2State *s = bs->opaque;
-    uint64_t host;
-    int ret = map_zone(bs, w->zone, true);
-
-    if (ret < 0) {
-        return ret;
-    }
-    if (zone_host_offset(bs, offset, &host)) {
-        return bdrv_co_pwrite_zeroes(s->data_file, host, bytes,
-                                     flags & (BDRV_REQ_MAY_UNMAP |
-                                              BDRV_REQ_NO_FALLBACK));
-    }
-    return flags & BDRV_REQ_NO_FALLBACK ? -ENOTSUP :
-           write_zero_buffers(bs, offset, bytes);
 }
 
 /* In pieces that are each in one subcluster or aligned, as plain qcow2 wants */
@@ -524,8 +533,13 @@ qcow2_zoned_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
         trace_qcow2_zoned_refused(bs, offset, bytes, ret);
         return ret;
     }
-    ret = w.sequential ? zero_sequential(bs, &w, offset, bytes, flags)
-                       : zero_conventional(bs, offset, bytes, flags);
+    if (w.sequential) {
+        int64_t start = MIN(offset, w.start);
+
+        ret = zero_sequential(bs, &w, start, offset + bytes - start, flags);
+    } else {
+        ret = zero_conventional(bs, offset, bytes, flags);
+    }
     ret = zone_end_write(qcow2_zone_table(bs), &w, ret);
     qcow2_zoned_flush_soon(bs);
     return ret;

@@ -40,6 +40,9 @@
 #define MIN_ZONE_SIZE 4096
 #define MAX_ZONE_SIZE (2 * GiB)
 #define SIZE_UNIT 4096          /* of capacity and append limit */
+#define EXT_UNIT 64             /* a descriptor extension has up to 255 */
+#define MAX_EXT_SIZE (255 * EXT_UNIT)
+#define MAX_EXT_BYTES (1 * GiB) /* of all zones */
 /* 64 MiB of table on disk, 256 MiB of zones in memory */
 #define MAX_ZONES (4 * MiB)
 
@@ -51,7 +54,6 @@
 #define WP_BITS 51
 #define WP_MASK MAKE_64BIT_MASK(0, WP_BITS)
 #define ATTRIBUTES_SHIFT 51
-#define RESERVED_ATTRIBUTES 0x70
 #define CONVENTIONAL BIT_ULL(59)
 #define STATE_SHIFT 60
 
@@ -95,8 +97,9 @@ static void encode_record(const ZoneRecord *r, Qcow2ZonedRecord *d)
 static BlockZoneState derived_state(const ZoneRecord *r, uint64_t start,
                                     uint64_t end)
 {
-    return r->wp == start ? BLK_ZS_EMPTY :
-           r->wp == end ? BLK_ZS_FULL : BLK_ZS_CLOSED;
+    return r->wp == end ? BLK_ZS_FULL :
+           r->wp > start || r->data_end > start ||
+           (r->attributes & BDRV_ZA_EXT) ? BLK_ZS_CLOSED : BLK_ZS_EMPTY;
 }
 
 /*
@@ -136,7 +139,7 @@ static bool decode_record(const Qcow2ZonedRecord *d, uint64_t start,
     default:
         return false;
     }
-    return !(r->attributes & RESERVED_ATTRIBUTES);
+    return true;
 }
 
 void qcow2_zoned_extent(const ZoneGeometry *g, uint32_t i,
@@ -188,9 +191,29 @@ bool qcow2_zoned_snapshot_extra(const QCowSnapshot *sn,
     return true;
 }
 
-uint64_t qcow2_zoned_table_bytes(const Qcow2Zoned *z)
+static uint64_t records_bytes(uint32_t nr_zones)
 {
-    return z->nr_zones * sizeof(Qcow2ZonedRecord);
+    return nr_zones * sizeof(Qcow2ZonedRecord);
+}
+
+uint64_t qcow2_zoned_ext_offset(const BDRVQcow2State *s, const ZoneGeometry *g,
+                                uint64_t table_offset, uint32_t nr_zones,
+                                uint32_t i)
+{
+    return table_offset + ROUND_UP(records_bytes(nr_zones), s->cluster_size) +
+           (uint64_t)i * g->ext_size;
+}
+
+uint64_t qcow2_zoned_table_bytes(const BDRVQcow2State *s, const ZoneGeometry *g,
+                                 uint32_t nr_zones)
+{
+    return g->ext_size ? qcow2_zoned_ext_offset(s, g, 0, nr_zones, nr_zones)
+                       : records_bytes(nr_zones);
+}
+
+static uint64_t own_table_bytes(const BDRVQcow2State *s)
+{
+    return qcow2_zoned_table_bytes(s, &s->zoned->geometry, s->zoned->nr_zones);
 }
 
 bool qcow2_zoned_overlaps(BlockDriverState *bs, int64_t offset, int64_t size)
@@ -199,7 +222,7 @@ bool qcow2_zoned_overlaps(BlockDriverState *bs, int64_t offset, int64_t size)
 
     return s->zoned && s->zoned->table_offset &&
            ranges_overlap(offset, size, s->zoned->table_offset,
-                          qcow2_zoned_table_bytes(s->zoned));
+                          own_table_bytes(s));
 }
 
 int coroutine_fn
@@ -216,16 +239,16 @@ qcow2_zoned_check_refcounts(BlockDriverState *bs, BdrvCheckResult *result,
     ret = qcow2_inc_refcounts_imrt(bs, result, refcount_table,
                                    refcount_table_size,
                                    s->zoned->table_offset,
-                                   qcow2_zoned_table_bytes(s->zoned));
+                                   own_table_bytes(s));
     for (unsigned i = 0; ret == 0 && i < s->nb_snapshots; i++) {
         Qcow2ZonedSnapshotExtra extra;
 
         if (qcow2_zoned_snapshot_extra(&s->snapshots[i], &extra)) {
-            ret = qcow2_inc_refcounts_imrt(bs, result, refcount_table,
-                                           refcount_table_size,
-                                           extra.table_offset,
-                                           extra.nr_zones *
-                                           sizeof(Qcow2ZonedRecord));
+            ret = qcow2_inc_refcounts_imrt(
+                bs, result, refcount_table, refcount_table_size,
+                extra.table_offset,
+                qcow2_zoned_table_bytes(s, &s->zoned->geometry,
+                                        extra.nr_zones));
         }
     }
     return ret;
@@ -255,7 +278,7 @@ write_blocks(BlockDriverState *bs, uint64_t block, uint64_t n, const void *buf)
     Qcow2Zoned *z = s->zoned;
     uint64_t offset = block * QCOW2_ZONED_BLOCK_BYTES;
     uint64_t bytes = MIN(n * QCOW2_ZONED_BLOCK_BYTES,
-                         ROUND_UP(qcow2_zoned_table_bytes(z),
+                         ROUND_UP(records_bytes(z->nr_zones),
                                   BDRV_SECTOR_SIZE) - offset);
     int ret;
 
@@ -416,6 +439,82 @@ int coroutine_mixed_fn qcow2_zoned_write_table(BlockDriverState *bs)
     return 0;
 }
 
+/* --- Descriptor extensions --- */
+
+int coroutine_fn qcow2_zoned_write_ext(BlockDriverState *bs, uint32_t i,
+                                       const void *ext)
+{
+    BDRVQcow2State *s = bs->opaque;
+    const Qcow2Zoned *z = s->zoned;
+    uint64_t offset = qcow2_zoned_ext_offset(s, &z->geometry, z->table_offset,
+                                             z->nr_zones, i);
+    int ret = qcow2_pre_write_overlap_check(bs, QCOW2_OL_ZONE_TABLE, offset,
+                                            z->geometry.ext_size, false);
+
+    return ret < 0 ? ret : bdrv_co_pwrite(bs->file, offset,
+                                          z->geometry.ext_size, ext, 0);
+}
+
+int coroutine_fn qcow2_zoned_co_get_ext(BlockDriverState *bs, int64_t offset,
+                                        void *ext)
+{
+    BDRVQcow2State *s = bs->opaque;
+    const Qcow2Zoned *z = s->zoned;
+    const ZoneGeometry *g = &z->geometry;
+    BlockZoneDescriptor zone;
+    unsigned int n = 1;
+
+    zone_table_report(z->table, offset, &n, &zone);
+    if (!(zone.attributes & BDRV_ZA_EXT)) {
+        memset(ext, 0, g->ext_size);
+        return 0;
+    }
+    return bdrv_co_pread(bs->file,
+                         qcow2_zoned_ext_offset(s, g, z->table_offset,
+                                                z->nr_zones,
+                                                offset / g->zone_size),
+                         g->ext_size, ext, 0);
+}
+
+int coroutine_mixed_fn qcow2_zoned_copy_exts(BlockDriverState *bs,
+                                             uint64_t other_offset,
+                                             uint32_t other_nr_zones,
+                                             bool to_other)
+{
+    BDRVQcow2State *s = bs->opaque;
+    const Qcow2Zoned *z = s->zoned;
+    const ZoneGeometry *g = &z->geometry;
+    g_autofree void *buf = g_malloc(g->ext_size);
+
+    for (uint32_t i = 0; g->ext_size && i < zone_table_nr_zones(z->table);
+         i++) {
+        uint64_t own = qcow2_zoned_ext_offset(s, g, z->table_offset,
+                                              z->nr_zones, i);
+        uint64_t other = qcow2_zoned_ext_offset(s, g, other_offset,
+                                                other_nr_zones, i);
+        uint64_t to = to_other ? other : own;
+        ZoneRecord r;
+        int ret;
+
+        zone_table_record(z->table, i, true, &r);
+        if (!(r.attributes & BDRV_ZA_EXT)) {
+            continue;
+        }
+        ret = bdrv_pread(bs->file, to_other ? own : other, g->ext_size, buf, 0);
+        if (ret == 0) {
+            ret = qcow2_pre_write_overlap_check(bs, QCOW2_OL_ZONE_TABLE, to,
+                                                g->ext_size, false);
+        }
+        if (ret == 0) {
+            ret = bdrv_pwrite(bs->file, to, g->ext_size, buf, 0);
+        }
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    return 0;
+}
+
 /* --- Background flush --- */
 
 static void coroutine_fn background_flush_entry(void *opaque)
@@ -454,6 +553,48 @@ void qcow2_zoned_flush_soon(BlockDriverState *bs)
 }
 
 /* --- Geometry --- */
+
+/* Random write area: NVMe ZNS, TP4076 */
+static bool check_zrwa(const ZoneGeometry *g, uint64_t sequential, Error **errp)
+{
+    if (!g->zrwa_size) {
+        if (g->zrwa_granularity || g->max_zrwa_zones) {
+            error_setg(errp, "%s requires zone.zrwa_size",
+                       g->zrwa_granularity ? "zone.zrwa_flush_granularity"
+                                           : "zone.zrwa_zones");
+            return false;
+        }
+        return true;
+    }
+    if (!g->zrwa_granularity || g->zrwa_granularity % g->write_granularity ||
+        g->zone_capacity % g->zrwa_granularity) {
+        error_setg(errp, "zone.zrwa_flush_granularity (%" PRIu64 ") must be a "
+                   "multiple of %" PRIu32 " that divides zone.capacity (%"
+                   PRIu64 ")", g->zrwa_granularity, g->write_granularity,
+                   g->zone_capacity);
+        return false;
+    }
+    if (g->zrwa_size % g->zrwa_granularity || g->zrwa_size > g->zone_capacity) {
+        error_setg(errp, "zone.zrwa_size (%" PRIu64 ") must be a multiple of "
+                   "zone.zrwa_flush_granularity (%" PRIu64 "), at most "
+                   "zone.capacity (%" PRIu64 ")", g->zrwa_size,
+                   g->zrwa_granularity, g->zone_capacity);
+        return false;
+    }
+    if (g->size % g->zone_size) {
+        error_setg(errp, "zone.zrwa_size requires an image size (%" PRIu64
+                   ") that is a multiple of zone.size (%" PRIu64 ")", g->size,
+                   g->zone_size);
+        return false;
+    }
+    if (g->max_zrwa_zones > sequential) {
+        error_setg(errp, "zone.zrwa_zones (%" PRIu32 ") must not exceed the "
+                   "number of sequential zones (%" PRIu64 ")",
+                   g->max_zrwa_zones, sequential);
+        return false;
+    }
+    return true;
+}
 
 bool qcow2_zoned_check_geometry(const ZoneGeometry *g, size_t cluster_size,
                                 Error **errp)
@@ -523,7 +664,17 @@ bool qcow2_zoned_check_geometry(const ZoneGeometry *g, size_t cluster_size,
                    g->max_append, SIZE_UNIT, SIZE_UNIT, g->zone_capacity);
         return false;
     }
-    return true;
+    if (g->ext_size % EXT_UNIT || g->ext_size > MAX_EXT_SIZE ||
+        nr_zones * g->ext_size > MAX_EXT_BYTES) {
+        error_setg(errp, "zone.descriptor_extension_size (%" PRIu64 ") must be "
+                   "a multiple of %d, at most %" PRIu64 " for %" PRIu64
+                   " zones", g->ext_size, EXT_UNIT,
+                   (uint64_t)QEMU_ALIGN_DOWN(MIN(MAX_EXT_SIZE,
+                                                 MAX_EXT_BYTES / nr_zones),
+                                             EXT_UNIT), nr_zones);
+        return false;
+    }
+    return check_zrwa(g, sequential, errp);
 }
 
 /* --- Open and close --- */
@@ -550,6 +701,8 @@ void qcow2_zoned_header_ext(BlockDriverState *bs, Qcow2ZonedHeaderExt *ext)
     BDRVQcow2State *s = bs->opaque;
     const Qcow2Zoned *z = s->zoned;
     const ZoneGeometry *g = &z->geometry;
+    uint64_t ext_offset = g->ext_size ?
+        qcow2_zoned_ext_offset(s, g, z->table_offset, z->nr_zones, 0) : 0;
 
     *ext = (Qcow2ZonedHeaderExt) {
         .model = MODEL_HOST_MANAGED,
@@ -561,7 +714,12 @@ void qcow2_zoned_header_ext(BlockDriverState *bs, Qcow2ZonedHeaderExt *ext)
         .max_open_zones = cpu_to_be32(g->max_open_zones),
         .max_active_zones = cpu_to_be32(g->max_active_zones),
         .max_append_bytes = cpu_to_be32(g->max_append),
+        .descriptor_extension_size = cpu_to_be32(g->ext_size),
         .table_offset = cpu_to_be64(z->table_offset),
+        .descriptor_extension_offset = cpu_to_be64(ext_offset),
+        .zrwa_size = cpu_to_be32(g->zrwa_size),
+        .zrwa_flush_granularity = cpu_to_be32(g->zrwa_granularity),
+        .zrwa_zones = cpu_to_be32(g->max_zrwa_zones),
     };
 }
 
@@ -572,11 +730,6 @@ static bool check_reserved(const Qcow2ZonedHeaderExt *ext,
     const char *field =
         ext->reserved[0] | ext->reserved[1] | ext->reserved[2] ? "reserved" :
         be32_to_cpu(ext->flags) & ~KNOWN_FLAGS ? "flags" :
-        ext->descriptor_extension_size ? "descriptor extension size" :
-        ext->descriptor_extension_offset ? "descriptor extension offset" :
-        ext->zrwa_size ? "random write area size" :
-        ext->zrwa_flush_granularity ? "random write area granularity" :
-        ext->zrwa_zones ? "random write area resources" :
         ext->reserved2 ? "reserved" :
         !buffer_is_zero(tail, tail_len) ? "length" : NULL;
 
@@ -594,6 +747,7 @@ int coroutine_fn qcow2_zoned_read_header_ext(BlockDriverState *bs,
     BDRVQcow2State *s = bs->opaque;
     g_autofree uint8_t *buf = NULL;
     Qcow2ZonedHeaderExt ext;
+    uint64_t ext_offset;
     Qcow2Zoned *z;
     int ret;
 
@@ -633,7 +787,20 @@ int coroutine_fn qcow2_zoned_read_header_ext(BlockDriverState *bs,
         .max_active_zones = be32_to_cpu(ext.max_active_zones),
         .max_append = be32_to_cpu(ext.max_append_bytes),
         .write_granularity = QCOW2_ZONED_WRITE_GRANULARITY,
+        .ext_size = be32_to_cpu(ext.descriptor_extension_size),
+        .zrwa_size = be32_to_cpu(ext.zrwa_size),
+        .zrwa_granularity = be32_to_cpu(ext.zrwa_flush_granularity),
+        .max_zrwa_zones = be32_to_cpu(ext.zrwa_zones),
     };
+    ext_offset = z->geometry.ext_size ?
+        qcow2_zoned_ext_offset(s, &z->geometry, z->table_offset, z->nr_zones,
+                               0) : 0;
+    if (be64_to_cpu(ext.descriptor_extension_offset) != ext_offset) {
+        error_setg(errp, "Zone extension: descriptor extension offset (0x%"
+                   PRIx64 ") must be 0x%" PRIx64,
+                   be64_to_cpu(ext.descriptor_extension_offset), ext_offset);
+        return -EINVAL;
+    }
     return 0;
 }
 
@@ -733,7 +900,7 @@ int coroutine_fn qcow2_zoned_open(BlockDriverState *bs, int flags,
         return -EINVAL;
     }
     if (!qcow2_zoned_check_table_place(bs, z->table_offset,
-                                       qcow2_zoned_table_bytes(z), errp)) {
+                                       own_table_bytes(s), errp)) {
         return -EINVAL;
     }
     qcow2_zoned_start(bs, z);
@@ -815,6 +982,11 @@ void qcow2_zoned_refresh_limits(BlockDriverState *bs)
     bs->bl.max_open_zones = g->max_open_zones;
     bs->bl.max_active_zones = g->max_active_zones;
     bs->bl.write_granularity = g->write_granularity;
+    bs->bl.zone_capacity = g->zone_capacity;
+    bs->bl.zone_ext_size = g->ext_size;
+    bs->bl.zrwa_size = g->zrwa_size;
+    bs->bl.zrwa_granularity = g->zrwa_granularity;
+    bs->bl.max_zrwa_zones = g->max_zrwa_zones;
     /* A write must come in one piece, to be checked and reserved as a whole */
     bs->bl.pwrite_zeroes_alignment = BDRV_SECTOR_SIZE;
     bs->bl.max_transfer = 0;
@@ -842,6 +1014,14 @@ ImageInfoZone *qcow2_zoned_get_info(BlockDriverState *bs)
         .max_open_zones = g->max_open_zones,
         .max_active_zones = g->max_active_zones,
         .max_append_bytes = g->max_append,
+        .has_descriptor_extension_size = g->ext_size,
+        .descriptor_extension_size = g->ext_size,
+        .has_zrwa_size = g->zrwa_size,
+        .zrwa_size = g->zrwa_size,
+        .has_zrwa_flush_granularity = g->zrwa_size,
+        .zrwa_flush_granularity = g->zrwa_granularity,
+        .has_zrwa_zones = g->zrwa_size,
+        .zrwa_zones = g->max_zrwa_zones,
         .states = g_new0(ImageInfoZoneStates, 1),
     };
     *info->states = (ImageInfoZoneStates) {

@@ -66,6 +66,27 @@ QEMU_BUILD_BUG_ON(sizeof(Qcow2ZonedHeaderExt) != 80);
         .type = QEMU_OPT_NUMBER,                                            \
         .help = "Number of zones at the start that take random writes",     \
     },                                                                      \
+    {                                                                       \
+        .name = "zone.descriptor_extension_size",                           \
+        .type = QEMU_OPT_SIZE,                                              \
+        .help = "Size of a zone descriptor extension (NVMe; 0: none)",      \
+    },                                                                      \
+    {                                                                       \
+        .name = "zone.zrwa_size",                                           \
+        .type = QEMU_OPT_SIZE,                                              \
+        .help = "Size of a zone's random write area (NVMe; 0: none)",       \
+    },                                                                      \
+    {                                                                       \
+        .name = "zone.zrwa_flush_granularity",                              \
+        .type = QEMU_OPT_SIZE,                                              \
+        .help = "Unit in which random write areas are committed",           \
+    },                                                                      \
+    {                                                                       \
+        .name = "zone.zrwa_zones",                                          \
+        .type = QEMU_OPT_NUMBER,                                            \
+        .help = "Most zones that can have a random write area at a time "   \
+                "(0: no limit)",                                            \
+    },                                                                      \
     QCOW2_ZONED_LIMIT_OPTS
 
 /* Those of them that can be amended */
@@ -92,7 +113,11 @@ QEMU_BUILD_BUG_ON(sizeof(Qcow2ZonedHeaderExt) != 80);
     { "zone.conventional_zones", "zone.conventional-zones" },               \
     { "zone.max_open_zones", "zone.max-open-zones" },                       \
     { "zone.max_active_zones", "zone.max-active-zones" },                   \
-    { "zone.max_append_bytes", "zone.max-append-bytes" }
+    { "zone.max_append_bytes", "zone.max-append-bytes" },                   \
+    { "zone.descriptor_extension_size", "zone.descriptor-extension-size" }, \
+    { "zone.zrwa_size", "zone.zrwa-size" },                                 \
+    { "zone.zrwa_flush_granularity", "zone.zrwa-flush-granularity" },       \
+    { "zone.zrwa_zones", "zone.zrwa-zones" }
 
 /*
  * Check the zone.* options in @options, from a command line and with QAPI's
@@ -225,6 +250,8 @@ qcow2_zoned_co_report(BlockDriverState *bs, int64_t offset,
 int coroutine_fn GRAPH_RDLOCK
 qcow2_zoned_co_mgmt(BlockDriverState *bs, BlockZoneOp op, BlockZoneFlags flags,
                     int64_t offset, int64_t len, const void *ext);
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_co_get_ext(BlockDriverState *bs, int64_t offset, void *ext);
 int coroutine_fn GRAPH_RDLOCK
 qcow2_zoned_co_append(BlockDriverState *bs, int64_t *offset,
                       QEMUIOVector *qiov, BdrvRequestFlags flags);

@@ -383,7 +383,7 @@ static bool ends_near_wp(const ZoneTable *t, uint32_t i, uint64_t end)
     const Zone *z = &t->zones[i];
 
     return !zone_has_zrwa(z) ||
-           end <= reserved_wp(z) + 2 * (uint64_t)t->geometry.zrwa_size;
+           end <= reserved_wp(z) + 2 * t->geometry.zrwa_size;
 }
 
 static int check_write(const ZoneTable *t, uint32_t i,

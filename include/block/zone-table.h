@@ -34,9 +34,9 @@ typedef struct ZoneGeometry {
     uint32_t max_active_zones;   /* 0: no limit */
     uint64_t max_append;         /* largest append */
     uint32_t write_granularity;  /* unit of writes to sequential zones */
-    uint32_t ext_size;           /* of a descriptor extension, 0: none */
-    uint32_t zrwa_size;          /* of a random write area, 0: none */
-    uint32_t zrwa_granularity;   /* of its commits; divides size, capacity */
+    uint64_t ext_size;           /* of a descriptor extension, 0: none */
+    uint64_t zrwa_size;          /* of a random write area, 0: none */
+    uint64_t zrwa_granularity;   /* of its commits; divides size, capacity */
     uint32_t max_zrwa_zones;     /* 0: no limit */
 } ZoneGeometry;
 
