@@ -58,6 +58,29 @@ static ZoneTable *new_limited_table(uint32_t max_open, uint32_t max_active)
     return zone_table_new(&g);
 }
 
+#define AREA    (64 * KiB)      /* of a random write area */
+#define GRAIN   (16 * KiB)      /* of its commits */
+#define ZA_ALL  (BDRV_ZA_FINISHED_BY_CONTROLLER | BDRV_ZA_ZRWA | BDRV_ZA_EXT)
+
+static ZoneGeometry zns_geometry(void)
+{
+    ZoneGeometry g = standard_geometry();
+
+    g.ext_size = 64;
+    g.zrwa_size = AREA;
+    g.zrwa_granularity = GRAIN;
+    return g;
+}
+
+static ZoneTable *new_zns_table(uint32_t max_active, uint32_t max_zrwa)
+{
+    ZoneGeometry g = zns_geometry();
+
+    g.max_active_zones = max_active;
+    g.max_zrwa_zones = max_zrwa;
+    return zone_table_new(&g);
+}
+
 /* --- Comparing: a failure says in which cell it happened --- */
 
 static const char *ret_name(int ret)
@@ -500,6 +523,25 @@ static const MgmtCase mgmt_cases[] = {
       { NW, EM, FU, FU, FU, FU, RO, OF, FU, FU, FU, FU } },
     { "reset, select all", BLK_ZO_RESET, BDRV_ZONE_ALL,
       { NW, EM, EM, EM, EM, EM, RO, OF, EM, EM, EM, EM } },
+
+    { "offline", BLK_ZO_OFFLINE, 0,
+      { -EINVAL, -EINVAL, -EINVAL, -EINVAL, -EINVAL, -EINVAL, OF, OF,
+        -EINVAL, -EINVAL, -EINVAL, -EINVAL } },
+    { "offline, select all", BLK_ZO_OFFLINE, BDRV_ZONE_ALL,
+      { NW, EM, IO, EO, CL, FU, OF, OF, IO, EO, CL, FU } },
+    { "set extension", BLK_ZO_SET_EXT, 0,
+      { -EINVAL, CL, -EINVAL, -EINVAL, -EINVAL, -EINVAL, -EINVAL, -EINVAL,
+        -EINVAL, -EINVAL, -EINVAL, -EINVAL } },
+    { "power cycle", BLK_ZO_POWER_CYCLE, 0,
+      { NW, EM, CL, CL, CL, FU, RO, OF, EM, EM, EM, FU } },
+    { "power cycle, select all", BLK_ZO_POWER_CYCLE, BDRV_ZONE_ALL,
+      { NW, EM, CL, CL, CL, FU, RO, OF, EM, EM, EM, FU } },
+    { "force read-only", BLK_ZO_FORCE_RDONLY, 0,
+      { -EINVAL, RO, RO, RO, RO, RO, RO, RO, RO, RO, RO, RO } },
+    { "force offline", BLK_ZO_FORCE_OFFLINE, 0,
+      { -EINVAL, OF, OF, OF, OF, OF, OF, OF, OF, OF, OF, OF } },
+    { "force repair", BLK_ZO_FORCE_REPAIR, 0,
+      { -EINVAL, EM, IO, EO, CL, FU, CL, CL, IO, EO, CL, FU } },
 };
 
 static uint32_t put_situation(ZoneTable *t, const Situation *s)
@@ -569,11 +611,12 @@ static void check_mgmt_cell(const MgmtCase *c, int i)
 {
     const Situation *s = &situations[i];
     g_autofree char *cell = g_strdup_printf("%s of %s", c->name, s->name);
-    ZoneTable *t = new_table();
+    ZoneTable *t = new_zns_table(0, 0);
     uint32_t zone = put_situation(t, s);
     BlockZoneState want = c->want[i] < 0 ? s->state : c->want[i];
     bool all = c->flags & BDRV_ZONE_ALL;
     uint64_t written = s->written;
+    uint64_t wp = s->state == FU || want == FU ? CAPACITY : written;
     Request r;
     int ret;
 
@@ -585,12 +628,15 @@ static void check_mgmt_cell(const MgmtCase *c, int i)
     if (ret == 0) {
         /* Also of what is so already: stable storage may not know */
         expect_value(cell, "need to commit", r.m.commit,
-                     c->op == BLK_ZO_RESET || c->op == BLK_ZO_FINISH);
+                     c->op != BLK_ZO_OPEN && c->op != BLK_ZO_CLOSE &&
+                     c->op != BLK_ZO_POWER_CYCLE);
     }
     if (want == EM) {
-        written = 0;
+        wp = written = 0;
     }
-    expect_zone(cell, t, zone, want, want == FU ? CAPACITY : written, written);
+    expect_zone(cell, t, zone, want, wp, written);
+    expect_value(cell, "attributes", report_zone(t, zone).attributes,
+                 c->op == BLK_ZO_SET_EXT && ret == 0 ? BDRV_ZA_EXT : 0);
     expect_zone(cell, t, zone + 1, zone ? EM : NW, 0, 0);
     expect_counts(cell, t);
     zone_table_free(t);
@@ -619,7 +665,7 @@ static void test_select_all_mixed(void)
 {
     for (int c = 0; c < ARRAY_SIZE(mgmt_cases); c++) {
         const MgmtCase *m = &mgmt_cases[c];
-        ZoneTable *t = new_table();
+        ZoneTable *t = new_zns_table(0, 0);
 
         if (!(m->flags & BDRV_ZONE_ALL)) {
             zone_table_free(t);
@@ -2602,6 +2648,1062 @@ static void test_set_limits(void)
     zone_table_free(t);
 }
 
+/* --- ZNS: descriptor extensions, and what media do --- */
+
+/* Put a zone into a state; positions count from its start */
+static void put_zns_zone(ZoneTable *t, uint32_t zone, BlockZoneState state,
+                         uint8_t attributes, uint64_t wp, uint64_t data_end)
+{
+    g_assert_true(zone_table_load(t, zone, &(ZoneRecord) {
+        state, attributes, zone * ZONE + wp, zone * ZONE + data_end,
+    }));
+}
+
+static uint8_t attributes_of(ZoneTable *t, uint32_t zone)
+{
+    uint8_t attributes = report_zone(t, zone).attributes;
+
+    g_assert_cmphex(record_of(t, zone, true).attributes, ==, attributes);
+    return attributes;
+}
+
+static uint64_t data_end_of(ZoneTable *t, uint32_t zone)
+{
+    return record_of(t, zone, true).data_end - zone * ZONE;
+}
+
+static void start_commit(Request *r, ZoneTable *t, uint32_t zone,
+                         uint64_t upto)
+{
+    start(r, &(Request) {
+        .t = t, .kind = MGMT, .op = BLK_ZO_ZRWA_COMMIT,
+        .offset = zone * ZONE, .bytes = upto,
+    });
+}
+
+static int do_commit(ZoneTable *t, uint32_t zone, uint64_t upto)
+{
+    Request r;
+
+    start_commit(&r, t, zone, upto);
+    g_assert_cmpint(r.begun, !=, WAITING);
+    return r.begun < 0 ? r.begun : finish(&r, 0);
+}
+
+static int do_open_zrwa(ZoneTable *t, uint32_t zone)
+{
+    return do_mgmt_flags(t, BLK_ZO_OPEN, BDRV_ZONE_ZRWA, zone, 1);
+}
+
+/* How many random write areas can still be had; leaves the zones as they were */
+static uint32_t zrwa_left(ZoneTable *t)
+{
+    uint32_t got = 0;
+
+    for (uint32_t i = NR_ZONES - 1; i >= NR_ZONES - 4; i--) {
+        got += do_open_zrwa(t, i) == 0;
+    }
+    g_assert_cmpint(do_mgmt_flags(t, BLK_ZO_RESET, 0, NR_ZONES - 4, 4), ==, 0);
+    return got;
+}
+
+/* What becomes of attributes: EXT, a random write area, "finished by me" */
+static void test_attributes_everywhere(void)
+{
+    static const struct {
+        const char *name;
+        BlockZoneOp op;
+        BlockZoneFlags flags;
+        BlockZoneState from, to;
+        uint8_t before, after;
+    } tests[] = {
+        { "open closed", BLK_ZO_OPEN, 0, CL, EO, ZA_ALL, ZA_ALL },
+        { "open implicit", BLK_ZO_OPEN, 0, IO, EO, ZA_ALL, ZA_ALL },
+        { "close implicit", BLK_ZO_CLOSE, 0, IO, CL, ZA_ALL, ZA_ALL },
+        { "close explicit", BLK_ZO_CLOSE, 0, EO, CL, ZA_ALL, ZA_ALL },
+        { "close, all", BLK_ZO_CLOSE, BDRV_ZONE_ALL, EO, CL, ZA_ALL, ZA_ALL },
+        { "power-cycle implicit", BLK_ZO_POWER_CYCLE, 0, IO, CL,
+          ZA_ALL, ZA_ALL },
+        { "power-cycle explicit", BLK_ZO_POWER_CYCLE, 0, EO, CL,
+          ZA_ALL, ZA_ALL },
+        { "power-cycle closed", BLK_ZO_POWER_CYCLE, 0, CL, CL,
+          ZA_ALL, ZA_ALL },
+        { "power-cycle full", BLK_ZO_POWER_CYCLE, 0, FU, FU, 0x81, 0x81 },
+        { "power-cycle read-only", BLK_ZO_POWER_CYCLE, 0, RO, RO,
+          0x81, 0x81 },
+        { "finish implicit", BLK_ZO_FINISH, 0, IO, FU, ZA_ALL, 0x81 },
+        { "finish explicit", BLK_ZO_FINISH, 0, EO, FU, ZA_ALL, 0x81 },
+        { "finish closed", BLK_ZO_FINISH, 0, CL, FU, ZA_ALL, 0x81 },
+        { "finish full", BLK_ZO_FINISH, 0, FU, FU, 0x81, 0x81 },
+        { "reset implicit", BLK_ZO_RESET, 0, IO, EM, ZA_ALL, 0 },
+        { "reset explicit", BLK_ZO_RESET, 0, EO, EM, ZA_ALL, 0 },
+        { "reset closed", BLK_ZO_RESET, 0, CL, EM, ZA_ALL, 0 },
+        { "reset full", BLK_ZO_RESET, 0, FU, EM, 0x81, 0 },
+        { "offline", BLK_ZO_OFFLINE, 0, RO, OF, 0x81, 0x01 },
+        { "offline, all", BLK_ZO_OFFLINE, BDRV_ZONE_ALL, RO, OF, 0x81, 0x01 },
+        { "offline again", BLK_ZO_OFFLINE, 0, OF, OF, 0x01, 0x01 },
+        { "make open read-only", BLK_ZO_FORCE_RDONLY, 0, IO, RO,
+          ZA_ALL, 0x81 },
+        { "make closed read-only", BLK_ZO_FORCE_RDONLY, 0, CL, RO,
+          ZA_ALL, 0x81 },
+        { "make full read-only", BLK_ZO_FORCE_RDONLY, 0, FU, RO, 0x81, 0x81 },
+        { "make open offline", BLK_ZO_FORCE_OFFLINE, 0, EO, OF,
+          ZA_ALL, 0x01 },
+        { "make closed offline", BLK_ZO_FORCE_OFFLINE, 0, CL, OF,
+          ZA_ALL, 0x01 },
+        { "make full offline", BLK_ZO_FORCE_OFFLINE, 0, FU, OF, 0x81, 0x01 },
+        { "repair read-only", BLK_ZO_FORCE_REPAIR, 0, RO, CL, 0x81, 0x81 },
+        { "repair offline", BLK_ZO_FORCE_REPAIR, 0, OF, CL, 0x01, 0x01 },
+        { "repair closed", BLK_ZO_FORCE_REPAIR, 0, CL, CL, ZA_ALL, ZA_ALL },
+        { "repair open", BLK_ZO_FORCE_REPAIR, 0, EO, EO, ZA_ALL, ZA_ALL },
+        { "repair full", BLK_ZO_FORCE_REPAIR, 0, FU, FU, 0x81, 0x81 },
+    };
+
+    for (int c = 0; c < 2 * ARRAY_SIZE(tests); c++) {
+        bool fails = c % 2;
+        const char *name = tests[c / 2].name;
+        g_autofree char *cell = g_strdup_printf("%s%s", name, fails ?
+                                                ", failing" : "");
+        BlockZoneState from = tests[c / 2].from, to = tests[c / 2].to;
+        BlockZoneOp op = tests[c / 2].op;
+        uint8_t before = tests[c / 2].before, after = tests[c / 2].after;
+        bool all = tests[c / 2].flags & BDRV_ZONE_ALL;
+        ZoneTable *t = new_zns_table(0, 3);
+        Request m;
+
+        put_zns_zone(t, FIRST_SEQ, from, before, from == FU ? CAPACITY
+                                                            : WRITTEN, WRITTEN);
+        start(&m, &(Request) {
+            .t = t, .kind = MGMT, .op = op, .flags = tests[c / 2].flags,
+            .offset = all ? 0 : FIRST_SEQ * ZONE,
+            .bytes = all ? NR_ZONES * ZONE : ZONE,
+        });
+        if (m.m.commit) {
+            expect_value(cell, "attributes meanwhile",
+                         report_zone(t, FIRST_SEQ).attributes, before);
+            expect_value(cell, "attributes to store",
+                         record_of(t, FIRST_SEQ, false).attributes, after);
+        }
+        if (fails && m.m.commit) {
+            to = from;
+            after = before;
+        }
+        finish(&m, fails ? -EIO : 0);
+        expect_state(cell, state_of(t, FIRST_SEQ), to);
+        expect_value(cell, "attributes", attributes_of(t, FIRST_SEQ), after);
+        expect_value(cell, "free random write areas", zrwa_left(t),
+                     after & BDRV_ZA_ZRWA ? 2 : 3);
+        expect_counts(cell, t);
+        zone_table_free(t);
+    }
+}
+
+/* Setting an extension: everything at once, or nothing */
+static void test_set_ext(void)
+{
+    for (int c = 0; c < 4; c++) {
+        BlockZoneFlags flags = c & 1 ? BDRV_ZONE_ZRWA : 0;
+        bool fails = c & 2;
+        g_autofree char *cell = g_strdup_printf("%s random write area%s",
+                                                flags ? "with" : "without",
+                                                fails ? ", failing" : "");
+        uint8_t after = BDRV_ZA_EXT | (flags ? BDRV_ZA_ZRWA : 0);
+        ZoneTable *t = new_zns_table(1, 1);
+        ZoneRecord stored;
+        Request m, w;
+
+        start(&m, &(Request) {
+            .t = t, .kind = MGMT, .op = BLK_ZO_SET_EXT, .flags = flags,
+            .offset = 4 * ZONE, .bytes = ZONE,
+        });
+        expect_ret(cell, m.begun, 0);
+        expect_value(cell, "need to commit", m.m.commit, true);
+        g_assert_true(zone_table_is_dirty(t));
+
+        /* What it needs is taken already, by it alone */
+        expect_ret(cell, do_write(t, 5 * ZONE, BLOCK), -EOVERFLOW);
+        expect_ret(cell, do_mgmt(t, BLK_ZO_OPEN, 5), -EOVERFLOW);
+        stored = record_of(t, 4, false);
+        expect_state(cell, stored.state, CL);
+        expect_value(cell, "attributes to store", stored.attributes, after);
+        start_write(&w, t, 4 * ZONE, BLOCK);
+        expect_ret(cell, w.begun, WAITING);
+
+        while (zone_table_take_dirty(t, 0) >= 0) {
+            /* The store takes it */
+        }
+        expect_ret(cell, finish(&m, fails ? -ENOSPC : 0), fails ? -ENOSPC : 0);
+        expect_value(cell, "dirty", zone_table_is_dirty(t), fails);
+        expect_value(cell, "attributes", attributes_of(t, 4),
+                     fails ? 0 : after);
+        expect_ret(cell, w.begun, 0);
+        expect_ret(cell, finish(&w, -EIO), -EIO);
+        /* The zone was active before the write, or it was not */
+        expect_state(cell, state_of(t, 4), fails ? EM : IO);
+        expect_ret(cell, do_mgmt(t, BLK_ZO_OPEN, 5), fails ? 0 : -EOVERFLOW);
+        expect_counts(cell, t);
+        if (fails) {
+            g_assert_cmpint(do_mgmt(t, BLK_ZO_RESET, 5), ==, 0);
+        } else {
+            expect_ret(cell, do_mgmt(t, BLK_ZO_RESET, 4), 0);
+        }
+        expect_value(cell, "active zones", nr_active(t), 0);
+        expect_ret(cell, do_open_zrwa(t, 6), 0);
+        zone_table_free(t);
+    }
+}
+
+static void test_set_ext_refused(void)
+{
+    ZoneTable *t = new_zns_table(2, 1);
+    Request r;
+
+    g_assert_cmpint(do_mgmt_flags(t, BLK_ZO_SET_EXT, 0, 4, 2), ==, -EINVAL);
+    g_assert_cmpint(do_mgmt_flags(t, BLK_ZO_SET_EXT, BDRV_ZONE_ALL, 4, 1),
+                    ==, -EINVAL);
+    g_assert_cmpint(run(&r, &(Request) {
+        .t = t, .kind = MGMT, .op = BLK_ZO_SET_EXT,
+        .offset = 4 * ZONE + BLOCK, .bytes = ZONE,
+    }), ==, -EINVAL);
+    g_assert_cmpint(state_of(t, 4), ==, EM);
+
+    /* No random write area left, then no active zone either */
+    g_assert_cmpint(do_open_zrwa(t, 5), ==, 0);
+    g_assert_cmpint(do_mgmt_flags(t, BLK_ZO_SET_EXT, BDRV_ZONE_ZRWA, 4, 1),
+                    ==, -EUSERS);
+    g_assert_cmpint(state_of(t, 4), ==, EM);
+    g_assert_cmphex(attributes_of(t, 4), ==, 0);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_SET_EXT, 4), ==, 0);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_SET_EXT, 6), ==, -EOVERFLOW);
+    g_assert_cmpint(state_of(t, 6), ==, EM);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_SET_EXT, 4), ==, -EINVAL);
+    zone_table_free(t);
+
+    /* A device without extensions, without random write areas */
+    t = new_table();
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_SET_EXT, 4), ==, -EINVAL);
+    g_assert_cmpint(do_open_zrwa(t, 4), ==, -ENOTTY);
+    g_assert_cmpint(state_of(t, 4), ==, EM);
+    zone_table_free(t);
+}
+
+/* A zone with an extension is never empty, but by a reset. */
+static void test_ext_keeps_zone_closed(void)
+{
+    ZoneTable *t = new_zns_table(0, 0);
+    Request w;
+
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_SET_EXT, 4), ==, 0);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, 4), ==, 0);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_CLOSE, 4), ==, 0);
+    g_assert_cmpint(state_of(t, 4), ==, CL);
+    g_assert_cmpint(record_of(t, 4, false).state, ==, CL);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, 4), ==, 0);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_POWER_CYCLE, 4), ==, 0);
+    g_assert_cmpint(state_of(t, 4), ==, CL);
+    start_write(&w, t, 4 * ZONE, BLOCK);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_CLOSE, 4), ==, 0);
+    g_assert_cmpint(finish(&w, -EIO), ==, -EIO);
+    g_assert_cmpint(state_of(t, 4), ==, CL);
+    g_assert_cmphex(attributes_of(t, 4), ==, BDRV_ZA_EXT);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_RESET, 4), ==, 0);
+    g_assert_cmpint(state_of(t, 4), ==, EM);
+    zone_table_free(t);
+}
+
+/* What a power cycle makes of active zones, by what they hold */
+static void test_power_cycle(void)
+{
+    static const struct {
+        const char *name;
+        uint8_t attributes;
+        uint64_t wp, data_end;
+        BlockZoneState want;
+    } tests[] = {
+        { "nothing", 0, 0, 0, EM },
+        { "data", 0, WRITTEN, WRITTEN, CL },
+        { "an extension", BDRV_ZA_EXT, 0, 0, CL },
+        { "an unused area", BDRV_ZA_ZRWA, 0, 0, EM },
+        { "data in an area", BDRV_ZA_ZRWA, 0, BLOCK, CL },
+        { "a commit of nothing", BDRV_ZA_ZRWA, GRAIN, 0, CL },
+        { "an extension and an area", BDRV_ZA_EXT | BDRV_ZA_ZRWA, 0, 0, CL },
+    };
+    static const BlockZoneState states[] = { IO, EO, CL };
+
+    for (int c = 0; c < ARRAY_SIZE(tests); c++) {
+        for (int s = 0; s < ARRAY_SIZE(states); s++) {
+            g_autofree char *cell =
+                g_strdup_printf("%s with %s", zone_state_name(states[s]),
+                                tests[c].name);
+            bool lost = tests[c].want == EM;
+            ZoneTable *t = new_zns_table(1, 3);
+            ZoneRecord stored;
+
+            put_zns_zone(t, 4, states[s], tests[c].attributes, tests[c].wp,
+                         tests[c].data_end);
+            stored = record_of(t, 4, false);
+            expect_ret(cell, do_mgmt(t, BLK_ZO_POWER_CYCLE, 4), 0);
+            expect_zone(cell, t, 4, tests[c].want, tests[c].wp,
+                        tests[c].data_end);
+            expect_value(cell, "attributes", attributes_of(t, 4),
+                         lost ? 0 : tests[c].attributes);
+            /* The same as if the power had gone without notice */
+            expect_record(cell, stored, record_of(t, 4, true));
+            expect_value(cell, "active", nr_active(t), !lost);
+            expect_ret(cell, do_mgmt(t, BLK_ZO_OPEN, 5),
+                       lost ? 0 : -EOVERFLOW);
+            expect_counts(cell, t);
+            zone_table_free(t);
+        }
+    }
+}
+
+/* It does not wait: what is in flight decides what the zone is at last. */
+static void test_power_cycle_in_flight(void)
+{
+    for (int c = 0; c < 4; c++) {
+        BlockZoneFlags flags = c & 1 ? BDRV_ZONE_ZRWA : 0;
+        bool fails = c & 2;
+        g_autofree char *cell = g_strdup_printf("case %d", c);
+        ZoneTable *t = new_zns_table(1, 1);
+        Request w;
+
+        expect_ret(cell, do_mgmt_flags(t, BLK_ZO_OPEN, flags, 4, 1), 0);
+        start_write(&w, t, 4 * ZONE, BLOCK);
+        expect_ret(cell, do_mgmt(t, BLK_ZO_POWER_CYCLE, 4), 0);
+        expect_state(cell, state_of(t, 4), CL);
+        expect_ret(cell, finish(&w, fails ? -EIO : 0), fails ? -EIO : 0);
+        expect_state(cell, state_of(t, 4), fails ? EM : CL);
+        expect_value(cell, "attributes", attributes_of(t, 4),
+                     fails || !flags ? 0 : BDRV_ZA_ZRWA);
+        expect_ret(cell, do_open_zrwa(t, 5), fails ? 0 : -EOVERFLOW);
+        zone_table_free(t);
+    }
+}
+
+/* All zones of a repair find room, or none is repaired. */
+static void test_repair_all_or_nothing(void)
+{
+    ZoneTable *t = new_zns_table(2, 0);
+
+    put_zns_zone(t, 4, RO, 0, WRITTEN, WRITTEN);
+    put_zns_zone(t, 5, RO, 0, CAPACITY, CAPACITY);
+    put_zns_zone(t, 6, OF, 0, WRITTEN, WRITTEN);
+    put_zns_zone(t, 7, CL, 0, WRITTEN, WRITTEN);
+    g_assert_cmpint(do_mgmt_flags(t, BLK_ZO_FORCE_REPAIR, 0, 4, 4), ==,
+                    -EOVERFLOW);
+    g_assert_cmpint(state_of(t, 4), ==, RO);
+    g_assert_cmpint(state_of(t, 5), ==, RO);
+    g_assert_cmpint(do_mgmt_flags(t, BLK_ZO_FORCE_REPAIR, 0, 4, 2), ==, 0);
+    g_assert_cmpint(state_of(t, 4), ==, CL);
+    g_assert_cmpint(state_of(t, 5), ==, FU);
+    zone_table_free(t);
+}
+
+/* Whatever is forced on a zone waits for its writes and holds up new ones. */
+static void test_force_waits_for_writes(void)
+{
+    static const struct {
+        BlockZoneOp op;
+        int ret, late;
+        BlockZoneState want;
+    } tests[] = {
+        { BLK_ZO_FORCE_RDONLY, 0, -EROFS, RO },
+        { BLK_ZO_FORCE_RDONLY, -EIO, 0, IO },
+        { BLK_ZO_FORCE_OFFLINE, 0, -ENODEV, OF },
+        { BLK_ZO_FORCE_OFFLINE, -EIO, 0, IO },
+    };
+
+    for (int c = 0; c < ARRAY_SIZE(tests); c++) {
+        for (int area = 0; area < 2; area++) {
+            g_autofree char *cell =
+                g_strdup_printf("op %d, %d, %s random write area",
+                                tests[c].op, tests[c].ret,
+                                area ? "with" : "without");
+            ZoneTable *t = new_zns_table(1, 1);
+            Request w, m, late;
+
+            put_zns_zone(t, 4, IO, area ? BDRV_ZA_ZRWA : 0, 0, 0);
+            start_write(&w, t, 4 * ZONE, 2 * BLOCK);
+            start_mgmt(&m, t, tests[c].op, 4, 1);
+            expect_ret(cell, m.begun, WAITING);
+            start_write(&late, t, 4 * ZONE + 2 * BLOCK, BLOCK);
+            expect_ret(cell, late.begun, WAITING);
+            expect_ret(cell, finish(&w, 0), 0);
+            expect_ret(cell, m.begun, 0);
+            expect_ret(cell, late.begun, WAITING);
+            expect_ret(cell, finish(&m, tests[c].ret), tests[c].ret);
+            expect_ret(cell, late.begun, tests[c].late);
+            if (late.begun == 0) {
+                expect_ret(cell, finish(&late, 0), 0);
+            }
+            expect_state(cell, state_of(t, 4), tests[c].want);
+            expect_value(cell, "active", nr_active(t), tests[c].ret != 0);
+            zone_table_free(t);
+        }
+    }
+}
+
+/* --- Random write areas: one request at a time --- */
+
+static const BlockZoneState active_states[] = { IO, EO, CL };
+
+/* In KiB from the start of the zone; the area has 64, a grain 16 */
+static const struct {
+    const char *name;
+    uint64_t wp, data_end, offset, bytes;
+    int want;
+    uint64_t start, wp_after, data_after;
+} area_writes[] = {
+    { "at the write pointer", 0, 0, 0, 4, 0, 0, 0, 4 },
+    { "within the area", 0, 0, 32, 4, 0, 0, 0, 36 },
+    { "at the end of the area", 0, 0, 60, 4, 0, 0, 0, 64 },
+    { "all of the area", 0, 0, 0, 64, 0, 0, 0, 64 },
+    { "over data", 0, 64, 0, 64, 0, 0, 0, 64 },
+    { "over the last data", 0, 64, 60, 4, 0, 60, 0, 64 },
+    { "over data and further", 0, 32, 16, 32, 0, 32, 0, 48 },
+    { "behind data", 0, 32, 32, 4, 0, 32, 0, 36 },
+    { "above data", 0, 32, 48, 4, 0, 32, 0, 52 },
+    { "out of the area", 0, 0, 60, 8, 0, 0, 16, 68 },
+    { "behind the area", 0, 64, 64, 4, 0, 64, 16, 68 },
+    { "behind the area, a grain", 0, 64, 64, 16, 0, 64, 16, 80 },
+    { "behind the area, more than a grain", 0, 64, 64, 20, 0, 64, 32, 84 },
+    { "up to the end of the region", 0, 64, 124, 4, 0, 64, 64, 128 },
+    { "area and region", 0, 0, 0, 128, 0, 0, 64, 128 },
+    { "the region alone", 0, 0, 64, 64, 0, 0, 64, 128 },
+    { "out of the region", 0, 0, 124, 8, -ESPIPE, },
+    { "behind the region", 0, 0, 128, 4, -ESPIPE, },
+    { "far behind the region", 0, 0, 700, 4, -ESPIPE, },
+    { "more than area and region", 0, 0, 0, 132, -ESPIPE, },
+    { "below the write pointer", 64, 96, 60, 4, -ESPIPE, },
+    { "from below the write pointer", 64, 96, 60, 8, -ESPIPE, },
+    { "at the start of the zone", 64, 96, 0, 4, -ESPIPE, },
+    { "at a write pointer above zero", 64, 96, 64, 4, 0, 64, 64, 96 },
+    { "behind a moved area", 64, 128, 128, 4, 0, 128, 80, 132 },
+    { "out of a moved region", 64, 128, 188, 8, -ESPIPE, },
+    { "above a commit of more than was written", 64, 16, 64, 4, 0,
+      16, 64, 68 },
+    { "a commit of nothing, then the region", 64, 0, 184, 8, 0, 0, 128, 192 },
+    { "not in units of blocks", 0, 0, 0, 6, -ESPIPE, },
+    { "not at a block", 0, 0, 2, 4, -ESPIPE, },
+    { "nothing, at the write pointer", 0, 0, 0, 0, 0, 0, 0, 0 },
+    { "nothing, within the area", 0, 0, 32, 0, 0, 32, 0, 0 },
+    { "nothing, below the write pointer", 64, 64, 60, 0, -ESPIPE, },
+
+    { "out of the area, short of the end", 640, 640, 760, 4, 0,
+      640, 704, 764 },
+    { "the whole last region", 640, 640, 704, 64, 0, 640, 704, 768 },
+    { "a shrunk region", 688, 688, 752, 16, 0, 688, 704, 768 },
+    { "a shrunk region, its last block", 692, 692, 764, 4, 0, 692, 708, 768 },
+    { "past a shrunk region", 688, 688, 764, 8, -ERANGE, },
+    { "no region left", 704, 704, 704, 64, 0, 704, 704, 768 },
+    { "no region left, last block", 704, 704, 764, 4, 0, 704, 704, 768 },
+    { "past the capacity, no region left", 704, 704, 764, 8, -ERANGE, },
+    { "above the capacity", 704, 704, 768, 4, -ERANGE, },
+    { "a shrunk area", 752, 752, 764, 4, 0, 752, 752, 768 },
+    { "over the last data of all", 752, 768, 764, 4, 0, 764, 752, 768 },
+    { "into the next zone", 752, 768, 1020, 8, -ERANGE, },
+    { "the rest of the zone and more", 752, 768, 752, 300, -ERANGE, },
+};
+
+static void test_area_writes(void)
+{
+    for (int c = 0; c < ARRAY_SIZE(area_writes); c++) {
+        for (int s = 0; s < ARRAY_SIZE(active_states); s++) {
+            uint64_t wp = area_writes[c].wp * KiB;
+            uint64_t data_end = area_writes[c].data_end * KiB;
+            uint64_t bytes = area_writes[c].bytes * KiB;
+            BlockZoneState state = active_states[s];
+            g_autofree char *cell = g_strdup_printf("%s, %s",
+                                                    area_writes[c].name,
+                                                    zone_state_name(state));
+            ZoneTable *t = new_zns_table(0, 0);
+            Request r;
+
+            put_zns_zone(t, 4, state, BDRV_ZA_ZRWA, wp, data_end);
+            start_write(&r, t, 4 * ZONE + area_writes[c].offset * KiB, bytes);
+            expect_ret(cell, r.begun, area_writes[c].want);
+            if (r.begun == 0) {
+                /* Nothing is seen of it before it ends */
+                expect_value(cell, "write pointer meanwhile",
+                             written_in(t, 4), wp);
+                expect_value(cell, "data meanwhile", data_end_of(t, 4),
+                             data_end);
+                if (area_writes[c].offset + area_writes[c].bytes >
+                    area_writes[c].data_end) {
+                    expect_value(cell, "begin of what gets readable",
+                                 r.w.start - 4 * ZONE,
+                                 area_writes[c].start * KiB);
+                }
+                expect_ret(cell, finish(&r, 0), 0);
+                wp = area_writes[c].wp_after * KiB;
+                data_end = area_writes[c].data_after * KiB;
+                state = state == CL && bytes ? IO : state;
+            }
+            expect_zone(cell, t, 4, state, wp, data_end);
+            expect_value(cell, "attributes", attributes_of(t, 4),
+                         BDRV_ZA_ZRWA);
+            expect_counts(cell, t);
+            zone_table_free(t);
+        }
+    }
+}
+
+/* In KiB from the start of the zone */
+static const struct {
+    const char *name;
+    uint64_t wp, data_end, upto;
+    int want;
+    uint64_t wp_after;          /* 768: the zone becomes full */
+} area_commits[] = {
+    { "a grain", 0, 64, 16, 0, 16 },
+    { "some grains", 0, 64, 48, 0, 48 },
+    { "all of the area", 0, 64, 64, 0, 64 },
+    { "more than was written", 0, 16, 64, 0, 64 },
+    { "where nothing was written", 0, 0, 16, 0, 16 },
+    { "a moved area", 64, 96, 128, 0, 128 },
+    { "more than the area", 0, 64, 80, -ENOTTY, },
+    { "more than a moved area", 64, 96, 144, -ENOTTY, },
+    { "to where the write pointer is", 64, 96, 64, -ENOTTY, },
+    { "to below the write pointer", 64, 96, 48, -ENOTTY, },
+    { "part of a grain", 0, 64, 20, -EINVAL, },
+    { "all but a block", 64, 96, 124, -EINVAL, },
+    { "a block more than the area", 0, 64, 68, -ENOTTY, },
+    { "nothing", 0, 64, 0, -EINVAL, },
+    { "up to the capacity", 704, 768, 768, 0, 768 },
+    { "the last grain", 752, 768, 768, 0, 768 },
+    { "up to the capacity, not written", 704, 704, 768, 0, 768 },
+    { "up to the capacity, partly written", 704, 712, 768, 0, 768 },
+    { "short of the capacity", 704, 768, 752, 0, 752 },
+    { "past the capacity", 720, 768, 784, -ENOTTY, },
+    { "to the end of the zone", 704, 768, 1024, -ENOTTY, },
+    { "into the next zone", 704, 768, 1040, -EINVAL, },
+};
+
+static void test_area_commits(void)
+{
+    for (int c = 0; c < ARRAY_SIZE(area_commits); c++) {
+        for (int s = 0; s < ARRAY_SIZE(active_states); s++) {
+            uint64_t wp = area_commits[c].wp * KiB;
+            uint64_t after = area_commits[c].wp_after * KiB;
+            uint64_t data_end = area_commits[c].data_end * KiB;
+            BlockZoneState state = active_states[s];
+            g_autofree char *cell =
+                g_strdup_printf("commit %s, %s", area_commits[c].name,
+                                zone_state_name(state));
+            ZoneTable *t = new_zns_table(1, 1);
+            bool full;
+            int ret;
+
+            put_zns_zone(t, 4, state, ZA_ALL, wp, data_end);
+            ret = do_commit(t, 4, area_commits[c].upto * KiB);
+            expect_ret(cell, ret, area_commits[c].want);
+            full = ret == 0 && after == CAPACITY;
+            expect_zone(cell, t, 4, full ? FU : state,
+                        full ? CAPACITY : ret == 0 ? after : wp, data_end);
+            expect_value(cell, "dirty", zone_table_is_dirty(t), ret == 0);
+            expect_value(cell, "attributes", attributes_of(t, 4),
+                         full ? 0x81 : ZA_ALL);
+            expect_ret(cell, do_open_zrwa(t, 5), full ? 0 : -EOVERFLOW);
+            expect_counts(cell, t);
+            zone_table_free(t);
+        }
+    }
+}
+
+/* A zone without a random write area has nothing to commit. */
+static void test_commit_without_area(void)
+{
+    for (int i = 0; i < NR_SITUATIONS; i++) {
+        const Situation *s = &situations[i];
+        ZoneTable *t = new_zns_table(0, 0);
+        uint32_t zone = put_situation(t, s);
+        Request r;
+
+        expect_ret(s->name, do_commit(t, zone, s->written + GRAIN), -ENOTTY);
+        expect_state(s->name, state_of(t, zone), s->state);
+        expect_ret(s->name, run(&r, &(Request) {
+            .t = t, .kind = MGMT, .op = BLK_ZO_ZRWA_COMMIT,
+            .offset = zone * ZONE + BLOCK, .bytes = GRAIN,
+        }), -EINVAL);
+        /* The zone is not held up by the attempt */
+        if (s->state == EM) {
+            expect_ret(s->name, do_write(t, zone * ZONE, BLOCK), 0);
+        }
+        zone_table_free(t);
+    }
+}
+
+/* --- Random write areas: resources --- */
+
+static void test_area_resources_come_back(void)
+{
+    static const struct {
+        const char *name;
+        BlockZoneOp op;
+        BlockZoneFlags flags;
+        uint64_t wp, data_end;
+        bool kept;
+    } tests[] = {
+        { "finish", BLK_ZO_FINISH, 0, GRAIN, AREA, false },
+        { "reset", BLK_ZO_RESET, 0, GRAIN, AREA, false },
+        { "read-only", BLK_ZO_FORCE_RDONLY, 0, GRAIN, AREA, false },
+        { "offline", BLK_ZO_FORCE_OFFLINE, 0, GRAIN, AREA, false },
+        { "power cycle, nothing written", BLK_ZO_POWER_CYCLE, 0, 0, 0, false },
+        { "close, nothing written", BLK_ZO_CLOSE, 0, 0, 0, false },
+        { "close as in ZNS, nothing written", BLK_ZO_CLOSE,
+          BDRV_ZONE_CLOSE_EMPTY, 0, 0, true },
+        { "close, something written", BLK_ZO_CLOSE, 0, 0, BLOCK, true },
+        { "close, something committed", BLK_ZO_CLOSE, 0, GRAIN, 0, true },
+        { "power cycle, something written", BLK_ZO_POWER_CYCLE, 0, 0, BLOCK,
+          true },
+        { "open again", BLK_ZO_OPEN, 0, GRAIN, AREA, true },
+        { "repair", BLK_ZO_FORCE_REPAIR, 0, GRAIN, AREA, true },
+    };
+
+    for (int c = 0; c < ARRAY_SIZE(tests); c++) {
+        for (int fails = 0; fails < 2; fails++) {
+            g_autofree char *cell = g_strdup_printf("%s%s", tests[c].name,
+                                                    fails ? ", failing" : "");
+            ZoneTable *t = new_zns_table(0, 2);
+            bool kept;
+            Request m;
+
+            g_assert_cmpint(do_open_zrwa(t, 4), ==, 0);
+            put_zns_zone(t, 4, EO, BDRV_ZA_ZRWA, tests[c].wp,
+                         tests[c].data_end);
+            expect_value(cell, "left before", zrwa_left(t), 1);
+            start(&m, &(Request) {
+                .t = t, .kind = MGMT, .op = tests[c].op,
+                .flags = tests[c].flags, .offset = 4 * ZONE, .bytes = ZONE,
+            });
+            expect_ret(cell, m.begun, 0);
+            expect_value(cell, "left meanwhile", zrwa_left(t),
+                         m.m.commit || tests[c].kept ? 1 : 2);
+            kept = tests[c].kept || (fails && m.m.commit);
+            finish(&m, fails ? -EIO : 0);
+            expect_value(cell, "left", zrwa_left(t), kept ? 1 : 2);
+            zone_table_free(t);
+        }
+    }
+}
+
+/* Who asks for one more than there are gets none, and changes nothing. */
+static void test_area_limit(void)
+{
+    ZoneTable *t = new_zns_table(0, 2);
+
+    g_assert_cmpint(do_mgmt_flags(t, BLK_ZO_OPEN, BDRV_ZONE_ZRWA, 4, 3), ==,
+                    -EUSERS);
+    g_assert_cmpuint(nr_active(t), ==, 0);
+    g_assert_cmpint(do_mgmt_flags(t, BLK_ZO_OPEN, BDRV_ZONE_ZRWA, 4, 2), ==,
+                    0);
+    g_assert_cmpint(do_open_zrwa(t, 6), ==, -EUSERS);
+    g_assert_cmpint(state_of(t, 6), ==, EM);
+    g_assert_cmphex(attributes_of(t, 6), ==, 0);
+    /* Without one it can be opened */
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, 6), ==, 0);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_FINISH, 4), ==, 0);
+    g_assert_cmpint(do_open_zrwa(t, 7), ==, 0);
+    g_assert_cmpint(do_open_zrwa(t, 8), ==, -EUSERS);
+    zone_table_free(t);
+}
+
+/* It stays with the zone when that is closed and opened, and counts once. */
+static void test_area_survives_reopening(void)
+{
+    ZoneGeometry g = zns_geometry();
+    ZoneTable *t;
+
+    g.max_open_zones = 1;
+    g.max_zrwa_zones = 1;
+    t = zone_table_new(&g);
+    g_assert_cmpint(do_open_zrwa(t, 4), ==, 0);
+    g_assert_cmpint(do_write(t, 4 * ZONE + 2 * BLOCK, BLOCK), ==, 0);
+    g_assert_cmpint(do_open_zrwa(t, 4), ==, -ENOTTY);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_CLOSE, 4), ==, 0);
+    g_assert_cmpint(do_open_zrwa(t, 4), ==, -ENOTTY);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, 4), ==, 0);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_CLOSE, 4), ==, 0);
+    /* A write opens it, one to another zone closes it */
+    g_assert_cmpint(do_write(t, 4 * ZONE, BLOCK), ==, 0);
+    g_assert_cmpint(state_of(t, 4), ==, IO);
+    g_assert_cmpint(do_write(t, 5 * ZONE, BLOCK), ==, 0);
+    g_assert_cmpint(state_of(t, 4), ==, CL);
+    g_assert_cmphex(attributes_of(t, 4), ==, BDRV_ZA_ZRWA);
+    g_assert_cmpint(do_open_zrwa(t, 6), ==, -EUSERS);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_FINISH, 4), ==, 0);
+    g_assert_cmpint(do_open_zrwa(t, 6), ==, 0);
+    g_assert_cmphex(data_end_of(t, 4), ==, 3 * BLOCK);
+    zone_table_free(t);
+}
+
+static void test_area_takes_no_append(void)
+{
+    for (int s = 0; s < ARRAY_SIZE(active_states); s++) {
+        const char *cell = zone_state_name(active_states[s]);
+        ZoneTable *t = new_zns_table(0, 0);
+        uint64_t position;
+
+        put_zns_zone(t, 4, active_states[s], BDRV_ZA_ZRWA, GRAIN, AREA);
+        expect_ret(cell, do_append(t, 4, BLOCK, &position), -ENOTTY);
+        expect_ret(cell, do_append(t, 4, 0, &position), -ENOTTY);
+        expect_ret(cell, do_append(t, 4, 3 * ZONE, &position), -ENOTTY);
+        expect_zone(cell, t, 4, active_states[s], GRAIN, AREA);
+        expect_ret(cell, do_mgmt(t, BLK_ZO_FINISH, 4), 0);
+        expect_ret(cell, do_append(t, 4, BLOCK, &position), -EFBIG);
+        zone_table_free(t);
+    }
+}
+
+/* A zone is written through its area from the first block to the last. */
+static void test_area_full_cycle(void)
+{
+    ZoneTable *t = new_zns_table(1, 1);
+    uint64_t n = 0, begin = 4 * ZONE;
+
+    g_assert_cmpint(do_open_zrwa(t, 4), ==, 0);
+    for (uint64_t pos = 0; pos < CAPACITY; pos += BLOCK) {
+        uint64_t wp = written_in(t, 4);
+
+        g_assert_cmpint(do_write(t, begin + pos, BLOCK), ==, 0);
+        g_assert_cmpint(do_write(t, begin + pos, BLOCK), ==, 0);
+        n += written_in(t, 4) != wp;
+        g_assert_cmphex(written_in(t, 4) % GRAIN, ==, 0);
+    }
+    /* By writes alone it does not become full */
+    g_assert_cmpuint(n, ==, (CAPACITY - AREA) / GRAIN);
+    g_assert_cmphex(written_in(t, 4), ==, CAPACITY - AREA);
+    g_assert_cmpint(state_of(t, 4), ==, EO);
+    g_assert_cmpint(do_commit(t, 4, CAPACITY - GRAIN), ==, 0);
+    g_assert_cmpint(do_write(t, begin + CAPACITY - BLOCK, BLOCK), ==, 0);
+    g_assert_cmpint(do_commit(t, 4, CAPACITY), ==, 0);
+    g_assert_cmpint(state_of(t, 4), ==, FU);
+    g_assert_cmpint(do_write(t, begin + CAPACITY - BLOCK, BLOCK), ==, -EFBIG);
+    g_assert_cmpint(do_commit(t, 4, CAPACITY), ==, -ENOTTY);
+    g_assert_cmpuint(nr_active(t), ==, 0);
+    g_assert_cmpint(do_open_zrwa(t, 5), ==, 0);
+    zone_table_free(t);
+}
+
+/* --- Random write areas: writes in flight together --- */
+
+#define AREA_DEPTH 5
+
+/*
+ * Two writes over data, and three that each make more readable, the last of
+ * which moves the write pointer; they end in @order, those in @fail badly.
+ */
+static void check_area_order(const int *order, unsigned int fail)
+{
+    static const struct {
+        uint64_t offset, bytes, start, end;
+    } w[AREA_DEPTH] = {         /* in blocks; 4 are there */
+        { 0, 2, 0, 2 }, { 3, 1, 3, 4 },
+        { 3, 3, 4, 6 }, { 8, 1, 6, 9 }, { 17, 2, 9, 19 },
+    };
+    g_autofree char *what = g_strdup_printf("failures 0x%x", fail);
+    g_autofree char *cell = order_name(what, order, AREA_DEPTH);
+    ZoneTable *t = new_zns_table(1, 1);
+    bool over[AREA_DEPTH] = { false };
+    uint64_t data_end = 4;
+    Request r[AREA_DEPTH];
+
+    put_zns_zone(t, 4, EO, BDRV_ZA_ZRWA, 0, 4 * BLOCK);
+    for (int i = 0; i < AREA_DEPTH; i++) {
+        start_write(&r[i], t, 4 * ZONE + w[i].offset * BLOCK,
+                    w[i].bytes * BLOCK);
+        expect_ret(cell, r[i].begun, 0);
+        if (i >= 2) {
+            expect_value(cell, "begin", r[i].w.start - 4 * ZONE,
+                         w[i].start * BLOCK);
+        }
+        expect_value(cell, "end", r[i].w.end - 4 * ZONE, w[i].end * BLOCK);
+    }
+    for (int k = 0; k < AREA_DEPTH; k++) {
+        bool broken = false, unfinished = false;
+
+        over[order[k]] = true;
+        finish(&r[order[k]], fail & (1 << order[k]) ? -ENOSPC : 0);
+        data_end = 4;
+        for (int i = 0; i < AREA_DEPTH; i++) {
+            bool fails = over[i] && fail & (1 << i);
+
+            if (i < 2) {
+                expect_ret(cell, r[i].ended, !over[i] ? WAITING :
+                                             fails ? -ENOSPC : 0);
+                continue;
+            }
+            if (!over[i] || (unfinished && !broken && !fails)) {
+                expect_ret(cell, r[i].ended, WAITING);
+            } else if (broken || fails) {
+                g_assert_true(r[i].ended == -EIO ||
+                              (fails && r[i].ended == -ENOSPC));
+            } else {
+                expect_ret(cell, r[i].ended, 0);
+                data_end = w[i].end;
+            }
+            broken |= fails;
+            unfinished |= !over[i];
+        }
+        expect_value(cell, "end of data", data_end_of(t, 4),
+                     data_end * BLOCK);
+        expect_value(cell, "write pointer", written_in(t, 4),
+                     data_end == 19 ? GRAIN : 0);
+    }
+    /* All of the area is there for new writes, also what has failed */
+    expect_ret(cell, do_write(t, 4 * ZONE + 4 * BLOCK, 12 * BLOCK), 0);
+    expect_state(cell, state_of(t, 4), EO);
+    expect_counts(cell, t);
+    zone_table_free(t);
+}
+
+static void test_area_orders(void)
+{
+    int order[AREA_DEPTH];
+
+    identity(order, AREA_DEPTH);
+    do {
+        for (unsigned int fail = 0; fail < 1 << AREA_DEPTH; fail++) {
+            check_area_order(order, fail);
+        }
+    } while (!g_test_failed() && next_permutation(order, AREA_DEPTH));
+}
+
+/* A write into what another makes readable, or fills with zeroes, waits. */
+static void test_area_contention(void)
+{
+    static const struct {
+        const char *name;
+        uint64_t offset, bytes;     /* in blocks; first has [4, 10) for [8, 10) */
+        bool waits;
+    } tests[] = {
+        { "same blocks", 8, 2, true },
+        { "first block", 8, 1, true },
+        { "last block", 9, 1, true },
+        { "over its end", 9, 3, true },
+        { "over its begin", 7, 2, true },
+        { "all of it and more", 0, 16, true },
+        { "in the gap", 5, 1, true },
+        { "first block of the gap", 4, 1, true },
+        { "data and gap", 3, 2, true },
+        { "data below the gap", 2, 2, false },
+        { "behind it", 10, 1, false },
+        { "above it", 14, 1, false },
+    };
+
+    for (int c = 0; c < ARRAY_SIZE(tests); c++) {
+        for (int fails = 0; fails < 2; fails++) {
+            g_autofree char *cell = g_strdup_printf("%s%s", tests[c].name,
+                                                    fails ? ", failing" : "");
+            uint64_t end = tests[c].offset + tests[c].bytes;
+            uint64_t data = fails ? 4 : 10;
+            bool fate = fails && !tests[c].waits && end > 4;
+            ZoneTable *t = new_zns_table(0, 0);
+            Request first, r;
+
+            put_zns_zone(t, 4, IO, BDRV_ZA_ZRWA, 0, 4 * BLOCK);
+            start_write(&first, t, 4 * ZONE + 8 * BLOCK, 2 * BLOCK);
+            start_write(&r, t, 4 * ZONE + tests[c].offset * BLOCK,
+                        tests[c].bytes * BLOCK);
+            expect_ret(cell, r.begun, tests[c].waits ? WAITING : 0);
+            finish(&first, fails ? -EIO : 0);
+            expect_ret(cell, r.begun, 0);
+            if (tests[c].waits && end > data) {
+                expect_value(cell, "begin", r.w.start - 4 * ZONE,
+                             data * BLOCK);
+            }
+            expect_ret(cell, finish(&r, 0), fate ? -EIO : 0);
+            expect_value(cell, "end of data", data_end_of(t, 4),
+                         (fate ? 4 : MAX(data, end)) * BLOCK);
+            zone_table_free(t);
+        }
+    }
+}
+
+/* Each end lets those go on that have waited for it, and no others. */
+static void test_area_waiters(void)
+{
+    ZoneTable *t = new_zns_table(0, 0);
+    uint64_t begin = 4 * ZONE;
+    Request a, b, c, over_a, over_b, over_ab;
+
+    g_assert_cmpint(do_open_zrwa(t, 4), ==, 0);
+    start_write(&a, t, begin, 2 * BLOCK);
+    start_write(&b, t, begin + 4 * BLOCK, 2 * BLOCK);
+    start_write(&over_ab, t, begin + BLOCK, 2 * BLOCK);
+    start_write(&over_a, t, begin, BLOCK);
+    start_write(&over_b, t, begin + 3 * BLOCK, BLOCK);
+    start_write(&c, t, begin + 6 * BLOCK, BLOCK);
+    g_assert_cmpint(c.begun, ==, 0);
+    g_assert_cmpint(over_a.begun, ==, WAITING);
+    g_assert_cmpint(over_b.begun, ==, WAITING);
+    g_assert_cmpint(finish(&c, 0), ==, WAITING);
+    g_assert_cmpint(finish(&a, 0), ==, 0);
+    g_assert_cmpint(over_a.begun, ==, 0);
+    g_assert_cmpint(over_ab.begun, ==, WAITING);
+    g_assert_cmpint(over_b.begun, ==, WAITING);
+    g_assert_cmpint(finish(&b, 0), ==, 0);
+    g_assert_cmpint(c.ended, ==, 0);
+    g_assert_cmpint(over_ab.begun, ==, 0);
+    g_assert_cmpint(over_b.begun, ==, 0);
+    g_assert_cmpint(finish(&over_b, 0), ==, 0);
+    g_assert_cmpint(finish(&over_a, 0), ==, 0);
+    g_assert_cmpint(finish(&over_ab, 0), ==, 0);
+    g_assert_cmphex(data_end_of(t, 4), ==, 7 * BLOCK);
+    zone_table_free(t);
+}
+
+/* One that has waited finds the area gone, or elsewhere. */
+static void test_area_waiting_checked_anew(void)
+{
+    ZoneTable *t = new_zns_table(0, 0);
+    uint64_t begin = 4 * ZONE;
+    Request a, late, m;
+
+    /* moved by the one that it waited for */
+    g_assert_cmpint(do_open_zrwa(t, 4), ==, 0);
+    start_write(&a, t, begin, 2 * AREA);
+    start_write(&late, t, begin, BLOCK);
+    g_assert_cmpint(late.begun, ==, WAITING);
+    g_assert_cmpint(finish(&a, 0), ==, 0);
+    g_assert_cmpint(late.ended, ==, -ESPIPE);
+
+    /* finished */
+    start_write(&a, t, begin + 2 * AREA, BLOCK);
+    start_write(&late, t, begin + 2 * AREA, BLOCK);
+    start_mgmt(&m, t, BLK_ZO_FINISH, 4, 1);
+    g_assert_cmpint(finish(&a, 0), ==, 0);
+    g_assert_cmpint(m.begun == 0, !=, late.begun == 0);
+    if (late.begun == 0) {
+        g_assert_cmpint(finish(&late, 0), ==, 0);
+        g_assert_cmpint(m.begun, ==, 0);
+        g_assert_cmpint(finish(&m, 0), ==, 0);
+    } else {
+        g_assert_cmpint(finish(&m, 0), ==, 0);
+        g_assert_cmpint(late.ended, ==, -EFBIG);
+    }
+    zone_table_free(t);
+}
+
+/* --- Random write areas: explicit commits as operations --- */
+
+/* --- Random write areas: records --- */
+
+static void test_area_records(void)
+{
+    static const struct {
+        ZoneRecord r;
+        BlockZoneState stored;
+        uint8_t attributes;     /* stored */
+    } good[] = {
+        { { EO, BDRV_ZA_ZRWA, BEGIN, BEGIN }, EM, 0 },
+        { { CL, BDRV_ZA_ZRWA, BEGIN, BEGIN }, EM, 0 },
+        { { IO, BDRV_ZA_ZRWA, BEGIN, BEGIN + BLOCK }, CL, BDRV_ZA_ZRWA },
+        { { IO, BDRV_ZA_ZRWA, BEGIN, BEGIN + AREA }, CL, BDRV_ZA_ZRWA },
+        { { EO, BDRV_ZA_ZRWA, BEGIN + AREA, BEGIN }, CL, BDRV_ZA_ZRWA },
+        { { CL, BDRV_ZA_ZRWA, BEGIN + AREA, BEGIN + BLOCK }, CL,
+          BDRV_ZA_ZRWA },
+        { { CL, BDRV_ZA_ZRWA, END - GRAIN, END }, CL, BDRV_ZA_ZRWA },
+        { { CL, ZA_ALL, BEGIN + GRAIN, BEGIN + AREA }, CL, ZA_ALL },
+        { { CL, BDRV_ZA_EXT, BEGIN, BEGIN }, CL, BDRV_ZA_EXT },
+        { { EO, BDRV_ZA_EXT, BEGIN, BEGIN }, CL, BDRV_ZA_EXT },
+        { { EO, 0x88, BEGIN, BEGIN }, CL, 0x88 },
+        { { FU, 0x81, END, BEGIN }, FU, 0x81 },
+        { { RO, 0x81, BEGIN, BEGIN }, RO, 0x81 },
+        { { OF, 0x01, BEGIN, BEGIN }, OF, 0x01 },
+    };
+    static const struct {
+        const char *name;
+        ZoneRecord r;
+    } bad[] = {
+        { "empty with area", { EM, BDRV_ZA_ZRWA, BEGIN, BEGIN } },
+        { "empty with extension", { EM, BDRV_ZA_EXT, BEGIN, BEGIN } },
+        { "empty, finished by itself", { EM, 0x01, BEGIN, BEGIN } },
+        { "full with area", { FU, BDRV_ZA_ZRWA, END, END } },
+        { "read-only with area", { RO, BDRV_ZA_ZRWA, BEGIN, BEGIN } },
+        { "offline with area", { OF, BDRV_ZA_ZRWA, BEGIN, BEGIN } },
+        { "offline with extension", { OF, BDRV_ZA_EXT, BEGIN, BEGIN } },
+        { "data above the area",
+          { CL, BDRV_ZA_ZRWA, BEGIN, BEGIN + AREA + BLOCK } },
+        { "data above the area, wrapping",
+          { CL, BDRV_ZA_ZRWA, UINT64_MAX - BLOCK + 1, BEGIN } },
+        { "data above the capacity",
+          { CL, BDRV_ZA_ZRWA, END - GRAIN, END + BLOCK } },
+        { "data below the zone",
+          { CL, BDRV_ZA_ZRWA, BEGIN, BEGIN - BLOCK } },
+        { "closed at the end with area", { CL, BDRV_ZA_ZRWA, END, END } },
+        { "data within a sector",
+          { CL, BDRV_ZA_ZRWA, BEGIN, BEGIN + 100 } },
+        { "data above an extension", { CL, BDRV_ZA_EXT, BEGIN,
+                                       BEGIN + BLOCK } },
+        { "unknown attribute", { CL, 0x02, BEGIN, BEGIN } },
+        { "all attributes", { CL, 0xff, BEGIN, BEGIN } },
+    };
+
+    for (int i = 0; i < ARRAY_SIZE(good); i++) {
+        g_autofree char *cell = g_strdup_printf("record %d", i);
+        ZoneTable *t = new_zns_table(0, 2);
+        ZoneRecord stored = good[i].r;
+
+        g_assert_true(zone_table_load(t, FIRST_SEQ, &good[i].r));
+        expect_record(cell, record_of(t, FIRST_SEQ, true), good[i].r);
+        stored.state = good[i].stored;
+        stored.attributes = good[i].attributes;
+        expect_record(cell, record_of(t, FIRST_SEQ, false), stored);
+        expect_value(cell, "areas left", zrwa_left(t),
+                     good[i].r.attributes & BDRV_ZA_ZRWA ? 1 : 2);
+        g_assert_true(zone_table_load(t, FIRST_SEQ, &stored));
+        expect_record(cell, record_of(t, FIRST_SEQ, true), stored);
+        expect_value(cell, "areas left", zrwa_left(t),
+                     good[i].attributes & BDRV_ZA_ZRWA ? 1 : 2);
+        expect_counts(cell, t);
+        zone_table_free(t);
+        if (good[i].r.attributes & (BDRV_ZA_ZRWA | BDRV_ZA_EXT)) {
+            /* A device without these has no such record */
+            t = new_table();
+            g_assert_false(zone_table_load(t, FIRST_SEQ, &good[i].r));
+            zone_table_free(t);
+        }
+    }
+    for (int i = 0; i < ARRAY_SIZE(bad); i++) {
+        ZoneTable *t = new_zns_table(0, 1);
+
+        if (zone_table_load(t, FIRST_SEQ, &bad[i].r)) {
+            g_test_message("%s is accepted", bad[i].name);
+            g_test_fail();
+        }
+        expect_zone(bad[i].name, t, FIRST_SEQ, EM, 0, 0);
+        expect_value(bad[i].name, "areas left", zrwa_left(t), 1);
+        zone_table_free(t);
+    }
+}
+
+/* Readable is what was written, below the write pointer or above it. */
+static void test_area_readable(void)
+{
+    ZoneTable *t = new_zns_table(0, 0);
+    uint64_t begin = 4 * ZONE;
+    bool data;
+
+    g_assert_cmpint(do_open_zrwa(t, 4), ==, 0);
+    g_assert_cmpint(do_write(t, begin + 2 * BLOCK, BLOCK), ==, 0);
+    g_assert_cmphex(zone_table_readable(t, begin, ZONE, &data), ==,
+                    3 * BLOCK);
+    g_assert_true(data);
+    g_assert_cmpint(do_commit(t, 4, AREA), ==, 0);
+    g_assert_cmphex(zone_table_readable(t, begin, ZONE, &data), ==,
+                    3 * BLOCK);
+    g_assert_cmphex(zone_table_readable(t, begin + 3 * BLOCK, BLOCK, &data),
+                    ==, BLOCK);
+    g_assert_false(data);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_FINISH, 4), ==, 0);
+    g_assert_cmphex(zone_table_readable(t, begin, ZONE, &data), ==,
+                    3 * BLOCK);
+    g_assert_true(data);
+    zone_table_free(t);
+}
+
 /* --- Several threads --- */
 
 #define NR_THREADS      4
@@ -3722,6 +4824,44 @@ int main(int argc, char **argv)
     g_test_add_func("/zone-table/resize/not-during-finish",
                     test_resize_during_finish);
     g_test_add_func("/zone-table/limits/can-change", test_set_limits);
+    g_test_add_func("/zone-table/zns/attributes-through-every-transition",
+                    test_attributes_everywhere);
+    g_test_add_func("/zone-table/zns/extension-set-or-nothing-taken",
+                    test_set_ext);
+    g_test_add_func("/zone-table/zns/extension-refused", test_set_ext_refused);
+    g_test_add_func("/zone-table/zns/extension-keeps-zone-closed",
+                    test_ext_keeps_zone_closed);
+    g_test_add_func("/zone-table/zns/power-cycle-keeps-what-holds-something",
+                    test_power_cycle);
+    g_test_add_func("/zone-table/zns/power-cycle-with-writes-in-flight",
+                    test_power_cycle_in_flight);
+    g_test_add_func("/zone-table/zns/repair-all-or-nothing",
+                    test_repair_all_or_nothing);
+    g_test_add_func("/zone-table/zns/force-waits-for-writes",
+                    test_force_waits_for_writes);
+    g_test_add_func("/zone-table/zrwa/where-writes-may-be", test_area_writes);
+    g_test_add_func("/zone-table/zrwa/what-can-be-committed",
+                    test_area_commits);
+    g_test_add_func("/zone-table/zrwa/nothing-to-commit-without-one",
+                    test_commit_without_area);
+    g_test_add_func("/zone-table/zrwa/resources-come-back",
+                    test_area_resources_come_back);
+    g_test_add_func("/zone-table/zrwa/no-more-than-there-are", test_area_limit);
+    g_test_add_func("/zone-table/zrwa/survives-reopening",
+                    test_area_survives_reopening);
+    g_test_add_func("/zone-table/zrwa/takes-no-append",
+                    test_area_takes_no_append);
+    g_test_add_func("/zone-table/zrwa/full-by-commit-only",
+                    test_area_full_cycle);
+    g_test_add_func("/zone-table/zrwa/every-order-and-failure",
+                    test_area_orders);
+    g_test_add_func("/zone-table/zrwa/writes-that-overlap-wait",
+                    test_area_contention);
+    g_test_add_func("/zone-table/zrwa/waiting-writes-go-on", test_area_waiters);
+    g_test_add_func("/zone-table/zrwa/waiting-write-is-checked-anew",
+                    test_area_waiting_checked_anew);
+    g_test_add_func("/zone-table/zrwa/records", test_area_records);
+    g_test_add_func("/zone-table/zrwa/readable", test_area_readable);
     g_test_add_func("/zone-table/threads/keep-the-rules", test_threads);
     g_test_add_func("/zone-table/model/agrees-over-random-requests",
                     test_model);
