@@ -292,8 +292,8 @@ static int check_zrwa_resources(const ZoneTable *t, uint64_t wanted)
 {
     const ZoneGeometry *g = &t->geometry;
 
-    return g->max_zrwa_zones && t->zrwa_zones + wanted > g->max_zrwa_zones ?
-           -EUSERS : 0;
+    return wanted && g->max_zrwa_zones &&
+           t->zrwa_zones + wanted > g->max_zrwa_zones ? -EUSERS : 0;
 }
 
 /* Open zone @i, after check_resources() has agreed */
@@ -728,7 +728,12 @@ static int select_zones(ZoneTable *t, const ZoneMgmt *m)
 
         z->selected = !(m->flags & BDRV_ZONE_ALL) ||
                       select_all_names(m->op, z->state);
-        if (z->selected && !transition_allowed(m->op, z->state)) {
+        if (!z->selected) {
+            continue;
+        }
+        if (m->flags & BDRV_ZONE_ZRWA && z->state != BLK_ZS_EMPTY) {
+            ret = -ENOTTY;
+        } else if (!transition_allowed(m->op, z->state)) {
             ret = -EINVAL;
         }
     }
@@ -750,7 +755,6 @@ static int check_range_resources(ZoneTable *t, const ZoneMgmt *m)
 {
     const ZoneGeometry *g = &t->geometry;
     uint64_t new_active = 0, new_explicit = 0, new_zrwa = 0;
-    int ret = 0;
 
     for (uint32_t i = m->first; i <= m->last; i++) {
         const Zone *z = &t->zones[i];
@@ -766,13 +770,7 @@ static int check_range_resources(ZoneTable *t, const ZoneMgmt *m)
                           repaired_state(t, i) == BLK_ZS_CLOSED;
         }
         new_explicit += m->op == BLK_ZO_OPEN && z->state != BLK_ZS_EOPEN;
-        if (m->flags & BDRV_ZONE_ZRWA) {
-            new_zrwa++;
-            ret = z->state == BLK_ZS_EMPTY ? ret : -ENOTTY;
-        }
-    }
-    if (ret < 0) {
-        return ret;
+        new_zrwa += m->flags & BDRV_ZONE_ZRWA ? 1 : 0;
     }
     if (new_active && g->max_active_zones &&
         active_zones(t) + new_active > g->max_active_zones) {

@@ -3309,6 +3309,52 @@ static void test_area_limit(void)
     zone_table_free(t);
 }
 
+/* More zones than the limit have one: all else works, also to free them. */
+static void test_area_limit_exceeded(void)
+{
+    ZoneTable *t = new_zns_table(0, 1);
+
+    for (int i = 4; i < 7; i++) {
+        put_zns_zone(t, i, CL, BDRV_ZA_ZRWA, 0, BLOCK);
+    }
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, 4), ==, 0);
+    g_assert_cmpint(do_write(t, 4 * ZONE, BLOCK), ==, 0);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_CLOSE, 4), ==, 0);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_FINISH, 4), ==, 0);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_SET_EXT, 8), ==, 0);
+    g_assert_cmpint(do_open_zrwa(t, 9), ==, -EUSERS);
+    g_assert_cmpint(do_mgmt_flags(t, BLK_ZO_RESET, 0, 4, 3), ==, 0);
+    g_assert_cmpint(do_open_zrwa(t, 9), ==, 0);
+    g_assert_cmpint(do_open_zrwa(t, 4), ==, -EUSERS);
+    zone_table_free(t);
+}
+
+/* Only an empty zone can get one. */
+static void test_area_wants_empty_zone(void)
+{
+    for (int i = 1; i < NR_SITUATIONS; i++) {
+        const Situation *s = &situations[i];
+        ZoneTable *t = new_zns_table(0, 0);
+        int want = s->state == EM ? 0 : -ENOTTY;
+
+        put_situation(t, s);
+        expect_ret(s->name, do_open_zrwa(t, FIRST_SEQ), want);
+        expect_value(s->name, "attributes", attributes_of(t, FIRST_SEQ),
+                     want ? 0 : BDRV_ZA_ZRWA);
+        if (want) {
+            expect_state(s->name, state_of(t, FIRST_SEQ), s->state);
+            expect_ret(s->name,
+                       do_mgmt_flags(t, BLK_ZO_SET_EXT, BDRV_ZONE_ZRWA,
+                                     FIRST_SEQ, 1), -ENOTTY);
+            /* One that can beside it does not help */
+            expect_ret(s->name, do_mgmt_flags(t, BLK_ZO_OPEN, BDRV_ZONE_ZRWA,
+                                              FIRST_SEQ, 2), -ENOTTY);
+            expect_state(s->name, state_of(t, FIRST_SEQ + 1), EM);
+        }
+        zone_table_free(t);
+    }
+}
+
 /* It stays with the zone when that is closed and opened, and counts once. */
 static void test_area_survives_reopening(void)
 {
@@ -4847,6 +4893,10 @@ int main(int argc, char **argv)
     g_test_add_func("/zone-table/zrwa/resources-come-back",
                     test_area_resources_come_back);
     g_test_add_func("/zone-table/zrwa/no-more-than-there-are", test_area_limit);
+    g_test_add_func("/zone-table/zrwa/more-than-there-are",
+                    test_area_limit_exceeded);
+    g_test_add_func("/zone-table/zrwa/only-for-empty-zones",
+                    test_area_wants_empty_zone);
     g_test_add_func("/zone-table/zrwa/survives-reopening",
                     test_area_survives_reopening);
     g_test_add_func("/zone-table/zrwa/takes-no-append",
