@@ -60,6 +60,7 @@ struct ZoneTable {
     QLIST_HEAD(, ZoneMgmt) mgmts;
     uint32_t count[BLK_ZS_OFFLINE + 1];
     uint32_t zrwa_zones;
+    uint32_t repairs;           /* that will make a zone active */
     uint32_t lru_first, lru_last;
     HBitmap *dirty;
     Zone *zones;
@@ -140,7 +141,7 @@ static uint32_t open_zones(const ZoneTable *t)
 
 static uint32_t active_zones(const ZoneTable *t)
 {
-    return open_zones(t) + t->count[BLK_ZS_CLOSED];
+    return open_zones(t) + t->count[BLK_ZS_CLOSED] + t->repairs;
 }
 
 static void mark_dirty(ZoneTable *t, uint32_t i)
@@ -236,6 +237,8 @@ static void outcome(const ZoneTable *t, uint32_t i, BlockZoneState state,
         r->wp = r->data_end = zone_start(t, i);
     } else if (state == BLK_ZS_FULL) {
         r->wp = zone_writable_end(t, i);
+    } else if (state == BLK_ZS_CLOSED && !(r->attributes & BDRV_ZA_ZRWA)) {
+        r->wp = r->data_end;    /* differs after a repair only */
     }
 }
 
@@ -740,11 +743,25 @@ static int select_zones(ZoneTable *t, const ZoneMgmt *m)
     return ret;
 }
 
-/* The state that a force-repaired zone is in */
+static bool needs_repair(const Zone *z)
+{
+    return z->state == BLK_ZS_RDONLY || z->state == BLK_ZS_OFFLINE;
+}
+
+/*
+ * The state of a repaired zone.  It has no random write area any more: if it
+ * was not full, its write pointer is where its data ends.
+ */
 static BlockZoneState repaired_state(const ZoneTable *t, uint32_t i)
 {
-    return t->zones[i].wp == zone_writable_end(t, i) ? BLK_ZS_FULL
-                                                     : unpowered_state(t, i);
+    const Zone *z = &t->zones[i];
+    uint64_t end = zone_writable_end(t, i);
+
+    if (z->wp == end || z->data_end == end) {
+        return BLK_ZS_FULL;
+    }
+    return z->data_end > zone_start(t, i) || z->attributes & BDRV_ZA_EXT ?
+           BLK_ZS_CLOSED : BLK_ZS_EMPTY;
 }
 
 /*
@@ -765,8 +782,7 @@ static int check_range_resources(ZoneTable *t, const ZoneMgmt *m)
         if (m->op == BLK_ZO_OPEN || m->op == BLK_ZO_SET_EXT) {
             new_active += z->state == BLK_ZS_EMPTY;
         } else if (m->op == BLK_ZO_FORCE_REPAIR) {
-            new_active += (z->state == BLK_ZS_RDONLY ||
-                           z->state == BLK_ZS_OFFLINE) &&
+            new_active += needs_repair(z) &&
                           repaired_state(t, i) == BLK_ZS_CLOSED;
         }
         new_explicit += m->op == BLK_ZO_OPEN && z->state != BLK_ZS_EOPEN;
@@ -798,12 +814,9 @@ static void close_zone(ZoneTable *t, uint32_t i, BlockZoneFlags flags)
     }
 }
 
-/* The state that the operation brings about, for those that are committed */
-static BlockZoneState target_state(const ZoneTable *t, BlockZoneOp op,
-                                   uint32_t i)
+/* The state that an operation brings about that has the same for all zones */
+static BlockZoneState target_state(BlockZoneOp op)
 {
-    const Zone *z = &t->zones[i];
-
     switch (op) {
     case BLK_ZO_RESET:
         return BLK_ZS_EMPTY;
@@ -814,9 +827,6 @@ static BlockZoneState target_state(const ZoneTable *t, BlockZoneOp op,
     case BLK_ZO_OFFLINE:
     case BLK_ZO_FORCE_OFFLINE:
         return BLK_ZS_OFFLINE;
-    case BLK_ZO_FORCE_REPAIR:
-        return z->state == BLK_ZS_RDONLY || z->state == BLK_ZS_OFFLINE ?
-               repaired_state(t, i) : z->state;
     default:
         g_assert_not_reached();
     }
@@ -827,7 +837,6 @@ static void start_mgmt(ZoneTable *t, const ZoneMgmt *m, uint32_t i)
 {
     Zone *z = &t->zones[i];
     uint8_t zrwa = m->flags & BDRV_ZONE_ZRWA ? BDRV_ZA_ZRWA : 0;
-    BlockZoneState target;
 
     switch (m->op) {
     case BLK_ZO_OPEN:
@@ -846,10 +855,10 @@ static void start_mgmt(ZoneTable *t, const ZoneMgmt *m, uint32_t i)
         close_zone(t, i, 0);
         return;
     case BLK_ZO_FORCE_REPAIR:
-        if (z->wp != zone_writable_end(t, i)) {
-            z->wp = z->data_end;    /* without a random write area any more */
+        if (needs_repair(z)) {
+            z->pending = repaired_state(t, i);
+            t->repairs += z->pending == BLK_ZS_CLOSED;
         }
-        z->pending = target_state(t, m->op, i);
         return;
     case BLK_ZO_SET_EXT:
         /* Its resources are taken at once; should it fail, given back */
@@ -858,9 +867,8 @@ static void start_mgmt(ZoneTable *t, const ZoneMgmt *m, uint32_t i)
         z->pending = BLK_ZS_CLOSED;
         return;
     default:
-        target = target_state(t, m->op, i);
-        if (z->state != target) {
-            z->pending = target;
+        if (z->state != target_state(m->op)) {
+            z->pending = target_state(m->op);
         }
         return;
     }
@@ -1019,6 +1027,8 @@ int coroutine_fn zone_mgmt_end(ZoneTable *t, ZoneMgmt *m, int ret)
         if (z->pending == NOTHING_PENDING) {
             continue;
         }
+        t->repairs -= m->op == BLK_ZO_FORCE_REPAIR &&
+                      z->pending == BLK_ZS_CLOSED;
         if (ret >= 0) {
             settle_state(t, i, z->pending);
         } else {

@@ -2981,6 +2981,101 @@ static void test_power_cycle_in_flight(void)
     }
 }
 
+/* Repair needs an active resource if data below the capacity comes back. */
+static void test_repair_limits(void)
+{
+    static const struct {
+        const char *name;
+        BlockZoneState from;
+        uint8_t attributes;
+        uint64_t wp, data_end;
+        BlockZoneState want;
+    } tests[] = {
+        { "read-only with data", RO, 0, WRITTEN, WRITTEN, CL },
+        { "read-only without data", RO, 0, 0, 0, EM },
+        { "read-only with an extension", RO, BDRV_ZA_EXT, 0, 0, CL },
+        { "read-only, full", RO, 0, CAPACITY, CAPACITY, FU },
+        { "read-only, finished", RO, 0, CAPACITY, BLOCK, FU },
+        { "read-only, finished without data", RO, 0, CAPACITY, 0, FU },
+        { "read-only, data to the end of an area", RO, 0, CAPACITY - AREA,
+          CAPACITY, FU },
+        { "read-only, data in an area", RO, 0, 0, BLOCK, CL },
+        { "read-only, a commit above data", RO, 0, AREA, BLOCK, CL },
+        { "read-only, a commit of nothing", RO, 0, AREA, 0, EM },
+        { "offline with data", OF, 0, WRITTEN, WRITTEN, CL },
+        { "offline without data", OF, 0, 0, 0, EM },
+        { "offline, finished", OF, 0, CAPACITY, BLOCK, FU },
+    };
+
+    for (int c = 0; c < ARRAY_SIZE(tests); c++) {
+        for (int limited = 0; limited < 2; limited++) {
+            g_autofree char *cell =
+                g_strdup_printf("%s%s", tests[c].name,
+                                limited ? ", no active zone left" : "");
+            bool refused = limited && tests[c].want == CL;
+            ZoneTable *t = new_zns_table(1, 0);
+            ZoneRecord stored;
+            Request m;
+
+            put_zns_zone(t, 4, tests[c].from, tests[c].attributes,
+                         tests[c].wp, tests[c].data_end);
+            if (limited) {
+                expect_ret(cell, do_mgmt(t, BLK_ZO_OPEN, 5), 0);
+            }
+            start_mgmt(&m, t, BLK_ZO_FORCE_REPAIR, 4, 1);
+            expect_ret(cell, m.begun, refused ? -EOVERFLOW : 0);
+            if (m.begun == 0) {
+                stored = record_of(t, 4, false);
+                expect_ret(cell, finish(&m, 0), 0);
+                expect_zone(cell, t, 4, tests[c].want, tests[c].data_end,
+                            tests[c].data_end);
+                expect_record(cell, record_of(t, 4, true), stored);
+                g_assert_true(zone_table_load(t, 4, &stored));
+            } else {
+                expect_state(cell, state_of(t, 4), tests[c].from);
+            }
+            expect_counts(cell, t);
+            zone_table_free(t);
+        }
+    }
+}
+
+/* Until a repair has ended it keeps the resource that it will need. */
+static void test_repair_takes_its_resource(void)
+{
+    static const int rets[] = { 0, -EIO };
+
+    for (int c = 0; c < ARRAY_SIZE(rets); c++) {
+        ZoneTable *t = new_zns_table(2, 0);
+        Request m;
+
+        put_zns_zone(t, 4, RO, 0, WRITTEN, WRITTEN);
+        put_zns_zone(t, 5, OF, 0, BLOCK, BLOCK);
+        put_zns_zone(t, 6, RO, 0, 0, 0);
+        start_mgmt(&m, t, BLK_ZO_FORCE_REPAIR, 4, 3);
+        g_assert_cmpint(m.begun, ==, 0);
+        g_assert_cmpint(do_write(t, 8 * ZONE, BLOCK), ==, -EOVERFLOW);
+        g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, 8), ==, -EOVERFLOW);
+        g_assert_cmpint(do_mgmt(t, BLK_ZO_SET_EXT, 8), ==, -EOVERFLOW);
+        g_assert_cmpint(state_of(t, 4), ==, RO);
+        g_assert_cmpint(state_of(t, 5), ==, OF);
+        g_assert_cmpint(finish(&m, rets[c]), ==, rets[c]);
+        g_assert_cmpint(state_of(t, 4), ==, rets[c] ? RO : CL);
+        g_assert_cmpint(state_of(t, 5), ==, rets[c] ? OF : CL);
+        g_assert_cmpint(state_of(t, 6), ==, rets[c] ? RO : EM);
+        g_assert_cmphex(written_in(t, 4), ==, WRITTEN);
+        g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, 8), ==,
+                        rets[c] ? 0 : -EOVERFLOW);
+        if (rets[c] == 0) {
+            g_assert_cmpint(do_mgmt_flags(t, BLK_ZO_RESET, 0, 4, 2), ==, 0);
+            g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, 8), ==, 0);
+        }
+        g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, 9), ==, 0);
+        g_assert_cmpuint(nr_active(t), ==, 2);
+        zone_table_free(t);
+    }
+}
+
 /* All zones of a repair find room, or none is repaired. */
 static void test_repair_all_or_nothing(void)
 {
@@ -2997,6 +3092,39 @@ static void test_repair_all_or_nothing(void)
     g_assert_cmpint(do_mgmt_flags(t, BLK_ZO_FORCE_REPAIR, 0, 4, 2), ==, 0);
     g_assert_cmpint(state_of(t, 4), ==, CL);
     g_assert_cmpint(state_of(t, 5), ==, FU);
+    zone_table_free(t);
+}
+
+/* A zone that is well does not notice, whatever happens to it meanwhile. */
+static void test_repair_of_nothing(void)
+{
+    ZoneGeometry g = zns_geometry();
+    ZoneTable *t;
+    Request m, w;
+
+    g.max_open_zones = 1;
+    t = zone_table_new(&g);
+
+    /* Data in a random write area stays above the write pointer */
+    put_zns_zone(t, 4, EO, BDRV_ZA_ZRWA, GRAIN, GRAIN + BLOCK);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_FORCE_REPAIR, 4), ==, 0);
+    expect_zone("repair of an open zone", t, 4, EO, GRAIN, GRAIN + BLOCK);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_RESET, 4), ==, 0);
+
+    /* Written full meanwhile */
+    start_write(&w, t, 5 * ZONE, CAPACITY);
+    start_mgmt(&m, t, BLK_ZO_FORCE_REPAIR, 5, 1);
+    g_assert_cmpint(finish(&w, 0), ==, 0);
+    g_assert_cmpint(finish(&m, 0), ==, 0);
+    g_assert_cmpint(state_of(t, 5), ==, FU);
+
+    /* Closed meanwhile, for another */
+    g_assert_cmpint(do_write(t, 6 * ZONE, BLOCK), ==, 0);
+    start_mgmt(&m, t, BLK_ZO_FORCE_REPAIR, 6, 1);
+    g_assert_cmpint(do_write(t, 7 * ZONE, BLOCK), ==, 0);
+    g_assert_cmpint(finish(&m, 0), ==, 0);
+    g_assert_cmpint(state_of(t, 6), ==, CL);
+    g_assert_cmpuint(nr_open(t), ==, 1);
     zone_table_free(t);
 }
 
@@ -4881,8 +5009,14 @@ int main(int argc, char **argv)
                     test_power_cycle);
     g_test_add_func("/zone-table/zns/power-cycle-with-writes-in-flight",
                     test_power_cycle_in_flight);
+    g_test_add_func("/zone-table/zns/repair-needs-an-active-zone",
+                    test_repair_limits);
+    g_test_add_func("/zone-table/zns/repair-keeps-its-resource",
+                    test_repair_takes_its_resource);
     g_test_add_func("/zone-table/zns/repair-all-or-nothing",
                     test_repair_all_or_nothing);
+    g_test_add_func("/zone-table/zns/repair-of-a-good-zone-changes-nothing",
+                    test_repair_of_nothing);
     g_test_add_func("/zone-table/zns/force-waits-for-writes",
                     test_force_waits_for_writes);
     g_test_add_func("/zone-table/zrwa/where-writes-may-be", test_area_writes);
