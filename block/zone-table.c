@@ -50,6 +50,7 @@ typedef struct Zone {
 QEMU_BUILD_BUG_ON(sizeof(Zone) > 48);
 
 #define NOTHING_PENDING 0xff
+#define COMMIT_PENDING 0xfe     /* of a random write area, in the same state */
 
 struct ZoneTable {
     ZoneGeometry geometry;
@@ -708,6 +709,8 @@ static bool transition_allowed(BlockZoneOp op, BlockZoneState state)
         return state == BLK_ZS_RDONLY || state == BLK_ZS_OFFLINE;
     case BLK_ZO_SET_EXT:
         return state == BLK_ZS_EMPTY;
+    case BLK_ZO_ZRWA_COMMIT:
+        return true;            /* commit_zrwa() checks, when it can know */
     case BLK_ZO_POWER_CYCLE:
     case BLK_ZO_FORCE_RDONLY:
     case BLK_ZO_FORCE_OFFLINE:
@@ -866,6 +869,9 @@ static void start_mgmt(ZoneTable *t, const ZoneMgmt *m, uint32_t i)
         set_attributes(t, i, BDRV_ZA_EXT | zrwa);
         z->pending = BLK_ZS_CLOSED;
         return;
+    case BLK_ZO_ZRWA_COMMIT:
+        z->pending = COMMIT_PENDING;
+        return;
     default:
         if (z->state != target_state(m->op)) {
             z->pending = target_state(m->op);
@@ -874,28 +880,26 @@ static void start_mgmt(ZoneTable *t, const ZoneMgmt *m, uint32_t i)
     }
 }
 
-/* Explicit commit: the random write area has been written up to @wp */
-static int coroutine_fn commit_zrwa(ZoneTable *t, uint32_t i, uint64_t wp)
+/* Explicit commit up to @wp, when no write is in progress */
+static int commit_zrwa(ZoneTable *t, ZoneMgmt *m, uint64_t wp)
 {
     const ZoneGeometry *g = &t->geometry;
-    Zone *z = &t->zones[i];
+    Zone *z = &t->zones[m->first];
+    uint64_t end = zone_writable_end(t, m->first);
 
-    while (zone_is_busy(z)) {
-        z->draining = true;
-        qemu_co_queue_wait(&t->changed, &t->lock);
-    }
     if (!zone_has_zrwa(z) || wp <= z->wp || wp > z->wp + g->zrwa_size ||
-        wp > zone_writable_end(t, i)) {
+        wp > end) {
         return -ENOTTY;
     }
-    if ((wp - zone_start(t, i)) % g->zrwa_granularity) {
+    if (wp == end) {
+        z->pending = BLK_ZS_FULL;
+        return 0;
+    }
+    if ((wp - zone_start(t, m->first)) % g->zrwa_granularity) {
         return -EINVAL;
     }
+    m->wp_before = z->wp;
     z->wp = wp;
-    mark_dirty(t, i);
-    if (wp == zone_writable_end(t, i)) {
-        settle_state(t, i, BLK_ZS_FULL);
-    }
     return 0;
 }
 
@@ -993,25 +997,30 @@ int coroutine_fn zone_mgmt_begin(ZoneTable *t, ZoneMgmt *m, BlockZoneOp op,
     while (mgmt_overlaps(t, m)) {
         qemu_co_queue_wait(&t->changed, &t->lock);
     }
-    if (op == BLK_ZO_ZRWA_COMMIT) {
-        ret = commit_zrwa(t, m->first, offset + bytes);
-    } else {
-        ret = select_zones(t, m);
-        ret = ret < 0 ? ret : check_range_resources(t, m);
-    }
+    ret = select_zones(t, m);
+    ret = ret < 0 ? ret : check_range_resources(t, m);
     if (ret < 0) {
         return ret;
     }
     for (uint32_t i = m->first; i <= m->last; i++) {
-        if (t->zones[i].selected && op != BLK_ZO_ZRWA_COMMIT) {
+        if (t->zones[i].selected) {
             start_mgmt(t, m, i);
         }
     }
     QLIST_INSERT_HEAD(&t->mgmts, m, next);
-    if (m->commit) {
-        while (writes_in_pending(t, m)) {
-            qemu_co_queue_wait(&t->changed, &t->lock);
+    while (m->commit && writes_in_pending(t, m)) {
+        qemu_co_queue_wait(&t->changed, &t->lock);
+    }
+    if (op == BLK_ZO_ZRWA_COMMIT) {
+        ret = commit_zrwa(t, m, offset + bytes);
+        if (ret < 0) {
+            t->zones[m->first].pending = NOTHING_PENDING;
+            QLIST_REMOVE(m, next);
+            qemu_co_queue_restart_all(&t->changed);
+            return ret;
         }
+    }
+    if (m->commit) {
         drop_noop_pending(t, m);
     }
     return 0;
@@ -1029,13 +1038,15 @@ int coroutine_fn zone_mgmt_end(ZoneTable *t, ZoneMgmt *m, int ret)
         }
         t->repairs -= m->op == BLK_ZO_FORCE_REPAIR &&
                       z->pending == BLK_ZS_CLOSED;
-        if (ret >= 0) {
-            settle_state(t, i, z->pending);
-        } else {
+        if (ret < 0) {
             if (m->op == BLK_ZO_SET_EXT) {
                 settle_state(t, i, BLK_ZS_EMPTY);
+            } else if (z->pending == COMMIT_PENDING) {
+                z->wp = m->wp_before;
             }
             mark_dirty(t, i);
+        } else if (z->pending != COMMIT_PENDING) {
+            settle_state(t, i, z->pending);
         }
         z->pending = NOTHING_PENDING;
     }
@@ -1198,7 +1209,8 @@ void zone_table_record(ZoneTable *t, uint32_t index, bool live,
     QEMU_LOCK_GUARD(&t->lock);
 
     z = &t->zones[index];
-    state = z->pending != NOTHING_PENDING ? z->pending : z->state;
+    state = z->pending == NOTHING_PENDING || z->pending == COMMIT_PENDING ?
+            z->state : z->pending;
     if (!live && (state == BLK_ZS_IOPEN || state == BLK_ZS_EOPEN ||
                   state == BLK_ZS_CLOSED)) {
         state = unpowered_state(t, index);

@@ -104,7 +104,8 @@ typedef struct ZoneWrite {
  * In a zone with a random write area (ZNS, TP4076) a write may be anywhere in
  * the area, where it leaves the write pointer alone, or end in the region of
  * the same size behind it, which moves the write pointer as far as needed.
- * Writes that overlap go to the store one after the other.
+ * One that touches what another in progress makes readable waits for that; the
+ * order of two over the same readable data is up to the caller.
  *
  * The range must lie in the device.  Anything that can fail before the I/O
  * should be checked before this call.
@@ -150,14 +151,16 @@ typedef struct ZoneMgmt {
     BlockZoneOp op;
     BlockZoneFlags flags;
     uint32_t first, last;
+    uint64_t wp_before;          /* a commit of a random write area */
     QLIST_ENTRY(ZoneMgmt) next;
 } ZoneMgmt;
 
 /*
  * Begin @op on the zones of [@offset, @offset + @bytes), which must be whole
  * zones (but see BLK_ZO_ZRWA_COMMIT in block-zoned.h).  All zones change or
- * none.  Waits for other operations on these zones; all but open and close
- * also wait for writes in progress and hold up new ones until they end.
+ * none.  Waits for other operations on these zones; all but open, close and
+ * power cycle also wait for writes in progress and hold up new ones until they
+ * end.
  *
  * Returns 0, or a negative errno with nothing changed (and nothing to end).
  */

@@ -3362,6 +3362,40 @@ static void test_commit_without_area(void)
     }
 }
 
+/* The last zone may be short, and no multiple of anything. */
+static void test_area_in_short_zone(void)
+{
+    static const uint64_t lengths[] = {
+        BLOCK, AREA - BLOCK, AREA, AREA + BLOCK, 2 * AREA + 3 * BLOCK,
+    };
+
+    for (int c = 0; c < ARRAY_SIZE(lengths); c++) {
+        g_autofree char *cell = g_strdup_printf("last zone of 0x%" PRIx64,
+                                                lengths[c]);
+        ZoneGeometry g = zns_geometry();
+        uint64_t last = NR_ZONES - 1, begin = last * ZONE;
+        ZoneTable *t;
+        Request r;
+
+        g.size = begin + lengths[c];
+        t = zone_table_new(&g);
+        expect_ret(cell, run(&r, &(Request) {
+            .t = t, .kind = MGMT, .op = BLK_ZO_OPEN, .flags = BDRV_ZONE_ZRWA,
+            .offset = begin, .bytes = lengths[c],
+        }), 0);
+        while (data_end_of(t, last) < lengths[c]) {
+            expect_ret(cell, do_write(t, begin + data_end_of(t, last), BLOCK),
+                       0);
+            g_assert_cmphex(written_in(t, last), <, lengths[c]);
+            g_assert_cmphex(written_in(t, last) + AREA, >=,
+                            data_end_of(t, last));
+        }
+        expect_ret(cell, do_commit(t, last, lengths[c]), 0);
+        expect_state(cell, state_of(t, last), FU);
+        zone_table_free(t);
+    }
+}
+
 /* --- Random write areas: resources --- */
 
 static void test_area_resources_come_back(void)
@@ -3760,7 +3794,176 @@ static void test_area_waiting_checked_anew(void)
     zone_table_free(t);
 }
 
+/* A reset or finish waits for writes over data too, which move nothing. */
+static void test_mgmt_waits_for_overwrite(void)
+{
+    static const BlockZoneOp ops[] = {
+        BLK_ZO_RESET, BLK_ZO_FINISH, BLK_ZO_FORCE_RDONLY,
+        BLK_ZO_FORCE_OFFLINE, BLK_ZO_ZRWA_COMMIT,
+    };
+    static const int rets[] = { 0, -EIO };
+
+    for (int c = 0; c < 2 * ARRAY_SIZE(ops); c++) {
+        BlockZoneOp op = ops[c / 2];
+        g_autofree char *cell = g_strdup_printf("op %d, %d", op, rets[c % 2]);
+        ZoneTable *t = new_zns_table(0, 0);
+        Request w, m, late;
+
+        put_zns_zone(t, 4, EO, BDRV_ZA_ZRWA, 0, AREA);
+        start_write(&w, t, 4 * ZONE, BLOCK);
+        if (op == BLK_ZO_ZRWA_COMMIT) {
+            start_commit(&m, t, 4, GRAIN);
+        } else {
+            start_mgmt(&m, t, op, 4, 1);
+        }
+        start_write(&late, t, 4 * ZONE + AREA - BLOCK, BLOCK);
+        expect_ret(cell, m.begun, WAITING);
+        expect_ret(cell, late.begun, WAITING);
+        expect_ret(cell, finish(&w, rets[c % 2]), rets[c % 2]);
+        expect_ret(cell, m.begun, 0);
+        expect_ret(cell, late.begun, WAITING);
+        expect_ret(cell, finish(&m, -EIO), -EIO);
+        expect_ret(cell, late.begun, 0);
+        expect_ret(cell, finish(&late, 0), 0);
+        expect_zone(cell, t, 4, EO, 0, AREA);
+        zone_table_free(t);
+    }
+}
+
 /* --- Random write areas: explicit commits as operations --- */
+
+/* Until its end a commit counts for the store, and others wait. */
+static void test_commit_in_progress(void)
+{
+    static const uint64_t wps[] = { 0, CAPACITY - AREA };
+
+    for (int c = 0; c < 4; c++) {
+        uint64_t wp = wps[c / 2], upto = wp + AREA;
+        bool fails = c % 2, full = upto == CAPACITY;
+        g_autofree char *cell = g_strdup_printf("up to 0x%" PRIx64 "%s", upto,
+                                                fails ? ", failing" : "");
+        ZoneTable *t = new_zns_table(0, 1);
+        Request m, w, again;
+        ZoneRecord r;
+
+        put_zns_zone(t, 4, EO, BDRV_ZA_ZRWA, wp, wp + AREA - BLOCK);
+        start_commit(&m, t, 4, upto);
+        expect_ret(cell, m.begun, 0);
+        expect_value(cell, "need to commit", m.m.commit, true);
+        r = record_of(t, 4, false);
+        expect_state(cell, r.state, full ? FU : CL);
+        expect_value(cell, "write pointer to store", r.wp - 4 * ZONE, upto);
+        expect_value(cell, "data to store", r.data_end - 4 * ZONE,
+                     wp + AREA - BLOCK);
+        expect_value(cell, "attributes to store", r.attributes,
+                     full ? 0 : BDRV_ZA_ZRWA);
+        expect_state(cell, state_of(t, 4), EO);
+        expect_ret(cell, do_open_zrwa(t, 5), -EUSERS);
+
+        start_write(&w, t, 4 * ZONE + wp, BLOCK);
+        start_commit(&again, t, 4, upto);
+        expect_ret(cell, w.begun, WAITING);
+        expect_ret(cell, again.begun, WAITING);
+        while (zone_table_take_dirty(t, 0) >= 0) {
+            /* The store takes it */
+        }
+        expect_ret(cell, finish(&m, fails ? -EIO : 0), fails ? -EIO : 0);
+        if (fails) {
+            g_assert_true(zone_table_is_dirty(t));
+            /* As if nothing had been */
+            if (again.begun == 0) {
+                expect_ret(cell, finish(&again, -EIO), -EIO);
+            }
+            expect_ret(cell, w.begun, 0);
+            expect_ret(cell, finish(&w, 0), 0);
+            if (again.ended == WAITING) {
+                expect_ret(cell, again.begun, 0);
+                expect_ret(cell, finish(&again, -EIO), -EIO);
+            }
+            expect_zone(cell, t, 4, EO, wp, wp + AREA - BLOCK);
+        } else {
+            expect_ret(cell, w.ended, full ? -EFBIG : -ESPIPE);
+            expect_ret(cell, again.ended, -ENOTTY);
+            expect_zone(cell, t, 4, full ? FU : EO, upto, wp + AREA - BLOCK);
+        }
+        zone_table_free(t);
+    }
+}
+
+/* Commit and reset, both waiting for a write, come one after the other. */
+static void test_commit_and_reset(void)
+{
+    for (int c = 0; c < 4; c++) {
+        bool reset_first = c & 1, fails = c & 2;
+        g_autofree char *cell = g_strdup_printf("case %d", c);
+        ZoneTable *t = new_zns_table(0, 1);
+        Request w, m[2];
+
+        put_zns_zone(t, 4, EO, BDRV_ZA_ZRWA, 0, AREA);
+        start_write(&w, t, 4 * ZONE, BLOCK);
+        if (reset_first) {
+            start_mgmt(&m[0], t, BLK_ZO_RESET, 4, 1);
+            start_commit(&m[1], t, 4, GRAIN);
+        } else {
+            start_commit(&m[0], t, 4, GRAIN);
+            start_mgmt(&m[1], t, BLK_ZO_RESET, 4, 1);
+        }
+        expect_ret(cell, finish(&w, 0), 0);
+        expect_ret(cell, m[0].begun, 0);
+        expect_ret(cell, m[1].begun, WAITING);
+        expect_ret(cell, finish(&m[0], fails ? -EIO : 0), fails ? -EIO : 0);
+        if (reset_first && !fails) {
+            expect_ret(cell, m[1].ended, -ENOTTY);
+        } else {
+            expect_ret(cell, m[1].begun, 0);
+            expect_state(cell, state_of(t, 4), EO);
+            expect_ret(cell, finish(&m[1], 0), 0);
+        }
+        if (reset_first && fails) {
+            expect_zone(cell, t, 4, EO, GRAIN, AREA);
+        } else {
+            expect_zone(cell, t, 4, EM, 0, 0);
+        }
+        expect_counts(cell, t);
+        zone_table_free(t);
+    }
+}
+
+/* The table may grow while a commit waits. */
+static void test_commit_waits_while_resized(void)
+{
+    ZoneTable *t = new_zns_table(0, 0);
+    Request w, m;
+
+    put_zns_zone(t, NR_ZONES - 1, EO, BDRV_ZA_ZRWA, 0, AREA);
+    start_write(&w, t, (NR_ZONES - 1) * ZONE, BLOCK);
+    start_commit(&m, t, NR_ZONES - 1, GRAIN);
+    g_assert_cmpint(m.begun, ==, WAITING);
+    g_assert_cmpint(zone_table_resize(t, (NR_ZONES + 5000) * ZONE), ==, 0);
+    g_assert_cmpint(finish(&w, 0), ==, 0);
+    g_assert_cmpint(m.begun, ==, 0);
+    g_assert_cmpint(finish(&m, 0), ==, 0);
+    g_assert_cmphex(written_in(t, NR_ZONES - 1), ==, GRAIN);
+    zone_table_free(t);
+}
+
+/* Closed for another zone while it is under way, it stays closed. */
+static void test_commit_of_zone_closed_meanwhile(void)
+{
+    ZoneGeometry g = zns_geometry();
+    ZoneTable *t;
+    Request m;
+
+    g.max_open_zones = 1;
+    t = zone_table_new(&g);
+    put_zns_zone(t, 4, IO, BDRV_ZA_ZRWA, 0, AREA);
+    start_commit(&m, t, 4, GRAIN);
+    g_assert_cmpint(do_write(t, 5 * ZONE, BLOCK), ==, 0);
+    g_assert_cmpint(finish(&m, 0), ==, 0);
+    expect_zone("closed", t, 4, CL, GRAIN, AREA);
+    g_assert_cmpuint(nr_open(t), ==, 1);
+    zone_table_free(t);
+}
 
 /* --- Random write areas: records --- */
 
@@ -5024,6 +5227,8 @@ int main(int argc, char **argv)
                     test_area_commits);
     g_test_add_func("/zone-table/zrwa/nothing-to-commit-without-one",
                     test_commit_without_area);
+    g_test_add_func("/zone-table/zrwa/short-last-zone",
+                    test_area_in_short_zone);
     g_test_add_func("/zone-table/zrwa/resources-come-back",
                     test_area_resources_come_back);
     g_test_add_func("/zone-table/zrwa/no-more-than-there-are", test_area_limit);
@@ -5044,6 +5249,15 @@ int main(int argc, char **argv)
     g_test_add_func("/zone-table/zrwa/waiting-writes-go-on", test_area_waiters);
     g_test_add_func("/zone-table/zrwa/waiting-write-is-checked-anew",
                     test_area_waiting_checked_anew);
+    g_test_add_func("/zone-table/zrwa/management-waits-for-overwrites",
+                    test_mgmt_waits_for_overwrite);
+    g_test_add_func("/zone-table/zrwa/commit-in-progress",
+                    test_commit_in_progress);
+    g_test_add_func("/zone-table/zrwa/commit-and-reset", test_commit_and_reset);
+    g_test_add_func("/zone-table/zrwa/commit-waits-while-resized",
+                    test_commit_waits_while_resized);
+    g_test_add_func("/zone-table/zrwa/commit-of-zone-closed-meanwhile",
+                    test_commit_of_zone_closed_meanwhile);
     g_test_add_func("/zone-table/zrwa/records", test_area_records);
     g_test_add_func("/zone-table/zrwa/readable", test_area_readable);
     g_test_add_func("/zone-table/threads/keep-the-rules", test_threads);
