@@ -4089,6 +4089,7 @@ static void test_area_readable(void)
 #define STRESS_ZONES    5
 #define STRESS_OPEN     2
 #define STRESS_ACTIVE   4
+#define STRESS_AREAS    3
 #define ZONE_BLOCKS     (ZONE / BLOCK)
 
 /* An acknowledged write, and how many resets of the zone came before it */
@@ -4303,20 +4304,15 @@ static void stress_check_acknowledged(Stress *s, GArray *acks)
     }
 }
 
-static void test_threads(void)
+/* Let workers in several threads do their steps, all at once */
+static void stress_run(Stress *s, const ZoneGeometry *g,
+                       CoroutineEntry *worker, GArray *acknowledged)
 {
-    ZoneGeometry g = standard_geometry();
-    g_autoptr(GArray) all = g_array_new(false, false, sizeof(Acknowledged));
-    g_autofree Stress *s = g_new0(Stress, 1);
     Worker workers[NR_THREADS * NR_WORKERS];
     IOThread *threads[NR_THREADS];
     int64_t deadline;
 
-    g.size = STRESS_ZONES * ZONE;
-    g.conventional_zones = 0;
-    g.max_open_zones = STRESS_OPEN;
-    g.max_active_zones = STRESS_ACTIVE;
-    s->t = zone_table_new(&g);
+    s->t = zone_table_new(g);
     s->running = ARRAY_SIZE(workers);
 
     for (int i = 0; i < NR_THREADS; i++) {
@@ -4331,7 +4327,7 @@ static void test_threads(void)
             .rand = g_rand_new_with_seed(i),
             .acknowledged = g_array_new(false, false, sizeof(Acknowledged)),
         };
-        aio_co_schedule(w->ctx, qemu_coroutine_create(stress_worker, w));
+        aio_co_schedule(w->ctx, qemu_coroutine_create(worker, w));
     }
 
     deadline = g_get_monotonic_time() + 300 * G_USEC_PER_SEC;
@@ -4344,18 +4340,217 @@ static void test_threads(void)
         iothread_join(threads[i]);
     }
     for (int i = 0; i < ARRAY_SIZE(workers); i++) {
-        g_array_append_vals(all, workers[i].acknowledged->data,
+        g_array_append_vals(acknowledged, workers[i].acknowledged->data,
                             workers[i].acknowledged->len);
         g_array_free(workers[i].acknowledged, true);
         g_rand_free(workers[i].rand);
     }
-    g_test_message("%u writes acknowledged, %u resets", all->len,
+    g_test_message("%u writes acknowledged, %u resets", acknowledged->len,
                    s->epoch[0] + s->epoch[1] + s->epoch[2] + s->epoch[3] +
                    s->epoch[4]);
-    g_assert_cmpuint(all->len, >, 1000);
+    g_assert_cmpuint(acknowledged->len, >, 1000);
+}
+
+static ZoneGeometry stress_geometry(void)
+{
+    ZoneGeometry g = zns_geometry();
+
+    g.size = STRESS_ZONES * ZONE;
+    g.conventional_zones = 0;
+    g.max_open_zones = STRESS_OPEN;
+    g.max_active_zones = STRESS_ACTIVE;
+    g.max_zrwa_zones = STRESS_AREAS;
+    return g;
+}
+
+static void test_threads(void)
+{
+    ZoneGeometry g = stress_geometry();
+    g_autoptr(GArray) all = g_array_new(false, false, sizeof(Acknowledged));
+    g_autofree Stress *s = g_new0(Stress, 1);
+
+    stress_run(s, &g, stress_worker, all);
     stress_check_acknowledged(s, all);
     expect_counts("after all threads", s->t);
     zone_table_free(s->t);
+}
+
+/* The same with random write areas; "the disk" holds the number of resets */
+typedef struct AreaStress {
+    Stress s;
+    unsigned int disk[STRESS_ZONES * ZONE_BLOCKS];  /* atomic */
+} AreaStress;
+
+static void stress_fill(AreaStress *as, uint64_t begin, uint64_t end,
+                        unsigned int value)
+{
+    for (uint64_t b = begin / BLOCK; b < end / BLOCK; b++) {
+        qatomic_set(&as->disk[b], value);
+    }
+}
+
+/* Nobody makes these blocks readable now, so they stay so. */
+static void stress_check_idle(Stress *s, uint64_t begin, uint64_t end)
+{
+    for (uint64_t b = begin / BLOCK; b < end / BLOCK; b++) {
+        g_assert_cmpint(qatomic_read(&s->busy[b]), ==, 0);
+    }
+}
+
+static void coroutine_fn area_stress_write(Worker *w, uint32_t zone)
+{
+    AreaStress *as = container_of(w->s, AreaStress, s);
+    uint64_t bytes = g_rand_int_range(w->rand, 1, 9) * BLOCK;
+    BlockZoneDescriptor d = report_zone(as->s.t, zone);
+    bool area = d.attributes & BDRV_ZA_ZRWA, extends;
+    uint64_t offset = d.wp + (area ? g_rand_int_range(w->rand, 0, 20) : 0) *
+                      BLOCK;
+    Acknowledged a;
+    ZoneWrite zw;
+    int ret;
+
+    ret = zone_begin_write(as->s.t, &zw, offset, bytes);
+    if (ret < 0) {
+        g_assert_true(bdrv_is_zone_error(ret));
+        g_assert_cmpint(ret, !=, -EROFS);
+        g_assert_cmpint(ret, !=, -ENODEV);
+        return;
+    }
+    a = (Acknowledged) {
+        zw.zone, qatomic_read(&as->s.epoch[zw.zone]), offset, offset + bytes,
+    };
+    extends = zw.state != ZW_OVERWRITE;
+    if (extends) {
+        stress_mark_busy(&as->s, &zw, true);
+        stress_fill(as, zw.start, offset, 0);
+    } else {
+        stress_check_idle(&as->s, offset, zw.end);
+    }
+    stress_io(w);
+    stress_fill(as, offset, zw.end, a.epoch + 1);
+    if (extends) {
+        stress_mark_busy(&as->s, &zw, false);
+    } else {
+        stress_check_idle(&as->s, offset, zw.end);
+    }
+    ret = g_rand_int_range(w->rand, 0, 16) ? 0 : -ENOSPC;
+    ret = zone_end_write(as->s.t, &zw, ret);
+    if (ret < 0) {
+        g_assert_true(ret == -EIO || ret == -ENOSPC);
+        return;
+    }
+    g_array_append_val(w->acknowledged, a);
+    /* It is there until a reset. */
+    for (uint64_t b = a.start / BLOCK; b < a.end / BLOCK; b++) {
+        unsigned int value = qatomic_read(&as->disk[b]);
+
+        g_assert_true(value == a.epoch + 1 ||
+                      qatomic_read(&as->s.epoch[a.zone]) != a.epoch);
+    }
+}
+
+static void coroutine_fn area_stress_mgmt(Worker *w, uint32_t zone,
+                                          BlockZoneOp op, BlockZoneFlags flags)
+{
+    Stress *s = w->s;
+    uint64_t bytes = ZONE;
+    ZoneMgmt m;
+    int ret;
+
+    if (op == BLK_ZO_ZRWA_COMMIT) {
+        bytes = report_zone(s->t, zone).wp - zone * ZONE +
+                g_rand_int_range(w->rand, 1, AREA / GRAIN + 1) * GRAIN;
+    }
+    ret = zone_mgmt_begin(s->t, &m, op, flags, zone * ZONE, bytes);
+    if (ret < 0) {
+        g_assert_true(ret == -EINVAL || ret == -EOVERFLOW ||
+                      ret == -ETOOMANYREFS || ret == -EUSERS ||
+                      ret == -ENOTTY);
+        return;
+    }
+    stress_io(w);
+    ret = g_rand_int_range(w->rand, 0, 4) || !m.commit ? 0 : -EIO;
+    if (m.commit && op != BLK_ZO_FORCE_REPAIR &&
+        (op != BLK_ZO_RESET || zone_table_being_reset(s->t, zone))) {
+        stress_check_idle(s, zone * ZONE, (zone + 1) * ZONE);
+        if (op == BLK_ZO_RESET && ret == 0) {
+            qatomic_inc(&s->epoch[zone]);
+        }
+    }
+    g_assert_cmpint(zone_mgmt_end(s->t, &m, ret), ==, ret);
+}
+
+static void coroutine_fn area_stress_step(Worker *w)
+{
+    uint32_t zone = g_rand_int_range(w->rand, 0, STRESS_ZONES), areas = 0;
+    BlockZoneDescriptor d[STRESS_ZONES];
+    unsigned int nr = STRESS_ZONES;
+
+    switch (g_rand_int_range(w->rand, 0, 100)) {
+    case 0 ... 3:
+        area_stress_mgmt(w, zone, BLK_ZO_RESET, 0);
+        break;
+    case 4:
+        area_stress_mgmt(w, zone, BLK_ZO_FINISH, 0);
+        break;
+    case 5 ... 14:
+        area_stress_mgmt(w, zone, BLK_ZO_OPEN, BDRV_ZONE_ZRWA);
+        break;
+    case 15 ... 16:
+        area_stress_mgmt(w, zone, BLK_ZO_SET_EXT, BDRV_ZONE_ZRWA);
+        break;
+    case 17 ... 21:
+        area_stress_mgmt(w, zone, BLK_ZO_CLOSE, 0);
+        break;
+    case 22:
+        area_stress_mgmt(w, zone, BLK_ZO_POWER_CYCLE, 0);
+        break;
+    case 23 ... 29:
+        area_stress_mgmt(w, zone, BLK_ZO_ZRWA_COMMIT, 0);
+        break;
+    default:
+        area_stress_write(w, zone);
+        break;
+    }
+    zone_table_report(w->s->t, 0, &nr, d);
+    for (unsigned int i = 0; i < nr; i++) {
+        areas += !!(d[i].attributes & BDRV_ZA_ZRWA);
+    }
+    g_assert_cmpuint(areas, <=, STRESS_AREAS);
+    stress_check_limits(w->s);
+}
+
+static void coroutine_fn area_stress_worker(void *opaque)
+{
+    Worker *w = opaque;
+
+    for (int i = 0; i < NR_STEPS; i++) {
+        area_stress_step(w);
+    }
+    qatomic_dec(&w->s->running);
+}
+
+static void test_area_threads(void)
+{
+    ZoneGeometry g = stress_geometry();
+    g_autoptr(GArray) all = g_array_new(false, false, sizeof(Acknowledged));
+    g_autofree AreaStress *as = g_new0(AreaStress, 1);
+    unsigned int written = 0;
+
+    stress_fill(as, 0, STRESS_ZONES * ZONE, UINT_MAX);
+    stress_run(&as->s, &g, area_stress_worker, all);
+    for (uint32_t i = 0; i < STRESS_ZONES; i++) {
+        uint64_t data_end = record_of(as->s.t, i, true).data_end / BLOCK;
+
+        for (uint64_t b = i * ZONE_BLOCKS; b < data_end; b++) {
+            written += as->disk[b] != 0;
+            g_assert_true(as->disk[b] == 0 ||
+                          as->disk[b] == as->s.epoch[i] + 1);
+        }
+    }
+    g_test_message("%u blocks with data at last", written);
+    expect_counts("after all threads", as->s.t);
+    zone_table_free(as->s.t);
 }
 
 /* --- A naive model of the rules --- */
@@ -5920,6 +6115,8 @@ int main(int argc, char **argv)
     g_test_add_func("/zone-table/zrwa/records", test_area_records);
     g_test_add_func("/zone-table/zrwa/readable", test_area_readable);
     g_test_add_func("/zone-table/threads/keep-the-rules", test_threads);
+    g_test_add_func("/zone-table/threads/keep-the-rules-of-areas",
+                    test_area_threads);
     g_test_add_func("/zone-table/model/agrees-over-random-requests",
                     test_model);
     g_test_add_func("/zone-table/model/agrees-with-random-write-areas",
