@@ -3794,6 +3794,53 @@ static void test_area_waiting_checked_anew(void)
     zone_table_free(t);
 }
 
+/* The area is where the writes in flight will have moved it, if they can. */
+static void test_area_moved_in_flight(void)
+{
+    static const int rets[] = { 0, -EIO };
+
+    for (int c = 0; c < ARRAY_SIZE(rets); c++) {
+        ZoneTable *t = new_zns_table(0, 0);
+        uint64_t begin = 4 * ZONE;
+        Request a, b;
+
+        g_assert_cmpint(do_open_zrwa(t, 4), ==, 0);
+        g_assert_cmpint(do_write(t, begin, AREA), ==, 0);
+        start_write(&a, t, begin + AREA, GRAIN);
+        g_assert_cmpint(do_write(t, begin, BLOCK), ==, -ESPIPE);
+        g_assert_cmpint(do_write(t, begin + GRAIN, BLOCK), ==, 0);
+        start_write(&b, t, begin + 2 * AREA, GRAIN);
+        g_assert_cmpint(b.begun, ==, 0);
+        g_assert_cmpint(finish(&b, 0), ==, WAITING);
+        g_assert_cmphex(written_in(t, 4), ==, 0);
+        g_assert_cmpint(finish(&a, rets[c]), ==, rets[c]);
+        g_assert_cmpint(b.ended, ==, rets[c]);
+        g_assert_cmphex(written_in(t, 4), ==, rets[c] ? 0 : AREA + GRAIN);
+        g_assert_cmpint(do_write(t, begin, BLOCK), ==,
+                        rets[c] ? 0 : -ESPIPE);
+        zone_table_free(t);
+    }
+}
+
+/* A write over data that fails is nobody else's failure. */
+static void test_area_failed_overwrite(void)
+{
+    ZoneTable *t = new_zns_table(0, 0);
+    uint64_t begin = 4 * ZONE;
+    Request over, ahead, next;
+
+    put_zns_zone(t, 4, EO, BDRV_ZA_ZRWA, 0, 4 * BLOCK);
+    start_write(&over, t, begin, BLOCK);
+    start_write(&ahead, t, begin + 4 * BLOCK, BLOCK);
+    g_assert_cmpint(finish(&over, -EROFS), ==, -EIO);
+    start_write(&next, t, begin + 5 * BLOCK, BLOCK);
+    g_assert_cmpint(next.begun, ==, 0);
+    g_assert_cmpint(finish(&ahead, 0), ==, 0);
+    g_assert_cmpint(finish(&next, 0), ==, 0);
+    expect_zone("after all", t, 4, EO, 0, 6 * BLOCK);
+    zone_table_free(t);
+}
+
 /* A reset or finish waits for writes over data too, which move nothing. */
 static void test_mgmt_waits_for_overwrite(void)
 {
@@ -3888,6 +3935,34 @@ static void test_commit_in_progress(void)
         }
         zone_table_free(t);
     }
+}
+
+/* One that is refused after it has waited lets go on what waits for it. */
+static void test_refused_commit_wakes_others(void)
+{
+    ZoneTable *t = new_zns_table(0, 0);
+    Request w, m, late, again;
+
+    put_zns_zone(t, 4, EO, BDRV_ZA_ZRWA, 0, AREA);
+    start_write(&w, t, 4 * ZONE + AREA, BLOCK);
+    start_write(&late, t, 4 * ZONE + AREA, BLOCK);
+    start_commit(&m, t, 4, GRAIN);
+    start_commit(&again, t, 4, 2 * GRAIN);
+    g_assert_cmpint(m.begun, ==, WAITING);
+    g_assert_cmpint(late.begun, ==, WAITING);
+    g_assert_cmpint(again.begun, ==, WAITING);
+    /*
+     * w moves the write pointer to where the commit would; late looks first,
+     * and finds that the commit is still there.
+     */
+    g_assert_cmpint(finish(&w, 0), ==, 0);
+    g_assert_cmpint(m.ended, ==, -ENOTTY);
+    g_assert_cmpint(late.begun, ==, 0);
+    g_assert_cmpint(finish(&late, 0), ==, 0);
+    g_assert_cmpint(again.begun, ==, 0);
+    g_assert_cmpint(finish(&again, 0), ==, 0);
+    expect_zone("after all", t, 4, EO, 2 * GRAIN, AREA + BLOCK);
+    zone_table_free(t);
 }
 
 /* Commit and reset, both waiting for a write, come one after the other. */
@@ -6103,10 +6178,16 @@ int main(int argc, char **argv)
     g_test_add_func("/zone-table/zrwa/waiting-writes-go-on", test_area_waiters);
     g_test_add_func("/zone-table/zrwa/waiting-write-is-checked-anew",
                     test_area_waiting_checked_anew);
+    g_test_add_func("/zone-table/zrwa/moved-by-writes-in-flight",
+                    test_area_moved_in_flight);
+    g_test_add_func("/zone-table/zrwa/failed-overwrite-fails-alone",
+                    test_area_failed_overwrite);
     g_test_add_func("/zone-table/zrwa/management-waits-for-overwrites",
                     test_mgmt_waits_for_overwrite);
     g_test_add_func("/zone-table/zrwa/commit-in-progress",
                     test_commit_in_progress);
+    g_test_add_func("/zone-table/zrwa/refused-commit-wakes-others",
+                    test_refused_commit_wakes_others);
     g_test_add_func("/zone-table/zrwa/commit-and-reset", test_commit_and_reset);
     g_test_add_func("/zone-table/zrwa/commit-waits-while-resized",
                     test_commit_waits_while_resized);
