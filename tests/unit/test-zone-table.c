@@ -2695,7 +2695,7 @@ static int do_open_zrwa(ZoneTable *t, uint32_t zone)
     return do_mgmt_flags(t, BLK_ZO_OPEN, BDRV_ZONE_ZRWA, zone, 1);
 }
 
-/* How many random write areas can still be had; leaves the zones as they were */
+/* How many random write areas can still be had; none is kept */
 static uint32_t zrwa_left(ZoneTable *t)
 {
     uint32_t got = 0;
@@ -3683,7 +3683,7 @@ static void test_area_contention(void)
 {
     static const struct {
         const char *name;
-        uint64_t offset, bytes;     /* in blocks; first has [4, 10) for [8, 10) */
+        uint64_t offset, bytes;     /* in blocks; 4 to 9 are taken */
         bool waits;
     } tests[] = {
         { "same blocks", 8, 2, true },
@@ -5376,7 +5376,7 @@ typedef struct AreaZone {
     int wp, data_end;
     bool nothing_yet;           /* open only by writes that may yet fail */
     bool broken;                /* one failed, others are in flight */
-    AreaWrite *writes[AREA_WRITES];     /* in flight; in order, if they extend */
+    AreaWrite *writes[AREA_WRITES];     /* in flight, as they began */
     int nr;
     unsigned int store[AREA_ZONE];      /* what "the disk" holds */
     unsigned int want[AREA_ZONE];       /* what is to be read, where readable */
@@ -5664,7 +5664,7 @@ static BlockZoneState area_repaired(const AreaZone *z)
            z->data_end || z->attributes & BDRV_ZA_EXT ? CL : EM;
 }
 
-/* The rules for an operation, when no write is in flight if it waits for them */
+/* The rules for an operation, at the moment when they count */
 static int area_check_mgmt(AreaModel *m, const Request *r, int i,
                            BlockZoneState *to)
 {
