@@ -46,6 +46,9 @@
 /* 64 MiB of table on disk, 256 MiB of zones in memory */
 #define MAX_ZONES (4 * MiB)
 
+/* A check names no more of the zones whose records are damaged. */
+#define MAX_DAMAGED_SHOWN 100
+
 /* A guest that never flushes loses this much of its write pointers. */
 #define BACKGROUND_FLUSH_MS 2000
 
@@ -242,14 +245,25 @@ qcow2_zoned_check_refcounts(BlockDriverState *bs, BdrvCheckResult *result,
                                    own_table_bytes(s));
     for (unsigned i = 0; ret == 0 && i < s->nb_snapshots; i++) {
         Qcow2ZonedSnapshotExtra extra;
+        Error *local_err = NULL;
+        uint64_t bytes;
 
-        if (qcow2_zoned_snapshot_extra(&s->snapshots[i], &extra)) {
-            ret = qcow2_inc_refcounts_imrt(
-                bs, result, refcount_table, refcount_table_size,
-                extra.table_offset,
-                qcow2_zoned_table_bytes(s, &s->zoned->geometry,
-                                        extra.nr_zones));
+        if (!qcow2_zoned_snapshot_extra(&s->snapshots[i], &extra)) {
+            continue;
         }
+        bytes = qcow2_zoned_table_bytes(s, &s->zoned->geometry,
+                                        extra.nr_zones);
+        if (!qcow2_zoned_check_table_place(bs, extra.table_offset, bytes,
+                                           &local_err)) {
+            fprintf(stderr, "ERROR snapshot %s: %s\n", s->snapshots[i].id_str,
+                    error_get_pretty(local_err));
+            error_free(local_err);
+            result->corruptions++;
+            continue;
+        }
+        ret = qcow2_inc_refcounts_imrt(bs, result, refcount_table,
+                                       refcount_table_size,
+                                       extra.table_offset, bytes);
     }
     return ret;
 }
@@ -530,11 +544,9 @@ static void coroutine_fn background_flush_entry(void *opaque)
 static void background_flush_cb(void *opaque)
 {
     BlockDriverState *bs = opaque;
-    BDRVQcow2State *s = bs->opaque;
 
     if (qatomic_read(&bs->quiesce_counter)) {
-        timer_mod(s->zoned->flush_timer,
-                  qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + BACKGROUND_FLUSH_MS);
+        qcow2_zoned_flush_soon(bs);
         return;
     }
     bdrv_inc_in_flight(bs);
@@ -549,6 +561,21 @@ void qcow2_zoned_flush_soon(BlockDriverState *bs)
     if (!timer_pending(s->zoned->flush_timer)) {
         timer_mod(s->zoned->flush_timer,
                   qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + BACKGROUND_FLUSH_MS);
+    }
+    /* Found corrupt by another request: one of us two deletes the timer */
+    smp_mb();
+    if (!qatomic_read(&bs->drv)) {
+        timer_del(s->zoned->flush_timer);
+    }
+}
+
+void qcow2_zoned_abandon(BlockDriverState *bs)
+{
+    if (qcow2_is_zoned(bs)) {
+        BDRVQcow2State *s = bs->opaque;
+
+        smp_mb();
+        timer_del(s->zoned->flush_timer);
     }
 }
 
@@ -855,9 +882,11 @@ qcow2_zoned_read_table(BlockDriverState *bs, uint64_t offset, bool live,
                            offset + i * sizeof(Qcow2ZonedRecord));
                 return -EINVAL;
             }
-            fprintf(stderr, "ERROR zone %" PRIu32 ": invalid record at offset "
-                    "0x%" PRIx64 "\n", i,
-                    offset + i * sizeof(Qcow2ZonedRecord));
+            if (*damaged < MAX_DAMAGED_SHOWN) {
+                fprintf(stderr, "ERROR zone %" PRIu32 ": invalid record at "
+                        "offset 0x%" PRIx64 "\n", i,
+                        offset + i * sizeof(Qcow2ZonedRecord));
+            }
             (*damaged)++;
             load_salvaged(z, i);
         }
@@ -1060,6 +1089,10 @@ int coroutine_fn qcow2_zoned_co_check(BlockDriverState *bs,
     }
     if (!damaged) {
         return 0;
+    }
+    if (damaged > MAX_DAMAGED_SHOWN) {
+        fprintf(stderr, "... and %" PRIu32 " more zones\n",
+                damaged - MAX_DAMAGED_SHOWN);
     }
     if (!(fix & BDRV_FIX_ERRORS)) {
         result->corruptions += damaged;

@@ -160,6 +160,8 @@ qcow2_zoned_open(BlockDriverState *bs, int flags, bool *update_header,
 int coroutine_mixed_fn GRAPH_RDLOCK
 qcow2_zoned_inactivate(BlockDriverState *bs);
 void qcow2_zoned_close(BlockDriverState *bs);
+/* The image was found corrupt: there will be neither I/O nor a close. */
+void qcow2_zoned_abandon(BlockDriverState *bs);
 
 void qcow2_zoned_refresh_limits(BlockDriverState *bs);
 ImageInfoZone *qcow2_zoned_get_info(BlockDriverState *bs);

@@ -44,13 +44,17 @@ def compile_object(source, out, directory):
     return out
 
 
-def link(out, objects):
-    """Objects come first, so what they define wins over the library's."""
+def link(out, objects, replaced=(), options=()):
+    """
+    Objects come first, so what they define wins over the library's; those in
+    @replaced are left out.
+    """
     words = shlex.split(run(['ninja', '-t', 'commands', MODEL]).splitlines()[-1])
     at = words.index('-o')
     words[at + 1] = str(out)
-    rest = [w for w in words[at + 2:] if not w.startswith(f'{MODEL}.p/test-')]
-    run([*words[:at + 2], *map(str, objects), *rest,
+    rest = [w for w in words[at + 2:]
+            if w not in replaced and not w.startswith(f'{MODEL}.p/test-')]
+    run([*words[:at + 2], *options, *map(str, objects), *rest,
          '-Wl,--allow-multiple-definition'])
 
 

@@ -1,0 +1,170 @@
+# What docs/interop/qcow2-zoned.rst says of an image: is it good, what is in it?
+#
+# Written from the document alone.  It judges the zoned parts; an image whose
+# other parts were touched can be refused for many more reasons.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+from image import EXT_LEN, EXT_MAGIC, RECORD_LEN, ZONED_BIT
+
+UNIT = 4096
+MAX_ZONES = 4194304
+CONVENTIONAL = 1 << 59
+POINTER = (1 << 51) - 1
+# States as reports have them
+NOT_WP, EMPTY, IOPEN, EOPEN, CLOSED, RDONLY, FULL, OFFLINE = 0, 1, 2, 3, 4, 13, 14, 15
+
+
+class Zone:
+    def __init__(self, fields, size, index):
+        self.index, self.start = index, index * fields['zone_size']
+        self.length = min(fields['zone_size'], size - self.start)
+        self.conventional = index < fields['conventional_zones']
+        self.capacity = (self.length if self.conventional else
+                         min(self.length, fields['zone_capacity']))
+        self.end = self.start + self.capacity
+
+    def load(self, first, second, live):
+        """Take the two words of a record; False if they make no sense."""
+        self.wp, self.data_end = first & POINTER, second
+        if self.conventional or first & CONVENTIONAL:
+            self.state = NOT_WP
+            return self.conventional and first == CONVENTIONAL and second == 0
+        number = first >> 60
+        if number in (1, 2) and live:
+            self.state = IOPEN if number == 1 else EOPEN
+        elif number in (0, 1, 2):
+            self.state = (EMPTY if self.wp == self.start else
+                          FULL if self.wp == self.end else CLOSED)
+        elif number in (13, 14, 15):
+            self.state = {13: RDONLY, 14: FULL, 15: OFFLINE}[number]
+        else:
+            return False
+        return not first >> 55 & 7 and self.fits()
+
+    def fits(self):
+        if (not self.start <= self.wp <= self.end or self.data_end % 512 or
+                not self.start <= self.data_end <= self.end):
+            return False
+        if self.state in (IOPEN, EOPEN, CLOSED):
+            return self.wp < self.end and self.data_end == self.wp
+        if self.state == EMPTY:
+            return self.data_end == self.wp
+        return self.wp == self.end if self.state == FULL else True
+
+    def salvage(self):
+        if self.conventional:
+            self.state = NOT_WP
+        else:
+            self.state, self.wp = FULL, self.end
+
+    def reported(self):
+        """As zone-fuzz prints it"""
+        wp = (self.start if self.state == NOT_WP else
+              self.start + self.length if self.state == FULL else self.wp)
+        return (self.index, self.start, self.length, self.capacity, wp,
+                1 if self.conventional else 2, self.state)
+
+
+class Verdict:
+    """
+    @wrong: texts of which a refusal must contain one; none if the image must
+    be accepted with @zones.  @repairable: all that is wrong are records.
+    """
+    def __init__(self, wrong, zones=(), repairable=False):
+        self.wrong, self.zones, self.repairable = wrong, zones, repairable
+
+
+def extension(image):
+    """(offset, length) of the one extension, or what is wrong"""
+    found = [(offset, length) for magic, offset, length in image.extensions()
+             if magic == EXT_MAGIC]
+    zoned = image.get(72, 8) & ZONED_BIT
+    wrong = []
+    if len(found) > 1:
+        wrong.append('Zone extension: more than one')
+    if zoned and not found:
+        wrong.append('has no zone extension')
+    if found and not zoned:
+        wrong.append('has a zone extension but is not zoned')
+    for _, length in found:
+        if length < EXT_LEN or length % 8:
+            wrong.append(f'Zone extension: length ({length})')
+    return found, wrong
+
+
+def reserved(image, offset, length, f):
+    names = {'reserved': f['reserved'] or f['reserved2'], 'flags': f['flags'] & ~1,
+             'descriptor extension size': f['descriptor_extension_size'],
+             'descriptor extension offset': f['descriptor_extension_offset'],
+             'random write area size': f['zrwa_size'],
+             'random write area granularity': f['zrwa_flush_granularity'],
+             'random write area resources': f['zrwa_zones'],
+             'length': any(image.data[offset + EXT_LEN:offset + length])}
+    return [f"field '{name}'" for name, bad in names.items() if bad]
+
+
+def geometry(image, f):
+    size, zone, capacity = image.size, f['zone_size'], f['zone_capacity']
+    if (zone & (zone - 1) or not UNIT <= zone <= 2 << 30 or
+            zone % image.cluster_size or zone > size):
+        return [f'zone.size ({zone})']
+    count = -(-size // zone)
+    sequential = count - f['conventional_zones']
+    wrong = []
+    if count > MAX_ZONES:
+        wrong.append(f'zone.size ({zone}) is too small')
+    if not 0 < capacity <= zone or capacity % UNIT:
+        wrong.append(f'zone.capacity ({capacity})')
+    if sequential < 1:
+        wrong.append('zone.conventional_zones')
+    for name in ('max_open_zones', 'max_active_zones'):
+        if f[name] > sequential:
+            wrong.append(f'zone.{name} ({f[name]})')
+    if 0 < f['max_active_zones'] < f['max_open_zones']:
+        wrong.append(f'zone.max_open_zones ({f["max_open_zones"]})')
+    append = f['max_append_bytes']
+    if not 0 < append <= capacity or append % UNIT:
+        wrong.append(f'zone.max_append_bytes ({append})')
+    if not count <= f['nr_zones'] <= MAX_ZONES:
+        wrong.append(f'number of zones ({f["nr_zones"]})')
+    return wrong
+
+
+def place(image, f):
+    offset, length = f['table_offset'], f['nr_zones'] * RECORD_LEN
+    if offset and offset % image.cluster_size == 0 and offset + length <= image.length:
+        return []
+    return [f'Zone table at offset {offset:#x}']
+
+
+def judge(image):
+    found, wrong = extension(image)
+    if not found:
+        return Verdict(wrong)
+    offset, length = found[0]
+    f = image.fields(offset)
+    wrong += [] if f['model'] == 1 else [f'unsupported model {f["model"]}']
+    wrong += (reserved(image, offset, length, f) + geometry(image, f) +
+              place(image, f))
+    if wrong:
+        return Verdict(wrong)
+    zones, bad = records(image, f, f['flags'] & 1)
+    return Verdict(bad[:1], zones, bool(bad))
+
+
+def records(image, f, live):
+    """All zones, bad ones as they are repaired, and what is wrong"""
+    zones, bad = [], []
+    for i in range(-(-image.size // f['zone_size'])):
+        zone, at = Zone(f, image.size, i), f['table_offset'] + i * RECORD_LEN
+        zones.append(zone)
+        if not zone.load(image.get(at, 8), image.get(at + 8, 8), live):
+            bad.append(f'invalid record of zone {i} at offset {at:#x}')
+            zone.salvage()
+    return zones, bad
+
+
+def repaired(image):
+    """The zones after a repair; that is no hand-over, so open ones are closed."""
+    return records(image, image.fields(), False)[0]

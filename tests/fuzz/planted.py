@@ -1,0 +1,38 @@
+# Bugs to be put into a copy of the block layer; the fuzzer must find each.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+from typing import NamedTuple
+
+
+class Bug(NamedTuple):
+    name: str
+    source: str
+    old: str            # occurs once
+    new: str
+
+
+PLANTED = [
+    # Memory
+    Bug('extension-overflow', 'block/qcow2-zoned.c',
+        'if (len < sizeof(ext) || len % 8) {', 'if (len % 8) {'),
+    Bug('too-few-records', 'block/qcow2-zoned.c',
+        'z->nr_zones < zone_geometry_nr_zones(&z->geometry)) {', 'false) {'),
+    # A refusal that is missing
+    Bug('data-beyond-the-zone', 'block/zone-table.c',
+        'r->data_end > end || ', ''),
+    Bug('reserved-attributes', 'block/qcow2-zoned.c',
+        'return !(r->attributes & RESERVED_ATTRIBUTES);', 'return true;'),
+    Bug('table-beyond-the-file', 'block/qcow2-zoned.c',
+        'bytes > file_length - offset) {', 'false) {'),
+    # A refusal that does not say why
+    Bug('wrong-field', 'block/qcow2-zoned.c',
+        'ext->zrwa_zones ? "random write area resources" :',
+        'ext->zrwa_zones ? "reserved" :'),
+    # Hangs
+    Bug('endless-table', 'block/qcow2-zoned.c',
+        'if (load_record(z, i, &buf[k], live)) {\n                continue;',
+        'if (load_record(z, i, &buf[k], live)) {\n'
+        '                k -= be64_to_cpu(buf[k].type_and_wp) >> 60 == 13;\n'
+        '                continue;'),
+]

@@ -1,0 +1,492 @@
+/*
+ * Use images that may be crafted, as a guest and an administrator would
+ *
+ * usage: zone-fuzz < IMAGES
+ *
+ * Each line has the length of an image and the name of a file with its
+ * beginning, the rest is zeroes.  The image is opened, used, checked, repaired
+ * and used again, from a copy in memory.  tests/fuzz/run knows what may come
+ * of that; here is only what must never happen: more than two seconds of work
+ * in one go, or thirty of waiting, end the process with a signal.  The address
+ * sanitizer ends it as well, also for an allocation of more than a gigabyte.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/cutils.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "qemu/memalign.h"
+#include "qapi/error.h"
+#include "qobject/qdict.h"
+#include "crypto/init.h"
+#include "block/block_int.h"
+#include "block/snapshot.h"
+#include "system/block-backend.h"
+
+#define BUSY_SECONDS 2
+#define STUCK_SECONDS 30
+#define KiB ((int64_t)1024)
+#define SHOWN_ZONES 64          /* no more are printed, or read */
+#define USED_ZONES 4
+#define IO_BYTES (4 * KiB)
+
+/* --- A disk in memory --- */
+
+#define MAX_LENGTH (256 * 1024 * KiB)
+
+static uint8_t *disk;
+static int64_t disk_length;
+
+static void insert_disk(const char *path, int64_t length)
+{
+    g_autofree char *content = NULL;
+    gsize bytes;
+
+    g_assert(g_file_get_contents(path, &content, &bytes, NULL));
+    g_assert(bytes <= length && length <= MAX_LENGTH);
+    g_assert(madvise(disk, MAX_LENGTH, MADV_DONTNEED) == 0);
+    memcpy(disk, content, bytes);
+    disk_length = length;
+}
+
+static int fuzz_disk_open(BlockDriverState *bs, QDict *options, int flags,
+                          Error **errp)
+{
+    return 0;
+}
+
+static int64_t coroutine_fn fuzz_disk_co_getlength(BlockDriverState *bs)
+{
+    return disk_length;
+}
+
+static int coroutine_fn
+fuzz_disk_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                    QEMUIOVector *qiov, BdrvRequestFlags flags)
+{
+    g_assert(!bytes ||
+             offset + bytes <= QEMU_ALIGN_UP(disk_length, BDRV_SECTOR_SIZE));
+    qemu_iovec_from_buf(qiov, 0, disk + offset, bytes);
+    return 0;
+}
+
+static int coroutine_fn
+fuzz_disk_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                     QEMUIOVector *qiov, BdrvRequestFlags flags)
+{
+    if (offset + bytes > MAX_LENGTH) {
+        return -ENOSPC;
+    }
+    qemu_iovec_to_buf(qiov, 0, disk + offset, bytes);
+    disk_length = MAX(disk_length, offset + bytes);
+    return 0;
+}
+
+static int coroutine_fn
+fuzz_disk_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                           BdrvRequestFlags flags)
+{
+    if (offset + bytes > MAX_LENGTH) {
+        return -ENOSPC;
+    }
+    memset(disk + offset, 0, bytes);
+    disk_length = MAX(disk_length, offset + bytes);
+    return 0;
+}
+
+static int coroutine_fn
+fuzz_disk_co_truncate(BlockDriverState *bs, int64_t offset, bool exact,
+                      PreallocMode prealloc, BdrvRequestFlags flags,
+                      Error **errp)
+{
+    if (offset > MAX_LENGTH) {
+        error_setg(errp, "fuzz-disk is full");
+        return -ENOSPC;
+    }
+    if (offset < disk_length) {
+        memset(disk + offset, 0, disk_length - offset);
+    }
+    disk_length = offset;
+    return 0;
+}
+
+static BlockDriver bdrv_fuzz_disk = {
+    .format_name            = "fuzz-disk",
+    .protocol_name          = "fuzz-disk",
+    .bdrv_open              = fuzz_disk_open,
+    .bdrv_co_getlength      = fuzz_disk_co_getlength,
+    .bdrv_co_preadv         = fuzz_disk_co_preadv,
+    .bdrv_co_pwritev        = fuzz_disk_co_pwritev,
+    .bdrv_co_pwrite_zeroes  = fuzz_disk_co_pwrite_zeroes,
+    .bdrv_co_truncate       = fuzz_disk_co_truncate,
+};
+
+static void fuzz_disk_init(void)
+{
+    bdrv_register(&bdrv_fuzz_disk);
+}
+
+block_init(fuzz_disk_init);
+
+/* --- Time --- */
+
+/* What comes now gets as much time as anything does. */
+static void begin(const char *what)
+{
+    struct itimerval busy = { .it_value.tv_sec = BUSY_SECONDS };
+
+    printf("begin %s\n", what);
+    fflush(stdout);
+    setitimer(ITIMER_PROF, &busy, NULL);
+    alarm(STUCK_SECONDS);
+}
+
+/* --- Using an image --- */
+
+static BlockBackend *open_image(int flags)
+{
+    QDict *options = qdict_new();
+    Error *local_err = NULL;
+    BlockBackend *blk;
+
+    qdict_put_str(options, "driver", "qcow2");
+    qdict_put_str(options, "file.driver", "fuzz-disk");
+    blk = blk_new_open(NULL, NULL, options, flags, &local_err);
+    if (!blk) {
+        printf("refused %s\n", error_get_pretty(local_err));
+        error_free(local_err);
+    }
+    return blk;
+}
+
+/* All zones there are, or the first ones; to be freed */
+static BlockZoneDescriptor * coroutine_fn
+get_zones(BlockBackend *blk, unsigned int *n)
+{
+    BlockZoneDescriptor *zones = g_new(BlockZoneDescriptor, SHOWN_ZONES);
+    int ret;
+
+    *n = SHOWN_ZONES;
+    ret = blk_co_zone_report(blk, 0, n, zones);
+    if (ret < 0) {
+        printf("report %d\n", ret);
+        *n = 0;
+    }
+    return zones;
+}
+
+/* "zone": number, start, length, capacity, write pointer, type, state */
+static void coroutine_fn print_zones(BlockBackend *blk)
+{
+    unsigned int n;
+    g_autofree BlockZoneDescriptor *zones = get_zones(blk, &n);
+
+    printf("size %" PRId64 "\n", blk_co_getlength(blk));
+    for (unsigned int i = 0; i < n; i++) {
+        const BlockZoneDescriptor *z = &zones[i];
+
+        printf("zone %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64
+               " %d %d\n", i, z->start, z->length, z->cap, z->wp, z->type,
+               z->state);
+    }
+}
+
+/* Around the places where something may be wrong */
+static void coroutine_fn read_zones(BlockBackend *blk)
+{
+    unsigned int n;
+    g_autofree BlockZoneDescriptor *zones = get_zones(blk, &n);
+    g_autofree uint8_t *buf = g_malloc(2 * IO_BYTES);
+
+    for (unsigned int i = 0; i < n; i++) {
+        const BlockZoneDescriptor *z = &zones[i];
+        int64_t end = z->start + z->length;
+
+        blk_co_pread(blk, z->start, MIN(IO_BYTES, z->length), buf, 0);
+        if (z->wp > z->start && z->wp < end) {
+            int64_t from = MAX(z->start, z->wp - IO_BYTES);
+
+            blk_co_pread(blk, from, MIN(2 * IO_BYTES, end - from), buf, 0);
+        }
+        blk_co_pread(blk, end - 512, 512, buf, 0);
+    }
+}
+
+/* "lost": a zone that does not hold what was written there, and where */
+static void coroutine_fn write_and_read(BlockBackend *blk, const BlockZoneDescriptor *z,
+                           bool append)
+{
+    g_autofree uint8_t *buf = g_malloc(IO_BYTES), *back = g_malloc(IO_BYTES);
+    QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, buf, IO_BYTES);
+    int64_t offset = append ? z->start : z->wp;
+    int ret;
+
+    memset(buf, 0x11 + (z->start >> 12) % 0xee, IO_BYTES);
+    ret = append ? blk_co_zone_append(blk, &offset, &qiov, 0) :
+          blk_co_pwrite(blk, offset, IO_BYTES, buf, 0);
+    if (ret < 0) {
+        return;
+    }
+    ret = blk_co_pread(blk, offset, IO_BYTES, back, 0);
+    if (ret < 0 || memcmp(buf, back, IO_BYTES)) {
+        printf("lost 0x%" PRIx64 " %d\n", offset, ret);
+    }
+}
+
+static BlockZoneDescriptor coroutine_fn
+look_at_zone(BlockBackend *blk, int64_t start)
+{
+    BlockZoneDescriptor z = { 0 };
+    unsigned int n = 1;
+
+    blk_co_zone_report(blk, start, &n, &z);
+    return z;
+}
+
+static void coroutine_fn use_zone(BlockBackend *blk, unsigned int i,
+                     const BlockZoneDescriptor *old)
+{
+    int64_t start = old->start, length = old->length;
+    BlockZoneDescriptor z;
+
+    write_and_read(blk, old, false);
+    z = look_at_zone(blk, start);
+    write_and_read(blk, &z, true);
+    blk_co_pwrite_zeroes(blk, start, IO_BYTES, BDRV_REQ_MAY_UNMAP);
+    blk_co_pdiscard(blk, start, MIN(length, IO_BYTES), false);
+    blk_co_zone_mgmt(blk, BLK_ZO_OPEN, start, length);
+    blk_co_zone_mgmt(blk, i % 2 ? BLK_ZO_CLOSE : BLK_ZO_FINISH, start, length);
+    if (i % 4 >= 2) {
+        blk_co_zone_mgmt(blk, BLK_ZO_RESET, start, length);
+        z = look_at_zone(blk, start);
+        write_and_read(blk, &z, i % 4 == 2);
+    }
+    if (i % 3 == 0) {
+        blk_co_flush(blk);
+    }
+}
+
+static void coroutine_fn use_zones(BlockBackend *blk)
+{
+    unsigned int n;
+    g_autofree BlockZoneDescriptor *zones = get_zones(blk, &n);
+
+    for (unsigned int i = 0; i < MIN(n, USED_ZONES); i++) {
+        use_zone(blk, i, &zones[i]);
+    }
+    if (n > USED_ZONES) {
+        use_zone(blk, n - 1, &zones[n - 1]);
+    }
+    blk_co_flush(blk);
+}
+
+/*
+ * A guest's life in one coroutine: switching between them is what takes the
+ * address sanitizer most of its time.
+ */
+typedef void coroutine_fn (*GuestFunc)(BlockBackend *blk);
+
+typedef struct Guest {
+    BlockBackend *blk;
+    GuestFunc live;
+    bool done;
+} Guest;
+
+static void coroutine_fn guest_entry(void *opaque)
+{
+    Guest *g = opaque;
+
+    g->live(g->blk);
+    g->done = true;
+}
+
+static void run_guest(BlockBackend *blk, GuestFunc live)
+{
+    Guest g = { .blk = blk, .live = live };
+
+    qemu_coroutine_enter(qemu_coroutine_create(guest_entry, &g));
+    while (!g.done) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+}
+
+static int list_snapshots(BlockBackend *blk, QEMUSnapshotInfo **list)
+{
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+
+    *list = NULL;
+    return bdrv_snapshot_list(blk_bs(blk), list);
+}
+
+/* "snapshot": number, result of going back to it */
+static void go_back(BlockBackend *blk)
+{
+    QEMUSnapshotInfo *list;
+    int n = list_snapshots(blk, &list);
+
+    for (int i = 0; i < MIN(n, 4); i++) {
+        Error *local_err = NULL;
+        int ret = bdrv_snapshot_goto(blk_bs(blk), list[i].id_str, &local_err);
+
+        printf("snapshot %d %d\n", i, ret);
+        error_free(local_err);
+        if (ret == 0) {
+            run_guest(blk, i ? read_zones : use_zones);
+        }
+    }
+    g_free(list);
+}
+
+static void make_and_delete_snapshots(BlockBackend *blk)
+{
+    QEMUSnapshotInfo *list = NULL, sn = { .name = "fuzz" };
+    int n;
+
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+
+    bdrv_snapshot_create(blk_bs(blk), &sn);
+    n = bdrv_snapshot_list(blk_bs(blk), &list);
+    for (int i = 0; i < MIN(n, 4); i++) {
+        Error *local_err = NULL;
+
+        bdrv_snapshot_delete(blk_bs(blk), list[i].id_str, list[i].name,
+                             &local_err);
+        error_free(local_err);
+    }
+    g_free(list);
+}
+
+static void load_snapshot(BlockBackend *blk, const char *id)
+{
+    Error *local_err = NULL;
+
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+
+    bdrv_snapshot_load_tmp(blk_bs(blk), id, NULL, &local_err);
+    error_free(local_err);
+}
+
+/* Reading the zones of a snapshot, on a node of its own */
+static void look_at_snapshots(void)
+{
+    BlockBackend *blk = open_image(0);
+    QEMUSnapshotInfo *list;
+    int n;
+
+    if (!blk) {
+        return;
+    }
+    n = list_snapshots(blk, &list);
+    for (int i = 0; i < MIN(n, 4); i++) {
+        load_snapshot(blk, list[i].id_str);
+        run_guest(blk, read_zones);
+    }
+    g_free(list);
+    blk_unref(blk);
+}
+
+static void coroutine_fn reset_all(BlockBackend *blk)
+{
+    blk_co_zone_mgmt(blk, BLK_ZO_RESET, 0, blk_co_getlength(blk));
+}
+
+static void use(void)
+{
+    BlockBackend *blk = open_image(BDRV_O_RDWR | BDRV_O_UNMAP);
+
+    if (!blk) {
+        return;
+    }
+    run_guest(blk, print_zones);
+    begin("read");
+    run_guest(blk, read_zones);
+    begin("use");
+    run_guest(blk, use_zones);
+    begin("snapshots");
+    go_back(blk);
+    make_and_delete_snapshots(blk);
+    begin("reset");
+    run_guest(blk, reset_all);
+    begin("close");
+    blk_unref(blk);
+}
+
+static void look(void)
+{
+    BlockBackend *blk = open_image(BDRV_O_RDWR | BDRV_O_UNMAP);
+
+    if (blk) {
+        run_guest(blk, print_zones);
+        blk_unref(blk);
+    }
+}
+
+/* "check": mode, result, corruptions, leaks, other errors, those fixed */
+static void check(BdrvCheckMode mode)
+{
+    BdrvCheckResult r = { 0 };
+    BlockBackend *blk = open_image(BDRV_O_CHECK | (mode ? BDRV_O_RDWR : 0));
+    int ret;
+
+    if (!blk) {
+        return;
+    }
+    ret = bdrv_check(blk_bs(blk), &r, mode);
+    printf("check %d %d %d %d %d %d\n", mode, ret, r.corruptions, r.leaks,
+           r.check_errors, r.corruptions_fixed);
+    blk_unref(blk);
+}
+
+static void try_image(const char *path, int64_t length)
+{
+    /* As it came, before anything is repaired */
+    insert_disk(path, length);
+    begin("look at snapshots of");
+    look_at_snapshots();
+    begin("open");
+    use();
+    begin("open again");
+    look();
+
+    insert_disk(path, length);
+    begin("check");
+    check(0);
+    begin("repair");
+    check(BDRV_FIX_LEAKS | BDRV_FIX_ERRORS);
+    begin("check the repaired");
+    check(0);
+    begin("open the repaired");
+    use();
+    begin("end");
+}
+
+int main(int argc, char **argv)
+{
+    char *line = NULL;
+    size_t size = 0;
+    ssize_t len;
+
+    error_init(argv[0]);
+    module_call_init(MODULE_INIT_TRACE);
+    qcrypto_init(&error_fatal);
+    module_call_init(MODULE_INIT_QOM);
+    bdrv_init();
+    qemu_init_main_loop(&error_fatal);
+    disk = mmap(NULL, MAX_LENGTH, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    g_assert(disk != MAP_FAILED);
+
+    while ((len = getline(&line, &size, stdin)) > 0) {
+        const char *path;
+        uint64_t length;
+
+        line[len - 1] = '\0';
+        g_assert(qemu_strtou64(line, &path, 10, &length) == 0 || *path == ' ');
+        try_image(path + 1, length);
+        fflush(stdout);
+    }
+    free(line);
+    return 0;
+}
