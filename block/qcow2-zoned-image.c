@@ -397,17 +397,19 @@ write_table_copy(BlockDriverState *bs, uint64_t offset)
     const Qcow2Zoned *z = s->zoned;
     uint64_t total = zone_table_nr_zones(z->table) * sizeof(Qcow2ZonedRecord);
     g_autofree Qcow2ZonedRecord *buf = g_malloc(QCOW2_ZONED_BLOCK_BYTES);
+    int ret;
 
+    /* Once: with many L1 entries this takes longer than to write a block */
+    ret = qcow2_pre_write_overlap_check(bs, 0, offset, total, false);
+    if (ret < 0) {
+        return ret;
+    }
     for (uint64_t done = 0; done < total; done += QCOW2_ZONED_BLOCK_BYTES) {
         uint64_t n = MIN(QCOW2_ZONED_BLOCK_BYTES,
                          ROUND_UP(total - done, BDRV_SECTOR_SIZE));
-        int ret;
 
         qcow2_zoned_encode_block(z, done / QCOW2_ZONED_BLOCK_BYTES, true, buf);
-        ret = qcow2_pre_write_overlap_check(bs, 0, offset + done, n, false);
-        if (ret == 0) {
-            ret = bdrv_pwrite(bs->file, offset + done, n, buf, 0);
-        }
+        ret = bdrv_pwrite(bs->file, offset + done, n, buf, 0);
         if (ret < 0) {
             return ret;
         }
