@@ -40,10 +40,13 @@ class Zone:
             self.state = {13: RDONLY, 14: FULL, 15: OFFLINE}[number]
         else:
             return False
-        return not first >> 55 & 7 and self.fits()
+        # Only "finished by controller" goes with what this version can set
+        known = 0 if self.state == EMPTY else 1
+        return not first >> 51 & 0xff & ~known and self.fits()
 
     def fits(self):
-        if (not self.start <= self.wp <= self.end or self.data_end % 512 or
+        if (not self.start <= self.wp <= self.end or
+                (self.wp | self.data_end) % 512 or
                 not self.start <= self.data_end <= self.end):
             return False
         if self.state in (IOPEN, EOPEN, CLOSED):
