@@ -22,6 +22,7 @@ help:
 	@echo 'make check          all tests'
 	@echo 'make check-SUITE    one of: unit qtest iotests iotests-qemu guest scripts'
 	@echo 'make check-crash    the power-loss harness, all of it'
+	@echo 'make check-fuzz     100,000 crafted images'
 	@echo 'make series         build/series/*.patch, for git am on QEMU 10.0'
 	@echo 'make overlay        only bring build/qemu up to date'
 	@echo 'make clean          remove what was built; QEMU'"'"'s source stays'
@@ -73,12 +74,17 @@ check-unit check-qtest check-iotests check-iotests-qemu check-scripts: \
 check-crash: check-programs
 	@tests/crash/run
 
+# 100,000 images; check has 2,000 of them.
+.PHONY: check-fuzz
+check-fuzz: check-programs
+	@tests/fuzz/run
+
 .PHONY: series
 series: overlay
 	@scripts/series --check
 
 .PHONY: clean distclean
 clean:
-	rm -rf build/obj build/check build/crash build/series
+	rm -rf build/obj build/check build/crash build/fuzz build/series
 distclean:
 	rm -rf build
