@@ -30,6 +30,7 @@
 #include "crypto/init.h"
 #include "crypto/secret.h"
 #include "block/block_int.h"
+#include "block/snapshot.h"
 #include "qom/object.h"
 #include "system/block-backend.h"
 #include "crash-disk.h"
@@ -84,6 +85,8 @@ static unsigned int hot_zones;
 static GString *mix;    /* a letter for each kind, as often as it weighs */
 static uint64_t requests_left;
 static unsigned int workers;
+static bool snapshot_wanted;
+static GQueue snapshots = G_QUEUE_INIT;     /* their names */
 
 static void parse_mix(const char *s)
 {
@@ -217,6 +220,9 @@ static void coroutine_fn request(char kind)
     case 'f':
         manage_zone(kind, BLK_ZO_FINISH, i);
         break;
+    case 'n':           /* internal snapshot: made or deleted */
+        snapshot_wanted = true;
+        break;
     case 'o':
         manage_zone(kind, BLK_ZO_OPEN, i);
         break;
@@ -230,11 +236,44 @@ static void coroutine_fn request(char kind)
 
 static void coroutine_fn worker(void *opaque)
 {
-    while (requests_left) {
+    while (requests_left && !snapshot_wanted) {
         requests_left--;
         request(mix->str[crash_random(mix->len)]);
     }
     workers--;
+}
+
+/* Without requests in progress.  What the zones hold does not change. */
+static void make_or_delete_snapshot(void)
+{
+    static unsigned int made;
+    g_autofree char *name = NULL;
+
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+
+    if (crash_random(3) < snapshots.length) {
+        name = g_queue_pop_head(&snapshots);
+        bdrv_snapshot_delete(blk_bs(work_blk), NULL, name, &error_fatal);
+    } else {
+        QEMUSnapshotInfo sn = { 0 };
+
+        name = g_strdup_printf("%u", ++made);
+        pstrcpy(sn.name, sizeof(sn.name), name);
+        g_assert(bdrv_snapshot_create(blk_bs(work_blk), &sn) == 0);
+        g_queue_push_tail(&snapshots, g_steal_pointer(&name));
+    }
+    snapshot_wanted = false;
+}
+
+static void work(unsigned int depth)
+{
+    while (workers < depth) {
+        workers++;
+        qemu_coroutine_enter(qemu_coroutine_create(worker, NULL));
+    }
+    while (workers) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
 }
 
 static uint64_t number(const char *s)
@@ -266,12 +305,10 @@ static void run(char **argv)
     crash_fail_writes = number(argv[7]);
     crash_fail_flushes = number(argv[8]);
 
-    while (workers < depth) {
-        workers++;
-        qemu_coroutine_enter(qemu_coroutine_create(worker, NULL));
-    }
-    while (workers) {
-        aio_poll(qemu_get_aio_context(), true);
+    work(depth);
+    while (snapshot_wanted) {
+        make_or_delete_snapshot();
+        work(depth);
     }
     crash_fail_writes = crash_fail_flushes = 0;
     blk_unref(work_blk);
