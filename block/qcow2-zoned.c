@@ -11,7 +11,8 @@
  * 2. The write pointer on disk never runs ahead of durable data.
  * 3. A reset or finish is durable before it completes, and no write goes into
  *    the zone before that.
- * 4. After a crash at any moment the image opens without repair.
+ * 4. After a crash at any moment the image opens without repair, and no limit
+ *    is exceeded.
  *
  * One function, qcow2_zoned_store_records(), writes the table, and keeps them
  * all: it takes the records first, then makes durable the data and metadata
@@ -393,6 +394,71 @@ static int coroutine_fn GRAPH_RDLOCK write_caches(BlockDriverState *bs)
     return ret;
 }
 
+/*
+ * Let the record that is stored of a zone that has become full say so, with
+ * the end of data that it has.  Returns whether there was something to change.
+ */
+static bool finish_stored_record(const Qcow2Zoned *z, uint32_t i,
+                                 Qcow2ZonedRecord *d)
+{
+    uint64_t start, end;
+    ZoneRecord r;
+
+    qcow2_zoned_extent(&z->geometry, i, &start, &end);
+    if (!zone_table_is_full(z->table, i) ||
+        !decode_record(d, start, end, false, &r) || r.state != BLK_ZS_CLOSED) {
+        return false;
+    }
+    r.state = BLK_ZS_FULL;
+    r.wp = end;
+    r.attributes = BDRV_ZA_FINISHED_BY_CONTROLLER |
+                   (r.attributes & ~BDRV_ZA_ZRWA);
+    encode_record(&r, d);
+    return true;
+}
+
+/*
+ * A zone that became full has given its active resource to another one, whose
+ * record may reach the disk first: with a limit, there would be too many
+ * active zones after a crash.  So those are finished on disk, one flush before
+ * any other record changes.  This needs nothing that is not durable already.
+ */
+static int coroutine_mixed_fn GRAPH_RDLOCK
+finish_stored_records(BlockDriverState *bs, const TableSnapshot *snap)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2Zoned *z = s->zoned;
+    g_autofree Qcow2ZonedRecord *buf = NULL;
+
+    if (!z->geometry.max_active_zones || !zone_table_take_filled(z->table)) {
+        return 0;
+    }
+    buf = g_malloc(QCOW2_ZONED_BLOCK_BYTES);
+    for (guint i = 0; i < snap->blocks->len; i++) {
+        uint64_t block = g_array_index(snap->blocks, uint64_t, i);
+        uint32_t first = block * QCOW2_ZONED_BLOCK_RECORDS;
+        uint32_t n = MIN(QCOW2_ZONED_BLOCK_RECORDS,
+                         zone_table_nr_zones(z->table) - first);
+        bool changed = false;
+        int ret;
+
+        memset(buf, 0, QCOW2_ZONED_BLOCK_BYTES);
+        ret = bdrv_pread(bs->file,
+                         z->table_offset + first * sizeof(Qcow2ZonedRecord),
+                         n * sizeof(Qcow2ZonedRecord), buf, 0);
+        for (uint32_t k = 0; ret == 0 && k < n; k++) {
+            changed |= finish_stored_record(z, first + k, &buf[k]);
+        }
+        if (changed) {
+            ret = write_blocks(bs, block, 1, buf);
+        }
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    return 0;
+}
+
 int coroutine_mixed_fn GRAPH_RDLOCK
 qcow2_zoned_store_records(BlockDriverState *bs, bool live)
 {
@@ -401,7 +467,10 @@ qcow2_zoned_store_records(BlockDriverState *bs, bool live)
     int ret;
 
     take_snapshot(s->zoned, live, &snap);
-    ret = qemu_in_coroutine() ? write_caches(bs) : qcow2_write_caches(bs);
+    ret = finish_stored_records(bs, &snap);
+    if (ret == 0) {
+        ret = qemu_in_coroutine() ? write_caches(bs) : qcow2_write_caches(bs);
+    }
     if (ret == 0) {
         ret = flush_below_records(bs);
     }

@@ -64,6 +64,7 @@ struct ZoneTable {
     uint32_t repairs;           /* that will make a zone active */
     uint32_t lru_first, lru_last;
     HBitmap *dirty;
+    bool filled;                /* see zone_table_take_filled() */
     Zone *zones;
 };
 
@@ -187,6 +188,7 @@ static void set_state(ZoneTable *t, uint32_t i, BlockZoneState state)
     if (state == BLK_ZS_IOPEN) {
         lru_append(t, i);
     }
+    t->filled |= state == BLK_ZS_FULL;
     t->count[z->state]--;
     t->count[state]++;
     z->state = state;
@@ -1238,6 +1240,25 @@ void zone_table_mark_dirty(ZoneTable *t, uint64_t block)
     QEMU_LOCK_GUARD(&t->lock);
 
     mark_dirty(t, block << ZONE_DIRTY_SHIFT);
+    t->filled = true;   /* perhaps one of these zones was */
+}
+
+bool zone_table_take_filled(ZoneTable *t)
+{
+    bool filled;
+
+    QEMU_LOCK_GUARD(&t->lock);
+
+    filled = t->filled;
+    t->filled = false;
+    return filled;
+}
+
+bool zone_table_is_full(ZoneTable *t, uint32_t index)
+{
+    QEMU_LOCK_GUARD(&t->lock);
+
+    return t->zones[index].state == BLK_ZS_FULL;
 }
 
 bool zone_table_is_dirty(ZoneTable *t)

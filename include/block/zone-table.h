@@ -247,4 +247,13 @@ int64_t zone_table_take_dirty(ZoneTable *t, uint64_t from);
 void zone_table_mark_dirty(ZoneTable *t, uint64_t block);
 bool zone_table_is_dirty(ZoneTable *t);
 
+/*
+ * Has any zone become full, and so given up its active resource, since this
+ * was last called (or a block marked dirty again)?  Its record may not be
+ * stored yet.
+ */
+bool zone_table_take_filled(ZoneTable *t);
+/* Is zone @index full now, whatever waits to become durable? */
+bool zone_table_is_full(ZoneTable *t, uint32_t index);
+
 #endif

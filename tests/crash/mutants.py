@@ -43,10 +43,11 @@ MUTANTS = [
            'if (ret == 0 && file_length < host + bytes) {', 'if (false) {', 'mixed'),
     Mutant('reserved-pointer',
            '        .wp = z->wp,\n        .data_end = z->data_end,\n    };\n'
-           '    if (z->pending',
-           '        .wp = reserved_end(z),\n'
-           '        .data_end = reserved_end(z),\n    };\n'
-           '    if (z->pending', 'append'),
+           '    if (state == BLK_ZS_EMPTY) {\n        r->wp',
+           '        .wp = QTAILQ_EMPTY(&z->writes) ? z->wp\n'
+           '              : QTAILQ_LAST(&z->writes)->end,\n'
+           '    };\n    r->data_end = MAX(r->wp, z->data_end);\n'
+           '    if (state == BLK_ZS_EMPTY) {\n        r->wp', 'append'),
     Mutant('acknowledged-out-of-order',
            '        w->state = ZW_WRITTEN;\n        acknowledge(t, w->zone);',
            '        z->wp = z->data_end = MAX(z->wp, w->end);\n'
@@ -56,4 +57,12 @@ MUTANTS = [
     Mutant('full-zone-not-dirty',
            '        z->was_empty = false;\n        mark_dirty(t, i);\n',
            '        z->was_empty = false;\n', 'append'),
+    Mutant('commit-only-changes',
+           '        drop_noop_pending(t, m);\n',
+           '        drop_noop_pending(t, m);\n        m->commit = false;\n'
+           '        for (uint32_t i = m->first; i <= m->last; i++) {\n'
+           '            m->commit |= t->zones[i].pending != NOTHING_PENDING;\n'
+           '        }\n', 'refinish'),
+    Mutant('filled-not-finished',
+           'ret = finish_stored_records(bs, &snap);', 'ret = 0;', 'fill'),
 ]

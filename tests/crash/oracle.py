@@ -119,6 +119,12 @@ class Oracle:
         kept = [e for e in filter(after, writes)
                 if finished or e.end < covered or e.disk]
         floor = max((e.position + e.length for e in kept), default=zone.start)
+        # Where active zones are limited, what was filled but not flushed may
+        # be full without its end
+        may_finish |= bool(self.max_active) and any(
+            e.end > empty and e.begin < cut and
+            (e.end == NEVER or e.good and e.position + e.length == zone.end)
+            for e in writes)
         yield from self.pointer(zone, runs, floor, finished, may_finish)
         yield from self.below_pointer(zone, runs, empty, cut)
 

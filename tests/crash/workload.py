@@ -31,7 +31,6 @@ MANY_ZONES = {'size': 4096 * KiB, 'zone.size': 4 * KiB}
 BIG_ZONES = {'size': 4096 * KiB, 'zone.size': 1024 * KiB}
 
 
-# Internal snapshots belong here when there are any.
 VARIANTS = {
     '4k': {'cluster_size': 4096},
     '512': {'cluster_size': 512},
@@ -62,8 +61,13 @@ WORKLOADS = [
     Workload('reset', SMALL_ZONES, 300, 8, 12, 'd50s3r12R1'),
     Workload('finish', {**SMALL_ZONES, 'zone.capacity': 8 * KiB}, 400, 8, 10,
              'd60s3f16r8'),
+    # Clusters become shared and are copied; there are none in a data file
+    Workload('snapshots', SMALL_ZONES, 400, 16, 10, 'd60u2v4s5r5n3f2',
+             variants=tuple(v for v in VARIANTS if v != 'data-file')),
     # Zones come and go, so that the limits matter
     Workload('fill', TINY_ZONES, 1600, 16, 200, 'd97s3', variants=('4k', '512')),
+    # Of zones that are full already, but not on the disk
+    Workload('refinish', TINY_ZONES, 400, 2, 20, 'd80f14r6', variants=('4k',)),
     Workload('errors', SMALL_ZONES, 500, 32, 4, 'd74s6r6f6', fail_writes=40),
     # A flush that fails while qcow2 links an L2 table corrupts the image: with
     # these there are none to link
