@@ -239,6 +239,8 @@ static int coroutine_fn GRAPH_RDLOCK move_table(BlockDriverState *bs)
         /* The header may be either; what it does not name is a leak */
         z->table_offset = old_offset;
         z->nr_zones = old_nr_zones;
+        /* What store_from() has stored is not in the old table */
+        qcow2_zoned_mark_dirty(z, 0);
         return ret;
     }
     qemu_co_mutex_lock(&s->lock);
