@@ -643,6 +643,7 @@ void qcow2_zoned_abandon(BlockDriverState *bs)
     if (qcow2_is_zoned(bs)) {
         BDRVQcow2State *s = bs->opaque;
 
+        /* As in qcow2_zoned_flush_soon() */
         smp_mb();
         timer_del(s->zoned->flush_timer);
     }

@@ -117,7 +117,7 @@ static int coroutine_fn manage(char kind, BlockZoneOp op, uint64_t offset,
                                uint64_t bytes)
 {
     uint64_t id = crash_log_begin(kind, 0, offset, bytes, NULL);
-    int ret = blk_co_zone_mgmt(work_blk, op, offset, bytes);
+    int ret = blk_co_zone_mgmt(work_blk, op, 0, offset, bytes, NULL);
 
     crash_log_end(id, offset, 0, ret);
     return ret;

@@ -220,8 +220,8 @@ static void coroutine_fn read_zones(BlockBackend *blk)
 }
 
 /* "lost": a zone that does not hold what was written there, and where */
-static void coroutine_fn write_and_read(BlockBackend *blk, const BlockZoneDescriptor *z,
-                           bool append)
+static void coroutine_fn
+write_and_read(BlockBackend *blk, const BlockZoneDescriptor *z, bool append)
 {
     g_autofree uint8_t *buf = g_malloc(IO_BYTES), *back = g_malloc(IO_BYTES);
     QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, buf, IO_BYTES);
@@ -250,6 +250,12 @@ look_at_zone(BlockBackend *blk, int64_t start)
     return z;
 }
 
+static void coroutine_fn zone_op(BlockBackend *blk, BlockZoneOp op,
+                                 int64_t offset, int64_t bytes)
+{
+    blk_co_zone_mgmt(blk, op, 0, offset, bytes, NULL);
+}
+
 static void coroutine_fn use_zone(BlockBackend *blk, unsigned int i,
                      const BlockZoneDescriptor *old)
 {
@@ -261,10 +267,10 @@ static void coroutine_fn use_zone(BlockBackend *blk, unsigned int i,
     write_and_read(blk, &z, true);
     blk_co_pwrite_zeroes(blk, start, IO_BYTES, BDRV_REQ_MAY_UNMAP);
     blk_co_pdiscard(blk, start, MIN(length, IO_BYTES), false);
-    blk_co_zone_mgmt(blk, BLK_ZO_OPEN, start, length);
-    blk_co_zone_mgmt(blk, i % 2 ? BLK_ZO_CLOSE : BLK_ZO_FINISH, start, length);
+    zone_op(blk, BLK_ZO_OPEN, start, length);
+    zone_op(blk, i % 2 ? BLK_ZO_CLOSE : BLK_ZO_FINISH, start, length);
     if (i % 4 >= 2) {
-        blk_co_zone_mgmt(blk, BLK_ZO_RESET, start, length);
+        zone_op(blk, BLK_ZO_RESET, start, length);
         z = look_at_zone(blk, start);
         write_and_read(blk, &z, i % 4 == 2);
     }
@@ -394,7 +400,7 @@ static void look_at_snapshots(void)
 
 static void coroutine_fn reset_all(BlockBackend *blk)
 {
-    blk_co_zone_mgmt(blk, BLK_ZO_RESET, 0, blk_co_getlength(blk));
+    zone_op(blk, BLK_ZO_RESET, 0, blk_co_getlength(blk));
 }
 
 static void use(void)
