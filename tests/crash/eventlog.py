@@ -11,7 +11,7 @@ ENTRY = struct.Struct('=IIQQQq')
 NEVER = 1 << 62
 WRITE, ZERO, TRUNCATE, FLUSH, END = 'WZTF.'
 DATA = 'awv'            # append, write, write to conventional zones
-RESET, FINISH, SYNC = 'rfs'
+RESET, FINISH, SYNC, SNAPSHOT = 'rfsn'
 
 
 class Event:

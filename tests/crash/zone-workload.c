@@ -247,6 +247,7 @@ static void coroutine_fn worker(void *opaque)
 static void make_or_delete_snapshot(void)
 {
     static unsigned int made;
+    uint64_t id = crash_log_begin('n', 0, 0, 0, NULL);
     g_autofree char *name = NULL;
 
     GRAPH_RDLOCK_GUARD_MAINLOOP();
@@ -262,12 +263,13 @@ static void make_or_delete_snapshot(void)
         g_assert(bdrv_snapshot_create(blk_bs(work_blk), &sn) == 0);
         g_queue_push_tail(&snapshots, g_steal_pointer(&name));
     }
+    crash_log_end(id, 0, 0, 0);
     snapshot_wanted = false;
 }
 
 static void work(unsigned int depth)
 {
-    while (workers < depth) {
+    for (unsigned int i = 0; i < depth; i++) {
         workers++;
         qemu_coroutine_enter(qemu_coroutine_create(worker, NULL));
     }
