@@ -21,8 +21,9 @@ PLANTED = [
     # A refusal that is missing
     Bug('data-beyond-the-zone', 'block/zone-table.c',
         'r->data_end > end || ', ''),
-    Bug('reserved-attributes', 'block/qcow2-zoned.c',
-        'return !(r->attributes & RESERVED_ATTRIBUTES);', 'return true;'),
+    Bug('any-attribute', 'block/zone-table.c',
+        '(r->attributes & ~attributes_in(r->state, known_attributes(t)))) {',
+        'false) {'),
     Bug('table-beyond-the-file', 'block/qcow2-zoned.c',
         'bytes > file_length - offset) {', 'false) {'),
     # A refusal that does not say why
