@@ -15,6 +15,7 @@
 #include "qapi/error.h"
 #include "qapi/util.h"
 #include "qobject/qdict.h"
+#include "block/zoned-filter.h"
 #include "qcow2-zoned-int.h"
 
 #define DEFAULT_ZONE_SIZE (256 * MiB)
@@ -318,6 +319,7 @@ resize_locked(BlockDriverState *bs, int64_t size, bool exact,
         return ret;
     }
     qcow2_zoned_refresh_limits(bs);
+    bdrv_zoned_limits_changed(bs);
     return 0;
 }
 

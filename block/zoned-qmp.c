@@ -7,6 +7,7 @@
 #include "qemu/osdep.h"
 #include "block/block_int.h"
 #include "block/block-io.h"
+#include "block/zoned-filter.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-zoned.h"
 
@@ -44,6 +45,7 @@ qmp_block_zone_set_condition(const char *node_name, uint64_t offset,
         error_setg(errp, "Cannot find node '%s'", node_name);
         return;
     }
+    bs = bdrv_zoned_source(bs);
     if (bs->bl.zoned == BLK_Z_NONE || !bs->drv->bdrv_co_zone_mgmt) {
         error_setg(errp, "Node '%s' is not zoned", node_name);
         return;

@@ -1,0 +1,143 @@
+/*
+ * Zones and the block graph
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "block/block.h"
+#include "block/block_int.h"
+#include "block/zoned-filter.h"
+
+/* The child that @bs has its zones from, NULL if they are its own */
+static BdrvChild * GRAPH_RDLOCK zoned_child(BlockDriverState *bs)
+{
+    return bs->drv && bs->drv->supports_zoned_children ? bdrv_primary_child(bs)
+                                                       : NULL;
+}
+
+BlockDriverState *bdrv_zoned_source(BlockDriverState *bs)
+{
+    BdrvChild *child;
+
+    while ((child = zoned_child(bs))) {
+        bs = child->bs;
+    }
+    return bs;
+}
+
+/* Unlike the limits of @bs itself, up to date while the graph is changed */
+static const BlockLimits * GRAPH_RDLOCK zone_limits(BlockDriverState *bs)
+{
+    return &bdrv_zoned_source(bs)->bl;
+}
+
+/* What BlockLimits say of zones, in addition to the model */
+#define FOR_EACH_ZONE_LIMIT(DO) \
+    DO(zone_size) \
+    DO(nr_zones) \
+    DO(max_append_sectors) \
+    DO(max_open_zones) \
+    DO(max_active_zones) \
+    DO(write_granularity) \
+    DO(zone_capacity) \
+    DO(zone_ext_size) \
+    DO(zrwa_size) \
+    DO(zrwa_granularity) \
+    DO(max_zrwa_zones)
+
+static bool same_zones(const BlockLimits *a, const BlockLimits *b)
+{
+    if (a->zoned != b->zoned || a->zoned == BLK_Z_NONE) {
+        return a->zoned == b->zoned;
+    }
+#define AND_SAME(limit) && a->limit == b->limit
+    return true FOR_EACH_ZONE_LIMIT(AND_SAME);
+#undef AND_SAME
+}
+
+bool bdrv_zoned_may_attach(BlockDriverState *parent, BlockDriverState *child,
+                           BdrvChildRole role, Error **errp)
+{
+    /* A host-aware disk can be used as one without zones */
+    if (zone_limits(child)->zoned != BLK_Z_HM || (role & BDRV_CHILD_COW) ||
+        ((role & BDRV_CHILD_PRIMARY) && parent->drv->supports_zoned_children)) {
+        return true;
+    }
+    error_setg(errp, "Node '%s' is zoned, and driver '%s' does not support "
+               "zoned children", bdrv_get_node_name(child),
+               parent->drv->format_name);
+    return false;
+}
+
+bool bdrv_zoned_may_replace(BdrvChild *child, BlockDriverState *to,
+                            Error **errp)
+{
+    if (!child->bs || (child->role & BDRV_CHILD_COW) ||
+        same_zones(zone_limits(child->bs), zone_limits(to))) {
+        return true;
+    }
+    error_setg(errp, "Node '%s' cannot take the place of node '%s': "
+               "their zones are different", bdrv_get_node_name(to),
+               bdrv_get_node_name(child->bs));
+    return false;
+}
+
+void bdrv_zoned_inherit_limits(BlockDriverState *bs)
+{
+    BdrvChild *child = zoned_child(bs);
+    const BlockLimits *from;
+
+    if (!child) {
+        return;
+    }
+    from = &child->bs->bl;
+    bs->bl.zoned = from->zoned;
+#define COPY(limit) bs->bl.limit = from->limit;
+    FOR_EACH_ZONE_LIMIT(COPY)
+#undef COPY
+}
+
+void bdrv_zoned_limits_changed(BlockDriverState *bs)
+{
+    BdrvChild *c;
+
+    QLIST_FOREACH(c, &bs->parents, next_parent) {
+        BlockDriverState *parent = c->klass == &child_of_bds ? c->opaque : NULL;
+
+        if (parent && zoned_child(parent) == c) {
+            bdrv_zoned_inherit_limits(parent);
+            bdrv_zoned_limits_changed(parent);
+        }
+    }
+}
+
+int coroutine_fn
+bdrv_zoned_filter_co_report(BlockDriverState *bs, int64_t offset,
+                            unsigned int *nr_zones, BlockZoneDescriptor *zones)
+{
+    return bdrv_co_zone_report(bdrv_primary_bs(bs), offset, nr_zones, zones);
+}
+
+int coroutine_fn
+bdrv_zoned_filter_co_mgmt(BlockDriverState *bs, BlockZoneOp op,
+                          BlockZoneFlags flags, int64_t offset, int64_t len,
+                          const void *ext)
+{
+    return bdrv_co_zone_mgmt(bdrv_primary_child(bs), op, flags, offset, len,
+                             ext);
+}
+
+int coroutine_fn
+bdrv_zoned_filter_co_get_ext(BlockDriverState *bs, int64_t offset, void *ext)
+{
+    return bdrv_co_zone_get_ext(bdrv_primary_bs(bs), offset, ext);
+}
+
+int coroutine_fn
+bdrv_zoned_filter_co_append(BlockDriverState *bs, int64_t *offset,
+                            QEMUIOVector *qiov, BdrvRequestFlags flags)
+{
+    return bdrv_co_zone_append(bdrv_primary_child(bs), offset, qiov, flags);
+}
