@@ -8,10 +8,12 @@
  */
 
 #include "qemu/osdep.h"
+#include "qapi/error.h"
 #include "block/block_int-common.h"
 #include "block/block-zoned.h"
 #include "hw/virtio/virtio-blk-zoned.h"
-#include "standard-headers/linux/virtio_blk.h"
+
+/* --- What the driver knows --- */
 
 static const BlockLimits *zoned_limits(BlockBackend *blk)
 {
@@ -21,34 +23,139 @@ static const BlockLimits *zoned_limits(BlockBackend *blk)
                                                                 : NULL;
 }
 
-int virtio_blk_zoned_validate_features(VirtIODevice *vdev, BlockBackend *blk)
+static uint32_t backend_granularity(const BlockLimits *bl)
+{
+    return MAX(bl->write_granularity, BDRV_SECTOR_SIZE);
+}
+
+uint32_t virtio_blk_zoned_block_size(BlockBackend *blk)
 {
     const BlockLimits *bl = zoned_limits(blk);
 
-    return bl && bl->zoned == BLK_Z_HM &&
-           !virtio_vdev_has_feature(vdev, VIRTIO_BLK_F_ZONED) ? -EINVAL : 0;
+    return bl ? backend_granularity(bl) : 0;
 }
 
-bool virtio_blk_zoned_lacks(VirtIODevice *vdev, BlockBackend *blk,
-                            unsigned int fbit)
+/* The zones of @blk for a driver that writes in units of @block_size */
+static VirtIOBlkZoned current_zones(BlockBackend *blk, uint32_t block_size)
 {
-    return zoned_limits(blk) && !virtio_vdev_has_feature(vdev, fbit);
+    const BlockLimits *bl = zoned_limits(blk);
+
+    if (!bl) {
+        return (VirtIOBlkZoned) { .model = BLK_Z_NONE };
+    }
+    return (VirtIOBlkZoned) {
+        .model = bl->zoned,
+        .zone_size = bl->zone_size,
+        .granularity = block_size,
+        .max_open_zones = bl->max_open_zones,
+        .max_active_zones = bl->max_active_zones,
+        .max_append_sectors = QEMU_ALIGN_DOWN(bl->max_append_sectors,
+                                              block_size / BDRV_SECTOR_SIZE),
+    };
 }
 
-bool virtio_blk_zoned_is_type(uint32_t type)
+bool virtio_blk_zoned_init(VirtIOBlkZoned *z, BlockBackend *blk,
+                           uint32_t block_size, Error **errp)
 {
-    uint32_t base = type & ~(VIRTIO_BLK_T_OUT | VIRTIO_BLK_T_BARRIER);
+    const BlockLimits *bl = zoned_limits(blk);
 
-    switch (base) {
-    case VIRTIO_BLK_T_SECURE_ERASE:
-        return type == VIRTIO_BLK_T_ZONE_APPEND;
+    *z = current_zones(blk, block_size);
+    if (!bl) {
+        return true;
+    }
+    if (block_size % backend_granularity(bl)) {
+        error_setg(errp, "logical_block_size (%" PRIu32 ") must be a multiple "
+                   "of the write granularity of the zoned disk (%" PRIu32 ")",
+                   block_size, backend_granularity(bl));
+        return false;
+    }
+    if (z->zone_size % block_size || bl->zone_capacity % block_size) {
+        error_setg(errp, "logical_block_size (%" PRIu32 ") must divide the "
+                   "zone size (%" PRIu32 ") and the zone capacity (%" PRIu32
+                   ") of the zoned disk", block_size, z->zone_size,
+                   bl->zone_capacity ?: z->zone_size);
+        return false;
+    }
+    if (bl->max_append_sectors && !z->max_append_sectors) {
+        error_setg(errp, "logical_block_size (%" PRIu32 ") must not exceed "
+                   "the largest append of the zoned disk (%u)", block_size,
+                   bl->max_append_sectors * (unsigned)BDRV_SECTOR_SIZE);
+        return false;
+    }
+    return true;
+}
+
+bool virtio_blk_zoned_unchanged(const VirtIOBlkZoned *z, BlockBackend *blk)
+{
+    VirtIOBlkZoned now = current_zones(blk, z->granularity ?: BDRV_SECTOR_SIZE);
+
+    if (z->model == BLK_Z_NONE) {
+        return now.model != BLK_Z_HM;
+    }
+    return now.model == z->model && now.zone_size == z->zone_size &&
+           now.max_open_zones == z->max_open_zones &&
+           now.max_active_zones == z->max_active_zones &&
+           now.max_append_sectors == z->max_append_sectors &&
+           z->granularity % backend_granularity(zoned_limits(blk)) == 0;
+}
+
+struct virtio_blk_zoned_characteristics
+virtio_blk_zoned_config(const VirtIOBlkZoned *z)
+{
+    static const uint8_t models[] = {
+        [BLK_Z_NONE] = VIRTIO_BLK_Z_NONE,
+        [BLK_Z_HM] = VIRTIO_BLK_Z_HM,
+        [BLK_Z_HA] = VIRTIO_BLK_Z_HA,
+    };
+
+    return (struct virtio_blk_zoned_characteristics) {
+        .zone_sectors = cpu_to_le32(z->zone_size / BDRV_SECTOR_SIZE),
+        .max_open_zones = cpu_to_le32(z->max_open_zones),
+        .max_active_zones = cpu_to_le32(z->max_active_zones),
+        .max_append_sectors = cpu_to_le32(z->max_append_sectors),
+        .write_granularity = cpu_to_le32(z->granularity),
+        .model = models[z->model],
+    };
+}
+
+/* --- Requests --- */
+
+static bool is_exact_type(uint32_t type)
+{
+    switch (type) {
+    case VIRTIO_BLK_T_IN:
+    case VIRTIO_BLK_T_OUT:
+    case VIRTIO_BLK_T_FLUSH:
+    case VIRTIO_BLK_T_GET_ID:
+    case VIRTIO_BLK_T_DISCARD:
+    case VIRTIO_BLK_T_WRITE_ZEROES:
+    case VIRTIO_BLK_T_ZONE_APPEND:
     case VIRTIO_BLK_T_ZONE_REPORT:
     case VIRTIO_BLK_T_ZONE_OPEN:
     case VIRTIO_BLK_T_ZONE_CLOSE:
     case VIRTIO_BLK_T_ZONE_FINISH:
     case VIRTIO_BLK_T_ZONE_RESET:
     case VIRTIO_BLK_T_ZONE_RESET_ALL:
-        return type == base;
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool virtio_blk_zoned_is_type(uint32_t type, bool zoned)
+{
+    if (zoned || is_exact_type(type)) {
+        return is_exact_type(type);
+    }
+    switch (type & ~(VIRTIO_BLK_T_OUT | VIRTIO_BLK_T_BARRIER)) {
+    case VIRTIO_BLK_T_SECURE_ERASE:     /* an append without its lowest bit */
+    case VIRTIO_BLK_T_ZONE_REPORT:
+    case VIRTIO_BLK_T_ZONE_OPEN:
+    case VIRTIO_BLK_T_ZONE_CLOSE:
+    case VIRTIO_BLK_T_ZONE_FINISH:
+    case VIRTIO_BLK_T_ZONE_RESET:
+    case VIRTIO_BLK_T_ZONE_RESET_ALL:
+        return false;
     default:
         return true;
     }
@@ -58,6 +165,22 @@ int64_t virtio_blk_zoned_offset(uint64_t sector)
 {
     return sector > INT64_MAX >> BDRV_SECTOR_BITS
            ? -1 : (int64_t)sector << BDRV_SECTOR_BITS;
+}
+
+static int64_t disk_size(BlockBackend *blk)
+{
+    uint64_t sectors;
+
+    blk_get_geometry(blk, &sectors);
+    return sectors * BDRV_SECTOR_SIZE;
+}
+
+uint64_t virtio_blk_zoned_length(const VirtIOBlkZoned *z, BlockBackend *blk,
+                                 int64_t offset)
+{
+    int64_t size = disk_size(blk);
+
+    return offset < 0 || offset >= size ? 0 : MIN(z->zone_size, size - offset);
 }
 
 uint8_t virtio_blk_zoned_status(int ret)
@@ -84,37 +207,106 @@ uint8_t virtio_blk_zoned_status(int ret)
     }
 }
 
-uint8_t virtio_blk_zoned_rule_status(BlockBackend *blk, int ret)
+uint8_t virtio_blk_zoned_check(const VirtIOBlkZoned *z, BlockBackend *blk,
+                               int64_t offset, bool is_write)
 {
-    return zoned_limits(blk) && bdrv_is_zone_error(ret) ?
-           virtio_blk_zoned_status(ret) : VIRTIO_BLK_S_OK;
-}
-
-uint8_t virtio_blk_zoned_check_append(BlockBackend *blk, int64_t offset,
-                                      uint64_t bytes, size_t in_bytes)
-{
-    const BlockLimits *bl = zoned_limits(blk);
-
-    if (!bl) {
+    if (z->model == BLK_Z_NONE) {
         return VIRTIO_BLK_S_UNSUPP;
     }
+    if (!virtio_blk_zoned_unchanged(z, blk) ||
+        (is_write && !blk_is_writable(blk))) {
+        return VIRTIO_BLK_S_IOERR;
+    }
+    return virtio_blk_zoned_length(z, blk, offset)
+           ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_ZONE_INVALID_CMD;
+}
+
+uint8_t virtio_blk_zoned_check_append(const VirtIOBlkZoned *z, int64_t offset,
+                                      uint64_t bytes, size_t in_bytes)
+{
     if (in_bytes < sizeof(uint64_t)) {
         return VIRTIO_BLK_S_ZONE_INVALID_CMD;
     }
-    if (offset % bl->zone_size) {
+    if (bytes && !z->max_append_sectors) {
+        return VIRTIO_BLK_S_UNSUPP;
+    }
+    if (offset % z->zone_size ||
+        bytes > (uint64_t)z->max_append_sectors * BDRV_SECTOR_SIZE) {
         return VIRTIO_BLK_S_ZONE_INVALID_CMD;
     }
-    if (bytes > (uint64_t)bl->max_append_sectors << BDRV_SECTOR_BITS) {
-        return bl->max_append_sectors ? VIRTIO_BLK_S_ZONE_INVALID_CMD
-                                      : VIRTIO_BLK_S_UNSUPP;
-    }
-    if (bl->write_granularity && bytes % bl->write_granularity) {
-        return VIRTIO_BLK_S_ZONE_UNALIGNED_WP;
-    }
-    return VIRTIO_BLK_S_OK;
+    return bytes % z->granularity ? VIRTIO_BLK_S_ZONE_UNALIGNED_WP
+                                  : VIRTIO_BLK_S_OK;
 }
 
-bool virtio_blk_zoned_may_merge(BlockBackend *blk, bool is_write)
+bool virtio_blk_zoned_may_merge(const VirtIOBlkZoned *z, uint64_t sector,
+                                bool is_write)
 {
-    return !is_write || !zoned_limits(blk);
+    return z->model == BLK_Z_NONE ||
+           (!is_write && sector % (z->zone_size / BDRV_SECTOR_SIZE));
+}
+
+bool virtio_blk_zoned_spans(const VirtIOBlkZoned *z, uint64_t offset,
+                            uint64_t bytes)
+{
+    return z->model != BLK_Z_NONE && bytes &&
+           offset / z->zone_size != (offset + bytes - 1) / z->zone_size;
+}
+
+bool virtio_blk_zoned_misaligned(const VirtIOBlkZoned *z, BlockBackend *blk,
+                                 uint64_t sector, uint64_t bytes)
+{
+    int64_t offset = virtio_blk_zoned_offset(sector);
+    int64_t size = disk_size(blk);
+
+    return z->model != BLK_Z_NONE && (offset | bytes) % z->granularity &&
+           offset >= 0 && offset < size && bytes <= size - offset;
+}
+
+/* --- Types of zones --- */
+
+typedef struct FindSequential {
+    BlockBackend *blk;
+    int64_t offset;             /* of the first zone not looked at */
+    int64_t end;
+    unsigned int nr_zones;
+    BlockZoneDescriptor zones[64];
+    BlockCompletionFunc *cb;
+    void *opaque;
+} FindSequential;
+
+static void find_sequential_cb(void *opaque, int ret)
+{
+    FindSequential *f = opaque;
+
+    for (unsigned i = 0; i < f->nr_zones && ret == 0 && f->offset < f->end;
+         i++) {
+        ret = f->zones[i].type != BLK_ZT_CONV;
+        f->offset = f->zones[i].start + f->zones[i].length;
+    }
+    if (ret == 0 && f->nr_zones > 0 && f->offset < f->end) {
+        f->nr_zones = ARRAY_SIZE(f->zones);
+        blk_aio_zone_report(f->blk, f->offset, &f->nr_zones, f->zones,
+                            find_sequential_cb, f);
+        return;
+    }
+    f->cb(f->opaque, ret);
+    g_free(f);
+}
+
+void virtio_blk_zoned_find_sequential(BlockBackend *blk, int64_t offset,
+                                      uint64_t bytes, BlockCompletionFunc *cb,
+                                      void *opaque)
+{
+    FindSequential *f = g_new(FindSequential, 1);
+
+    *f = (FindSequential) {
+        .blk = blk,
+        .offset = offset,
+        .end = offset + bytes,
+        .nr_zones = ARRAY_SIZE(f->zones),
+        .cb = cb,
+        .opaque = opaque,
+    };
+    blk_aio_zone_report(blk, offset, &f->nr_zones, f->zones,
+                        find_sequential_cb, f);
 }

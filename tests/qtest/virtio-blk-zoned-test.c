@@ -15,6 +15,7 @@
 #include "qemu/cutils.h"
 #include "qemu/units.h"
 #include "qobject/qdict.h"
+#include "qobject/qjson.h"
 #include "qobject/qlist.h"
 #include "standard-headers/linux/virtio_blk.h"
 #include "standard-headers/linux/virtio_config.h"
@@ -185,7 +186,7 @@ static void drop_device(Disk *d)
 }
 
 /* Run QEMU on the image.  Whatever the guest does, it must not stop it. */
-static void power_on(Disk *d)
+static void boot(Disk *d, const char *more)
 {
     const Setup *setup = d->setup;
     g_autofree char *debug =
@@ -194,16 +195,21 @@ static void power_on(Disk *d)
                         "image=file%s", setup->debug);
 
     d->machine = qtest_pc_boot(
-        "-machine pc -nodefaults %s "
+        "-machine pc -nodefaults %s %s "
         "-blockdev driver=file,node-name=file,filename=%s "
         "%s "
         "-blockdev driver=qcow2,node-name=zoned,file=%s%s "
         "-device virtio-blk-pci,id=disk,drive=zoned,addr=%x.0,"
         "werror=stop,rerror=stop%s",
-        setup->machine ?: "", d->image, debug,
+        setup->machine ?: "", more, d->image, debug,
         setup->debug ? "debug" : "file", setup->blockdev ?: "", PCI_SLOT,
         setup->device ?: "");
     d->qts = d->machine->qts;
+}
+
+static void power_on(Disk *d)
+{
+    boot(d, "");
     find_device(d);
     start_driver(d);
 }
@@ -283,7 +289,10 @@ static uint64_t status_address(const Request *r)
     return answer_address(r) + r->in_len;
 }
 
-/* Put a request into guest memory.  0xee is what the device has not written. */
+/* What the device has not written; no short answer has it in its data. */
+#define UNWRITTEN_BYTE  0xee
+
+/* Put a request into guest memory. */
 static void place(Disk *d, Request *r)
 {
     struct virtio_blk_outhdr header = {
@@ -300,7 +309,7 @@ static void place(Disk *d, Request *r)
     } else if (r->out_len) {
         qtest_memset(d->qts, r->address + sizeof(header), r->fill, r->out_len);
     }
-    qtest_memset(d->qts, answer_address(r), 0xee, r->in_len + 1);
+    qtest_memset(d->qts, answer_address(r), UNWRITTEN_BYTE, r->in_len + 1);
 }
 
 /* Describe a range, in pieces.  Returns the first descriptor. */
@@ -335,13 +344,19 @@ static void describe_request(Disk *d, Request *r)
     describe(d, status_address(r), 1, 0, true, false);
 }
 
+/* V29: what the used ring says to be written is written */
 static void collect(Disk *d, Request *r)
 {
-    r->status = status_name(qtest_readb(d->qts, status_address(r)));
-    g_assert_cmpint(r->used, >, 0);
-    g_assert_cmpint(r->used, <=, r->in_len + 1);
+    g_autofree uint8_t *answer = g_malloc(r->in_len + 1);
+
+    qtest_bufread(d->qts, answer_address(r), answer, r->in_len + 1);
+    r->status = status_name(answer[r->in_len]);
+    g_assert_cmpint(r->used, ==, r->in_len + 1);
+    if (!d->setup->plain && r->in_len < 64 * KiB) {
+        g_assert_null(memchr(answer, UNWRITTEN_BYTE, r->used));
+    }
     if (r->in) {
-        qtest_bufread(d->qts, answer_address(r), r->in, r->in_len);
+        memcpy(r->in, answer, r->in_len);
     }
     guest_free(&d->machine->alloc, r->address - r->misaligned);
 }
@@ -384,7 +399,7 @@ static void wait_for_one(Disk *d, Request *requests, unsigned n)
     g_assert_not_reached();
 }
 
-static void submit_all(Disk *d, Request *requests, unsigned n)
+static void start_all(Disk *d, Request *requests, unsigned n)
 {
     qvirtqueue_reset_pool(d->vq);
     for (unsigned i = 0; i < n; i++) {
@@ -393,6 +408,11 @@ static void submit_all(Disk *d, Request *requests, unsigned n)
     }
     g_assert_cmpint(d->vq->free_head, <=, d->vq->size);
     kick(d, requests, n);
+}
+
+static void submit_all(Disk *d, Request *requests, unsigned n)
+{
+    start_all(d, requests, n);
     for (unsigned i = 0; i < n; i++) {
         wait_for_one(d, requests, n);
     }
@@ -673,6 +693,28 @@ static Disk *get_disk(const Setup *setup)
 
 /* --- Config space --- */
 
+static const uint32_t management[] = {
+    VIRTIO_BLK_T_ZONE_OPEN, VIRTIO_BLK_T_ZONE_CLOSE, VIRTIO_BLK_T_ZONE_FINISH,
+    VIRTIO_BLK_T_ZONE_RESET,
+};
+
+/* What data is made of */
+#define OLD     0x11
+#define NEW     0x22
+
+static int64_t statistic(Disk *d, const char *name)
+{
+    QDict *answer = qtest_qmp(d->qts, "{'execute': 'query-blockstats'}");
+    QList *list = qdict_get_qlist(answer, "return");
+    int64_t value;
+
+    g_assert_cmpint(qlist_size(list), ==, 1);
+    value = qdict_get_int(qdict_get_qdict(qobject_to(QDict, qlist_peek(list)),
+                                          "stats"), name);
+    qobject_unref(answer);
+    return value;
+}
+
 static uint32_t config32(Disk *d, size_t field)
 {
     return qvirtio_config_readl(d->dev, field);
@@ -744,6 +786,238 @@ static void test_features_refused(void)
     find_device(d);
     start_driver(d);
     assert_zones(d, "");
+}
+
+/* Let a driver begin with the features that the device offers, but @without. */
+static void restart_driver(Disk *d, uint64_t without)
+{
+    drop_device(d);
+    find_device(d);
+    d->features &= ~without;
+    start_driver(d);
+}
+
+#define LEGACY_HOST_FEATURES    0
+#define LEGACY_GUEST_FEATURES   4
+#define LEGACY_CONFIG           20
+
+/* V2 */
+static void test_legacy_registers(void)
+{
+    Disk *d = get_disk(&standard);
+    uint32_t zoned = 1u << VIRTIO_BLK_F_ZONED;
+    QPCIBar bar;
+
+    drop_device(d);
+    find_device(d);
+    g_assert_true(d->features & zoned);
+    bar = qpci_iomap(d->pci->pdev, 0, NULL);
+    g_assert_false(qpci_io_readl(d->pci->pdev, bar, LEGACY_HOST_FEATURES) &
+                   zoned);
+    qpci_io_writel(d->pci->pdev, bar, LEGACY_GUEST_FEATURES,
+                   zoned | 1u << VIRTIO_BLK_F_FLUSH);
+    g_assert_cmphex(qpci_io_readl(d->pci->pdev, bar, LEGACY_GUEST_FEATURES), ==,
+                    1u << VIRTIO_BLK_F_FLUSH);
+    qvirtio_set_driver_ok(d->dev);
+    for (size_t i = CONFIG(zoned); i < sizeof(struct virtio_blk_config); i++) {
+        g_assert_cmphex(qpci_io_readb(d->pci->pdev, bar, LEGACY_CONFIG + i),
+                        ==, 0);
+    }
+    restart_driver(d, 0);
+    assert_zones(d, "");
+}
+
+/* V2, V7, V9: it cannot be refused, so it gets no status that it cannot know */
+static void test_legacy_driver(void)
+{
+    g_autofree Report *report = g_malloc(report_size(1));
+    Disk *d = get_disk(&standard);
+    uint64_t position;
+    QPCIBar legacy;
+
+    assert_ok(write_at(d, 3 * ZONE, 4 * KiB, OLD));
+    drop_device(d);
+    find_device(d);
+    legacy = qpci_iomap(d->pci->pdev, 0, NULL);
+    qpci_io_writel(d->pci->pdev, legacy, LEGACY_GUEST_FEATURES,
+                   d->features & ~QVIRTIO_F_BAD_FEATURE);
+    d->dev->features = 0;
+    d->dev->features_negotiated = true;
+    d->vq = qvirtqueue_setup(d->dev, &d->machine->alloc, 0);
+    qvirtio_set_driver_ok(d->dev);
+
+    g_assert_cmpint(config32(d, CONFIG(zoned.zone_sectors)), ==, 0);
+    assert_data(d, 3 * ZONE, 4 * KiB, OLD);
+    assert_ok(read_at(d, 3 * ZONE, 2 * ZONE, NULL));
+    assert_status(write_at(d, 3 * ZONE, 4 * KiB, NEW), "IOERR");
+    assert_status(write_at(d, 3 * ZONE + 4 * KiB, 4 * KiB, NEW), "IOERR");
+    assert_status(write_at(d, 0, 4 * KiB, NEW), "IOERR");
+    assert_status(write_zeroes(d, 3 * ZONE + 4 * KiB, 4 * KiB), "IOERR");
+    assert_status(send_range(d, VIRTIO_BLK_T_DISCARD, 0, 4 * KiB, 0), "UNSUPP");
+    for (unsigned i = 0; i < ARRAY_SIZE(management); i++) {
+        assert_status(manage(d, management[i], 3 * ZONE), "UNSUPP");
+    }
+    assert_status(reset_all(d), "UNSUPP");
+    assert_status(append(d, 3 * ZONE, 4 * KiB, NEW, &position), "UNSUPP");
+    assert_status(get_report(d, 0, report, report_size(1)), "UNSUPP");
+    assert_status(get_report(d, 0, NULL, 0), "UNSUPP");
+    assert_vm_runs(d);
+    restart_driver(d, 0);
+    assert_zones(d, "3:iopen@4K");
+}
+
+/* V9 */
+static void test_without_write_zeroes(void)
+{
+    Disk *d = get_disk(&standard);
+
+    assert_ok(write_at(d, ZONE, 4 * KiB, OLD));
+    restart_driver(d, 1ull << VIRTIO_BLK_F_WRITE_ZEROES);
+    assert_status(write_zeroes(d, ZONE, 4 * KiB), "UNSUPP");
+    assert_status(write_zeroes(d, 3 * ZONE, 4 * KiB), "UNSUPP");
+    assert_data(d, ZONE, 4 * KiB, OLD);
+    restart_driver(d, 0);
+    assert_zones(d, "");
+}
+
+/* V18, V19, V46, V100, V61, V44: one number for all of them */
+static void test_block_size(void)
+{
+    static const Setup setup = {
+        .device = ",logical_block_size=4096,physical_block_size=4096",
+        .image = ",zone.max_append_bytes=36K",
+    };
+    Disk *d = new_disk(&setup);
+    uint64_t position;
+
+    g_assert_cmpint(config32(d, CONFIG(blk_size)), ==, 4 * KiB);
+    g_assert_cmpint(config32(d, CONFIG(zoned.write_granularity)), ==, 4 * KiB);
+    g_assert_cmpint(config32(d, CONFIG(zoned.max_append_sectors)), ==, 72);
+
+    assert_status(write_at(d, 3 * ZONE, SECTOR, NEW), "UNALIGNED_WP");
+    assert_status(write_at(d, 3 * ZONE, 4 * KiB + SECTOR, NEW), "UNALIGNED_WP");
+    assert_status(write_at(d, 3 * ZONE, 100, NEW), "UNALIGNED_WP");
+    assert_status(write_at(d, 3 * ZONE + SECTOR, 4 * KiB, NEW), "UNALIGNED_WP");
+    assert_status(write_at(d, 2 * ZONE - SECTOR, 4 * KiB, NEW), "UNALIGNED_WP");
+    assert_status(write_zeroes(d, 3 * ZONE, SECTOR), "UNALIGNED_WP");
+    assert_status(append(d, 3 * ZONE, SECTOR, NEW, &position), "UNALIGNED_WP");
+    assert_status(append(d, 3 * ZONE, 4 * KiB + SECTOR, NEW, &position),
+                  "UNALIGNED_WP");
+    assert_zones(d, "");
+    assert_data(d, 3 * ZONE, 8 * KiB, 0);
+
+    /* Other blocks are not a matter of zones */
+    assert_status(write_at(d, ZONE, SECTOR, NEW), "IOERR");
+    assert_status(write_at(d, DISK, SECTOR, NEW), "IOERR");
+    assert_status(write_zeroes(d, ZONE, SECTOR), "IOERR");
+    assert_status(read_at(d, 3 * ZONE, SECTOR, NULL), "IOERR");
+    assert_vm_runs(d);
+    g_assert_cmpint(statistic(d, "invalid_wr_operations"), ==, 9);
+    g_assert_cmpint(statistic(d, "invalid_rd_operations"), ==, 1);
+
+    assert_ok(write_at(d, 3 * ZONE, 4 * KiB, NEW));
+    assert_ok(append(d, 3 * ZONE, 36 * KiB, NEW, &position));
+    g_assert_cmpint(position, ==, 3 * ZONE + 4 * KiB);
+    assert_zones(d, "3:iopen@40K");
+    delete_disk(d);
+}
+
+/* Give QEMU another image, as the node "other". */
+static char *add_image(Disk *d, const Setup *setup)
+{
+    char *image = create_image(setup);
+
+    qtest_qmp_assert_success(d->qts, "{'execute': 'blockdev-add', 'arguments':"
+                             " {'node-name': 'other', 'driver': 'qcow2',"
+                             "  'file': {'driver': 'file', 'filename': %s}}}",
+                             image);
+    return image;
+}
+
+static void forget_image(char *image)
+{
+    qtest_remove_abrt_handler(image);
+    remove_image(image);
+    g_free(image);
+}
+
+static void assert_no_device(Disk *d, QDict *options, const char *message)
+{
+    QDict *answer = qtest_qmp(d->qts, "{'execute': 'device_add',"
+                              " 'arguments': %p}", options);
+    QDict *error = qdict_get_qdict(answer, "error");
+
+    g_assert_nonnull(error);
+    g_assert_nonnull(strstr(qdict_get_str(error, "desc"), message));
+    qobject_unref(answer);
+}
+
+static QDict *block_sizes(unsigned bytes)
+{
+    return qdict_from_jsonf_nofail("{'driver': 'virtio-blk-pci',"
+                                   " 'drive': 'other',"
+                                   " 'logical_block_size': %u,"
+                                   " 'physical_block_size': %u}", bytes, bytes);
+}
+
+/* V2, V4, V18: what cannot be told to a driver is an error of the user */
+static void test_impossible_devices(void)
+{
+    static const Setup small_zones = {
+        .image = ",zone.size=64K,zone.capacity=64K,zone.max_append_bytes=8K",
+    };
+    Disk *d = get_disk(&standard);
+    char *image = add_image(d, &small_zones);
+
+    assert_no_device(d, qdict_from_jsonf_nofail("{'driver': 'virtio-blk-pci',"
+                                                " 'drive': 'other',"
+                                                " 'disable-modern': true}"),
+                     "legacy");
+    assert_no_device(d, block_sizes(128 * KiB),
+                     "logical_block_size (131072) must divide the zone size");
+    assert_no_device(d, block_sizes(16 * KiB),
+                     "must not exceed the largest append of the zoned disk "
+                     "(8192)");
+    forget_image(image);
+    delete_shared_disk();
+}
+
+static void set_drive(Disk *d, const char *node)
+{
+    qtest_qmp_assert_success(d->qts, "{'execute': 'qom-set', 'arguments':"
+                             " {'path': '/machine/peripheral/disk',"
+                             "  'property': 'drive', 'value': %s}}", node);
+}
+
+/* V22, V72, V13: what a driver was told stays, whatever the host does */
+static void test_other_node(const void *other)
+{
+    g_autofree Report *report = g_malloc(report_size(1));
+    Disk *d = new_disk(&standard);
+    char *image = add_image(d, other);
+    uint64_t position;
+
+    assert_ok(write_at(d, 3 * ZONE, 4 * KiB, OLD));
+    set_drive(d, "other");
+    g_assert_cmphex(config32(d, CONFIG(zoned.model)), ==, VIRTIO_BLK_Z_HM);
+    g_assert_cmpint(config32(d, CONFIG(zoned.zone_sectors)), ==, ZONE / SECTOR);
+    g_assert_cmpint(config32(d, CONFIG(zoned.max_open_zones)), ==, MAX_OPEN);
+    assert_status(get_report(d, 0, report, report_size(1)), "IOERR");
+    for (unsigned i = 0; i < ARRAY_SIZE(management); i++) {
+        assert_status(manage(d, management[i], 3 * ZONE), "IOERR");
+    }
+    assert_status(reset_all(d), "IOERR");
+    assert_status(append(d, 3 * ZONE, 4 * KiB, NEW, &position), "IOERR");
+    assert_status(write_at(d, 3 * ZONE, 4 * KiB, NEW), "IOERR");
+    assert_status(write_at(d, 0, 4 * KiB, NEW), "IOERR");
+    assert_status(write_zeroes(d, 3 * ZONE, 4 * KiB), "IOERR");
+    assert_data(d, 3 * ZONE, 4 * KiB, 0);
+    assert_vm_runs(d);
+    set_drive(d, "zoned");
+    assert_zones(d, "3:iopen@4K");
+    assert_ok(write_at(d, 3 * ZONE + 4 * KiB, 4 * KiB, NEW));
+    delete_disk(d);
+    forget_image(image);
 }
 
 /* V14, V15 */
@@ -946,9 +1220,6 @@ static const struct {
     [OFFLINE] = { "an offline zone", ZONE_OFFLINE, 8 * KiB,
                   "14:rdonly 15:offline" },
 };
-
-#define OLD     0x11
-#define NEW     0x22
 
 static Disk *prepare(State state)
 {
@@ -1324,11 +1595,6 @@ static void add_cells(void)
 
 /* --- Places that are no zone --- */
 
-static const uint32_t management[] = {
-    VIRTIO_BLK_T_ZONE_OPEN, VIRTIO_BLK_T_ZONE_CLOSE, VIRTIO_BLK_T_ZONE_FINISH,
-    VIRTIO_BLK_T_ZONE_RESET,
-};
-
 static void test_management_elsewhere(uint64_t offset)
 {
     Disk *d = get_disk(&standard);
@@ -1407,6 +1673,43 @@ static void test_similar_types(void)
         }), "UNSUPP");
     }
     assert_zones(d, "3:iopen@8K");
+}
+
+/* V25: a driver that knows zones has no legacy flags */
+static void test_legacy_flags(void)
+{
+    static const uint32_t types[] = {
+        VIRTIO_BLK_T_FLUSH | VIRTIO_BLK_T_OUT,
+        VIRTIO_BLK_T_GET_ID | VIRTIO_BLK_T_OUT,
+        VIRTIO_BLK_T_IN | VIRTIO_BLK_T_BARRIER,
+        VIRTIO_BLK_T_OUT | VIRTIO_BLK_T_BARRIER,
+        VIRTIO_BLK_T_ZONE_APPEND | VIRTIO_BLK_T_BARRIER,
+        VIRTIO_BLK_T_WRITE_ZEROES | VIRTIO_BLK_T_BARRIER,
+        VIRTIO_BLK_T_SCSI_CMD,
+    };
+    Disk *d = get_disk(&standard);
+
+    for (unsigned i = 0; i < ARRAY_SIZE(types); i++) {
+        assert_status(submit(d, &(Request) {
+            .type = types[i], .sector = 3 * ZONE / SECTOR,
+            .out_len = 4 * KiB, .in_len = 8,
+        }), "UNSUPP");
+    }
+    assert_zones(d, "");
+}
+
+/* V29: also where the answer is shorter than the buffer */
+static void test_get_id(void)
+{
+    static const Setup setup = { .device = ",serial=zoned" };
+    char id[20];
+    Disk *d = new_disk(&setup);
+
+    assert_ok(submit(d, &(Request) {
+        .type = VIRTIO_BLK_T_GET_ID, .in_len = sizeof(id), .in = id,
+    }));
+    g_assert_cmpstr(id, ==, "zoned");
+    delete_disk(d);
 }
 
 /* V26, V91: in bytes, these sectors would be zone 3 again */
@@ -1564,7 +1867,7 @@ static void test_buffers(const void *opaque)
     Request r = *framing;
 
     for (unsigned i = 0; i < 48 * KiB; i++) {
-        data[i] = i / 256 + i * 7;
+        data[i] = (i / 256 + i * 7) % 128;
     }
     r.out = data;
     r.out_len = 24 * KiB;
@@ -1587,6 +1890,53 @@ static void test_buffers(const void *opaque)
 static const Request joined = { .joined = true };
 static const Request misaligned = { .misaligned = 1003 };
 static const Request in_pieces = { .segment = 1000, .misaligned = 333 };
+
+/* V40 */
+static void test_read_into_next_zone(const void *setup)
+{
+    Disk *d = get_disk(setup);
+
+    assert_ok(write_at(d, 3 * ZONE, CAPACITY, OLD));
+    assert_status(read_at(d, 4 * ZONE - 4 * KiB, 8 * KiB, NULL), "INVALID_CMD");
+    assert_status(read_at(d, 4 * ZONE - SECTOR, 2 * SECTOR, NULL),
+                  "INVALID_CMD");
+    assert_status(read_at(d, 3 * ZONE, ZONE + SECTOR, NULL), "INVALID_CMD");
+    assert_status(read_at(d, 3 * ZONE, 4 * ZONE, NULL), "INVALID_CMD");
+    assert_status(read_at(d, 2 * ZONE - SECTOR, 2 * SECTOR, NULL),
+                  "INVALID_CMD");
+    assert_status(read_at(d, 0, 3 * ZONE, NULL), "INVALID_CMD");
+    assert_vm_runs(d);
+    g_assert_cmpint(statistic(d, "failed_rd_operations"), >=, 6);
+    assert_ok(read_at(d, 3 * ZONE, ZONE, NULL));
+    assert_ok(read_at(d, DISK - SECTOR, SECTOR, NULL));
+    assert_status(read_at(d, DISK - SECTOR, 2 * SECTOR, NULL), "IOERR");
+}
+
+/* V39, V40 */
+static void test_read_conventional(void)
+{
+    Disk *d = get_disk(&standard);
+
+    assert_ok(write_at(d, ZONE - 4 * KiB, 8 * KiB, OLD));
+    assert_data(d, ZONE - 4 * KiB, 8 * KiB, OLD);
+    assert_ok(read_at(d, 0, 2 * ZONE, NULL));
+}
+
+/* V39, V40: more zones than the device looks at in one go */
+static void test_read_many_conventional(void)
+{
+    static const Setup setup = {
+        .image = ",zone.size=64K,zone.capacity=64K,zone.conventional_zones=200",
+    };
+    Disk *d = new_disk(&setup);
+
+    assert_ok(write_at(d, 199 * 64 * KiB, 64 * KiB, OLD));
+    assert_ok(read_at(d, 0, 200 * 64 * KiB, NULL));
+    assert_data(d, 198 * 64 * KiB + SECTOR, 64 * KiB - SECTOR, 0);
+    assert_data(d, 199 * 64 * KiB, 64 * KiB, OLD);
+    assert_status(read_at(d, 0, 200 * 64 * KiB + SECTOR, NULL), "INVALID_CMD");
+    delete_disk(d);
+}
 
 /* --- Write zeroes, discard --- */
 
@@ -1809,6 +2159,21 @@ static void test_append_no_room(void)
     g_assert_cmpint(position, ==, 3 * ZONE);
 }
 
+/* V24: however much room there is, the position is next to the status */
+static void test_append_more_room(void)
+{
+    Disk *d = get_disk(&standard);
+    uint64_t answer[3];
+    Request r = request_append(3 * ZONE, 4 * KiB, NEW, answer);
+
+    r.in_len = sizeof(answer);
+    assert_ok(submit(d, &r));
+    g_assert_cmpint(answer[0], ==, 0);
+    g_assert_cmpint(answer[1], ==, 0);
+    g_assert_cmpint(le64_to_cpu(answer[2]), ==, 3 * ZONE / SECTOR);
+    assert_zones(d, "3:iopen@4K");
+}
+
 /* V107 */
 static void test_append_nothing(void)
 {
@@ -2029,6 +2394,43 @@ static void test_kick_conventional_neighbour(void)
     assert_data(d, 2 * ZONE, 8 * KiB, 2);
 }
 
+/* V40: two reads that could be merged are still two */
+static void test_kick_reads(const void *opaque)
+{
+    uint8_t data[2][4 * KiB];
+    Disk *d = get_disk(opaque);
+    Request r[2];
+
+    assert_ok(write_at(d, 4 * ZONE, 8 * KiB, OLD));
+    for (unsigned i = 0; i < 2; i++) {
+        r[i] = (Request) {
+            .type = VIRTIO_BLK_T_IN, .in_len = 4 * KiB, .in = data[i],
+            .sector = (4 * ZONE - 4 * KiB + i * 4 * KiB) / SECTOR,
+        };
+    }
+    submit_all(d, r, 2);
+    assert_ok(r[0].status);
+    assert_ok(r[1].status);
+    g_assert_true(buffer_is_zero(data[0], 4 * KiB));
+    g_assert_cmpint(data[1][0], ==, OLD);
+}
+
+/* V40, V41, V43: one of them is allowed */
+static void test_kick_read_offline(void)
+{
+    Disk *d = get_disk(&worn_out);
+    Request r[2] = {
+        { .type = VIRTIO_BLK_T_IN, .in_len = 4 * KiB,
+          .sector = (ZONE_OFFLINE * ZONE - 4 * KiB) / SECTOR },
+        { .type = VIRTIO_BLK_T_IN, .in_len = 4 * KiB,
+          .sector = ZONE_OFFLINE * ZONE / SECTOR },
+    };
+
+    submit_all(d, r, 2);
+    assert_ok(r[0].status);
+    assert_status(r[1].status, "INVALID_CMD");
+}
+
 /* V37 */
 static void test_kick_sequence(const void *setup)
 {
@@ -2179,19 +2581,6 @@ static void test_kick_write_and_finish(void)
 
 /* --- Accounting --- */
 
-static int64_t statistic(Disk *d, const char *name)
-{
-    QDict *answer = qtest_qmp(d->qts, "{'execute': 'query-blockstats'}");
-    QList *list = qdict_get_qlist(answer, "return");
-    int64_t value;
-
-    g_assert_cmpint(qlist_size(list), ==, 1);
-    value = qdict_get_int(qdict_get_qdict(qobject_to(QDict, qlist_peek(list)),
-                                          "stats"), name);
-    qobject_unref(answer);
-    return value;
-}
-
 static void test_statistics(void)
 {
     Disk *d = new_disk(&standard);
@@ -2270,6 +2659,46 @@ static void test_medium_append_error(void)
     g_assert_cmpint(position, ==, 3 * ZONE);
     delete_disk(d);
 }
+
+/* V38: an error policy is for the medium; what it delays is done in the end */
+static void test_medium_error_stops(const void *opaque)
+{
+    static const Setup setup = {
+        .debug = ",inject-error.0.event=write_aio,inject-error.0.errno=5"
+                 ",inject-error.0.once=on",
+    };
+    Request r = *(const Request *)opaque;
+    Disk *d = new_disk(&setup);
+    uint64_t sector = 0;
+
+    r.sector = 3 * ZONE / SECTOR;
+    r.out_len = 4 * KiB;
+    r.fill = NEW;
+    if (r.type == VIRTIO_BLK_T_ZONE_APPEND) {
+        r.in = &sector;
+        r.in_len = sizeof(sector);
+    }
+    start_all(d, &r, 1);
+    qtest_qmp_eventwait(d->qts, "STOP");
+    qtest_qmp_assert_success(d->qts, "{'execute': 'cont'}");
+    wait_for_one(d, &r, 1);
+    assert_ok(r.status);
+    assert_zones(d, "3:iopen@4K");
+    assert_data(d, 3 * ZONE, 4 * KiB, NEW);
+    if (r.in) {
+        g_assert_cmpint(le64_to_cpu(sector), ==, 3 * ZONE / SECTOR);
+    }
+    delete_disk(d);
+}
+
+static const Request stopped_write = { .type = VIRTIO_BLK_T_OUT };
+static const Request stopped_append = { .type = VIRTIO_BLK_T_ZONE_APPEND };
+static const Request stopped_joined_write = {
+    .type = VIRTIO_BLK_T_OUT, .joined = true,
+};
+static const Request stopped_joined_append = {
+    .type = VIRTIO_BLK_T_ZONE_APPEND, .joined = true,
+};
 
 /* V28, V47, V48, V61: the host splits requests, but not before the rules */
 static void test_small_transfers(void)
@@ -2434,6 +2863,115 @@ static void test_crash_after_reset(void)
     delete_disk(copy);
 }
 
+/* What became of a migration, seen from one side */
+static char *migration_status(QTestState *qts)
+{
+    gint64 deadline = g_get_monotonic_time() + TIMEOUT_US;
+
+    for (;;) {
+        QDict *answer = qtest_qmp_assert_success_ref(qts, "{'execute':"
+                                                     " 'query-migrate'}");
+        const char *status = qdict_get_try_str(answer, "status");
+        g_autofree char *copy = g_strdup(status ?: "none");
+
+        qobject_unref(answer);
+        if (g_str_equal(copy, "completed") || g_str_equal(copy, "failed")) {
+            return g_steal_pointer(&copy);
+        }
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+        g_usleep(10000);
+    }
+}
+
+/* Migrate to a QEMU with an image of its own, or the same one. */
+static char *migrate_to(Disk *d, const Setup *setup)
+{
+    g_autofree char *uri = g_strdup_printf("file:%s.migration", d->image);
+    g_autofree char *sent = NULL;
+    Disk to = { .setup = setup };
+    char *status;
+
+    qtest_qmp_assert_success(d->qts, "{'execute': 'migrate',"
+                             " 'arguments': {'uri': %s}}", uri);
+    sent = migration_status(d->qts);
+    g_assert_cmpstr(sent, ==, "completed");
+    to.image = setup == d->setup ? d->image : create_image(setup);
+    boot(&to, "-incoming defer");
+    qtest_qmp_assert_success(to.qts, "{'execute': 'migrate-incoming',"
+                             " 'arguments': {'uri': %s,"
+                             "               'exit-on-error': false}}", uri);
+    status = migration_status(to.qts);
+    qtest_shutdown(to.machine);
+    if (to.image != d->image) {
+        forget_image(to.image);
+    }
+    unlink(uri + strlen("file:"));
+    return status;
+}
+
+/* V23 */
+static void test_migration(const void *setup)
+{
+    Disk *d = new_disk(&standard);
+    g_autofree char *status = migrate_to(d, setup);
+
+    g_assert_cmpstr(status, ==, setup == &standard ? "completed" : "failed");
+    delete_disk(d);
+}
+
+static const Setup other_limits = { .image = ",zone.max_open_zones=2" };
+static const Setup other_append = { .image = ",zone.max_append_bytes=32K" };
+static const Setup other_zones = {
+    .image = ",zone.size=2M,zone.capacity=2M",
+};
+static const Setup other_blocks = {
+    .device = ",logical_block_size=4096,physical_block_size=4096",
+};
+static const Setup no_zones = { .plain = true };
+
+/* Each operation leaves a trace, those that fail too. */
+static void test_trace(void)
+{
+    static const char *const events[] = {
+        "virtio_blk_handle_zone_report", "virtio_blk_zone_report_complete",
+        "virtio_blk_handle_zone_mgmt", "virtio_blk_zone_mgmt_complete",
+        "virtio_blk_handle_zone_reset_all",
+        "virtio_blk_handle_zone_append", "virtio_blk_zone_append_complete",
+        "virtio_blk_zone_rule_broken", "zone_table_state",
+    };
+    g_autofree char *log = NULL, *machine = NULL, *text = NULL;
+    Setup setup = {};
+    uint64_t position;
+    Disk *d;
+    int fd = g_file_open_tmp("virtio-blk-zoned-XXXXXX.log", &log, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    machine = g_strdup_printf("-trace virtio_blk_*zone* -trace zone_table_* "
+                              "-D %s", log);
+    setup.machine = machine;
+    d = new_disk(&setup);
+    assert_zones(d, "");
+    assert_ok(zone_open(d, 3));
+    assert_ok(reset_all(d));
+    assert_ok(append(d, 3 * ZONE, 4 * KiB, NEW, &position));
+    assert_status(write_at(d, 3 * ZONE, 4 * KiB, NEW), "UNALIGNED_WP");
+    delete_disk(d);
+
+    g_assert_true(g_file_get_contents(log, &text, NULL, NULL));
+    if (!strstr(text, "virtio_blk")) {
+        g_test_skip("QEMU is built without the log trace backend");
+    } else {
+        for (unsigned i = 0; i < ARRAY_SIZE(events); i++) {
+            if (!strstr(text, events[i])) {
+                g_test_message("no trace of %s", events[i]);
+                g_test_fail();
+            }
+        }
+    }
+    unlink(log);
+}
+
 /* V13 */
 static void test_resize(void)
 {
@@ -2490,6 +3028,18 @@ int main(int argc, char **argv)
     add("config/the guest cannot change it", test_config_read_only);
     add("config/it offers zones and no discard", test_features);
     add("config/a driver without zones is refused", test_features_refused);
+    add("config/legacy registers do not tell of zones", test_legacy_registers);
+    add("config/a legacy driver can only read", test_legacy_driver);
+    add("config/zeroes need their feature", test_without_write_zeroes);
+    add("config/the block size is the unit of writes", test_block_size);
+    add("config/a device that a driver could not use is an error",
+        test_impossible_devices);
+    add_with("config/it stays if the host takes the zones away", &no_zones,
+             test_other_node);
+    add_with("config/it stays if the host has other zones", &other_zones,
+             test_other_node);
+    add_with("config/it stays if the host has other limits", &other_limits,
+             test_other_node);
     add("config/no limits are told as 0", test_config_no_limits);
     add("config/the last zone can be smaller", test_smaller_last_zone);
     add("config/a plain disk has no zones", test_plain_disk);
@@ -2513,6 +3063,8 @@ int main(int argc, char **argv)
     add("management/a reset of all ignores the sector", test_reset_all_sector);
     add("management/an unknown type is unsupported", test_unknown_type);
     add("management/a similar type is another type", test_similar_types);
+    add("management/legacy flags are unknown types", test_legacy_flags);
+    add("management/an ID is filled up with zeroes", test_get_id);
     add("management/a sector does not wrap around", test_sector_overflow);
 
     add("rw/a broken rule does not stop the VM", test_error_policy);
@@ -2523,6 +3075,14 @@ int main(int argc, char **argv)
     add("rw/a write cannot go into the next zone", test_write_into_next_zone);
     add("rw/single sectors can be written", test_single_sectors);
     add("rw/a zone that was reset reads as zeroes", test_read_after_reset);
+    add_with("rw/a read cannot go into the next zone", &standard,
+             test_read_into_next_zone);
+    add_with("rw/a read cannot go into the next zone in an iothread",
+             &with_iothread, test_read_into_next_zone);
+    add("rw/a read can go from one conventional zone to the next",
+        test_read_conventional);
+    add("rw/a read can go over many conventional zones",
+        test_read_many_conventional);
     add("rw/a flush changes no zone", test_flush);
     add_with("rw/header and data can be in one buffer", &joined, test_buffers);
     add_with("rw/buffers can be misaligned", &misaligned, test_buffers);
@@ -2547,6 +3107,7 @@ int main(int argc, char **argv)
     add("append/it needs whole sectors", test_append_not_whole_sectors);
     add("append/it writes nothing without room for the position",
         test_append_no_room);
+    add("append/its position is next to the status", test_append_more_room);
     add("append/nothing can be appended", test_append_nothing);
     add("append/it can fill a zone and not more", test_append_to_the_end);
     add("append/it cannot go into the next zone", test_append_into_next_zone);
@@ -2567,6 +3128,10 @@ int main(int argc, char **argv)
     add("kick/writes of neighbouring zones stay apart", test_kick_neighbours);
     add("kick/a conventional and a sequential zone stay apart",
         test_kick_conventional_neighbour);
+    add_with("kick/reads of neighbouring zones stay apart", &standard,
+             test_kick_reads);
+    add("kick/a read of an offline zone does not harm its neighbour",
+        test_kick_read_offline);
     add_with("kick/16 writes succeed in order", &standard, test_kick_sequence);
     add("kick/60 writes succeed in order", test_kick_long_sequence);
     add("kick/a bad write does not harm those before it", test_kick_one_bad);
@@ -2593,6 +3158,15 @@ int main(int argc, char **argv)
     add("medium/an error of an append does too",
         test_medium_append_error);
 
+    add_with("medium/a write that stopped the VM is done later",
+             &stopped_write, test_medium_error_stops);
+    add_with("medium/an append that stopped the VM is done later",
+             &stopped_append, test_medium_error_stops);
+    add_with("medium/so is a write in one buffer with its header",
+             &stopped_joined_write, test_medium_error_stops);
+    add_with("medium/so is an append in one buffer with its header",
+             &stopped_joined_append, test_medium_error_stops);
+
     add("life/a reset of the device changes no zone", test_device_reset);
     add("life/a reset of the system changes no zone", test_system_reset);
     add("life/a restart of QEMU closes the open zones", test_restart);
@@ -2600,6 +3174,18 @@ int main(int argc, char **argv)
     add("life/a crash loses nothing without a write cache",
         test_crash_without_write_cache);
     add("life/a crash undoes no reset and no finish", test_crash_after_reset);
+    add_with("life/it can be migrated", &standard, test_migration);
+    add_with("life/it cannot be migrated to other limits", &other_limits,
+             test_migration);
+    add_with("life/it cannot be migrated to another append limit",
+             &other_append, test_migration);
+    add_with("life/it cannot be migrated to other zones", &other_zones,
+             test_migration);
+    add_with("life/it cannot be migrated to other blocks", &other_blocks,
+             test_migration);
+    add_with("life/it cannot be migrated to a disk without zones", &no_zones,
+             test_migration);
+    add("life/each zone operation can be traced", test_trace);
     add("life/a larger disk has more zones", test_resize);
 
     ret = g_test_run();

@@ -12,28 +12,52 @@
 #ifndef HW_VIRTIO_BLK_ZONED_H
 #define HW_VIRTIO_BLK_ZONED_H
 
-#include "hw/virtio/virtio.h"
+#include "standard-headers/linux/virtio_blk.h"
 #include "system/block-backend.h"
 
 /*
- * May the driver of a disk with @blk go on with the features that it has
- * accepted?  0 or a negative errno.  A host-managed disk cannot be used as a
- * plain one (5.2.5, VIRTIO_BLK_F_ZONED).
+ * The zones as they were when the device was made.  This is what the driver
+ * is told and what requests are checked with: a driver may rely on it, so it
+ * does not change with the nodes of the host.
  */
-int virtio_blk_zoned_validate_features(VirtIODevice *vdev, BlockBackend *blk);
+typedef struct VirtIOBlkZoned {
+    uint8_t model;              /* BLK_Z_NONE: not zoned, all others are 0 */
+    uint32_t zone_size;         /* bytes */
+    uint32_t granularity;       /* of writes: the disk's block size */
+    uint32_t max_open_zones, max_active_zones;
+    uint32_t max_append_sectors;
+} VirtIOBlkZoned;
 
-/* Is @blk zoned, and feature bit @fbit not accepted by the driver? */
-bool virtio_blk_zoned_lacks(VirtIODevice *vdev, BlockBackend *blk,
-                            unsigned int fbit);
+/* The block size of a disk with @blk that was given none, 0 for any */
+uint32_t virtio_blk_zoned_block_size(BlockBackend *blk);
+
+/* A write to a zoned disk has to be a multiple of @block_size. */
+bool virtio_blk_zoned_init(VirtIOBlkZoned *z, BlockBackend *blk,
+                           uint32_t block_size, Error **errp);
 
 /*
- * The types of zone requests are whole values, without a direction bit and
- * without flags: false for a @type that looks like one and is not.
+ * Are the zones of @blk still the ones the driver knows?  If not, nothing
+ * may be written, and no zone be managed.
  */
-bool virtio_blk_zoned_is_type(uint32_t type);
+bool virtio_blk_zoned_unchanged(const VirtIOBlkZoned *z, BlockBackend *blk);
+
+/* What the config space says of zones */
+struct virtio_blk_zoned_characteristics
+virtio_blk_zoned_config(const VirtIOBlkZoned *z);
+
+/*
+ * The types of requests are whole values: false for a @type that looks like
+ * another one, but has a direction bit or a flag too many.  @zoned: the driver
+ * has accepted VIRTIO_BLK_F_ZONED, so that there are no legacy flags.
+ */
+bool virtio_blk_zoned_is_type(uint32_t type, bool zoned);
 
 /* The byte offset of @sector, -1 if there is none */
 int64_t virtio_blk_zoned_offset(uint64_t sector);
+
+/* The bytes of the zone at @offset, 0 if that is not in the disk */
+uint64_t virtio_blk_zoned_length(const VirtIOBlkZoned *z, BlockBackend *blk,
+                                 int64_t offset);
 
 /*
  * The status (VIRTIO_BLK_S_*) of a zone management, report or append request
@@ -41,24 +65,40 @@ int64_t virtio_blk_zoned_offset(uint64_t sector);
  */
 uint8_t virtio_blk_zoned_status(int ret);
 
-/*
- * The status of a plain request that failed with @ret, if it broke a zone
- * rule of @blk: such a request ends with this status, whatever the error
- * policy of the disk.  VIRTIO_BLK_S_OK if that is not why it failed.
- */
-uint8_t virtio_blk_zoned_rule_status(BlockBackend *blk, int ret);
+/* May a request that is for the zone at @offset, or writes, be tried? */
+uint8_t virtio_blk_zoned_check(const VirtIOBlkZoned *z, BlockBackend *blk,
+                               int64_t offset, bool is_write);
 
 /*
  * Check an append of @bytes to the zone at @offset, which is within the disk,
  * with room for @in_bytes of answer besides the status.
  */
-uint8_t virtio_blk_zoned_check_append(BlockBackend *blk, int64_t offset,
+uint8_t virtio_blk_zoned_check_append(const VirtIOBlkZoned *z, int64_t offset,
                                       uint64_t bytes, size_t in_bytes);
 
 /*
- * May two adjacent requests be sent as one?  Not writes to a zoned disk: one
- * of them may break a rule that the other keeps.
+ * May a request that begins at @sector be merged with one that ends there?
+ * Not a write to a zoned disk, because one of them may break a rule that the
+ * other keeps; and not a read of another zone.
  */
-bool virtio_blk_zoned_may_merge(BlockBackend *blk, bool is_write);
+bool virtio_blk_zoned_may_merge(const VirtIOBlkZoned *z, uint64_t sector,
+                                bool is_write);
+
+/* Is [@offset, @offset + @bytes) in more than one zone? */
+bool virtio_blk_zoned_spans(const VirtIOBlkZoned *z, uint64_t offset,
+                            uint64_t bytes);
+
+/* Is a write within the disk not in units of the granularity? */
+bool virtio_blk_zoned_misaligned(const VirtIOBlkZoned *z, BlockBackend *blk,
+                                 uint64_t sector, uint64_t bytes);
+
+/*
+ * Find out whether one of the zones that [@offset, @offset + @bytes) is in is
+ * sequential.  @cb gets 1 if so, 0 if all are conventional, or a negative
+ * errno.
+ */
+void virtio_blk_zoned_find_sequential(BlockBackend *blk, int64_t offset,
+                                      uint64_t bytes, BlockCompletionFunc *cb,
+                                      void *opaque);
 
 #endif
