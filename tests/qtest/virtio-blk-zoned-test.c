@@ -702,16 +702,25 @@ static const uint32_t management[] = {
 #define OLD     0x11
 #define NEW     0x22
 
-static int64_t statistic(Disk *d, const char *name)
+static QDict *statistics(Disk *d)
 {
     QDict *answer = qtest_qmp(d->qts, "{'execute': 'query-blockstats'}");
     QList *list = qdict_get_qlist(answer, "return");
-    int64_t value;
+    QDict *stats;
 
     g_assert_cmpint(qlist_size(list), ==, 1);
-    value = qdict_get_int(qdict_get_qdict(qobject_to(QDict, qlist_peek(list)),
-                                          "stats"), name);
+    stats = qobject_ref(qdict_get_qdict(qobject_to(QDict, qlist_peek(list)),
+                                        "stats"));
     qobject_unref(answer);
+    return stats;
+}
+
+static int64_t statistic(Disk *d, const char *name)
+{
+    QDict *stats = statistics(d);
+    int64_t value = qdict_get_int(stats, name);
+
+    qobject_unref(stats);
     return value;
 }
 
@@ -2581,6 +2590,21 @@ static void test_kick_write_and_finish(void)
 
 /* --- Accounting --- */
 
+static void assert_management(Disk *d, int64_t good, int64_t failed,
+                              int64_t invalid)
+{
+    QDict *stats = statistics(d);
+    QDict *management = qdict_get_qdict(stats, "zone_mgmt");
+
+    g_assert_cmpint(qdict_get_int(management, "operations"), ==, good);
+    g_assert_cmpint(qdict_get_int(management, "failed-operations"), ==, failed);
+    g_assert_cmpint(qdict_get_int(management, "invalid-operations"), ==,
+                    invalid);
+    g_assert_true((qdict_get_int(management, "total-time-ns") > 0) ==
+                  (good > 0));
+    qobject_unref(stats);
+}
+
 static void test_statistics(void)
 {
     Disk *d = new_disk(&standard);
@@ -2600,6 +2624,65 @@ static void test_statistics(void)
     assert_status(write_at(d, 4 * ZONE, 4 * KiB, NEW), "UNALIGNED_WP");
     g_assert_cmpint(statistic(d, "wr_operations"), ==, 1);
     g_assert_cmpint(statistic(d, "failed_wr_operations"), ==, 1);
+    delete_disk(d);
+}
+
+static void test_management_statistics(void)
+{
+    Disk *d = new_disk(&standard);
+    uint64_t position;
+
+    assert_management(d, 0, 0, 0);
+    assert_ok(zone_open(d, 3));
+    assert_ok(zone_finish(d, 3));
+    assert_ok(zone_reset(d, 3));
+    assert_ok(reset_all(d));
+    assert_management(d, 4, 0, 0);
+    assert_status(zone_finish(d, 0), "INVALID_CMD");
+    assert_management(d, 4, 1, 0);
+    assert_status(manage(d, VIRTIO_BLK_T_ZONE_RESET, DISK), "INVALID_CMD");
+    assert_management(d, 4, 1, 1);
+    assert_status(append(d, 3 * ZONE + SECTOR, SECTOR, NEW, &position),
+                  "INVALID_CMD");
+    g_assert_cmpint(statistic(d, "invalid_zone_append_operations"), ==, 1);
+    delete_disk(d);
+}
+
+static void test_plain_statistics(void)
+{
+    static const Setup setup = { .plain = true };
+    Disk *d = new_disk(&setup);
+    QDict *stats = statistics(d);
+
+    g_assert_false(qdict_haskey(stats, "zone_mgmt"));
+    qobject_unref(stats);
+    delete_disk(d);
+}
+
+/* Histograms of other requests are not touched. */
+static void test_append_histogram(void)
+{
+    static const char *const kinds[] = { "read", "zap" };
+    Disk *d = new_disk(&standard);
+    uint64_t position;
+    QDict *stats;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+        g_autofree char *name = g_strdup_printf("boundaries-%s", kinds[i]);
+        QDict *args = qdict_from_jsonf_nofail(
+            "{'id': '/machine/peripheral/disk/virtio-backend'}");
+
+        qdict_put_obj(args, name, qobject_from_jsonf_nofail("[10, 1000000]"));
+        qtest_qmp_assert_success(d->qts,
+                                 "{'execute': 'block-latency-histogram-set',"
+                                 " 'arguments': %p}", args);
+    }
+    assert_ok(append(d, 3 * ZONE, 4 * KiB, NEW, &position));
+    stats = statistics(d);
+    g_assert_true(qdict_haskey(stats, "rd_latency_histogram"));
+    g_assert_true(qdict_haskey(stats, "zone_append_latency_histogram"));
+    g_assert_false(qdict_haskey(stats, "wr_latency_histogram"));
+    qobject_unref(stats);
     delete_disk(d);
 }
 
@@ -3150,6 +3233,11 @@ int main(int argc, char **argv)
              &with_iothread, test_kick_reset_and_append);
 
     add("accounting/appends are counted", test_statistics);
+    add("accounting/zone management is counted", test_management_statistics);
+    add("accounting/a plain disk has no zone management",
+        test_plain_statistics);
+    add("accounting/appends can have the only histogram",
+        test_append_histogram);
     add("medium/a read-only disk refuses all that writes",
         test_read_only_disk);
     add("medium/requests that the host splits keep the rules",
