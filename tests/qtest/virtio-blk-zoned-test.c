@@ -991,38 +991,24 @@ static void test_impossible_devices(void)
     delete_shared_disk();
 }
 
-static void set_drive(Disk *d, const char *node)
-{
-    qtest_qmp_assert_success(d->qts, "{'execute': 'qom-set', 'arguments':"
-                             " {'path': '/machine/peripheral/disk',"
-                             "  'property': 'drive', 'value': %s}}", node);
-}
-
-/* V22, V72, V13: what a driver was told stays, whatever the host does */
+/* V22, V13: what a driver was told stays, whatever the host tries */
 static void test_other_node(const void *other)
 {
-    g_autofree Report *report = g_malloc(report_size(1));
     Disk *d = new_disk(&standard);
     char *image = add_image(d, other);
-    uint64_t position;
+    QDict *answer;
 
     assert_ok(write_at(d, 3 * ZONE, 4 * KiB, OLD));
-    set_drive(d, "other");
+    answer = qtest_qmp(d->qts, "{'execute': 'qom-set', 'arguments':"
+                       " {'path': '/machine/peripheral/disk',"
+                       "  'property': 'drive', 'value': 'other'}}");
+    g_assert_nonnull(strstr(qdict_get_str(qdict_get_qdict(answer, "error"),
+                                          "desc"),
+                            "their zones are different"));
+    qobject_unref(answer);
     g_assert_cmphex(config32(d, CONFIG(zoned.model)), ==, VIRTIO_BLK_Z_HM);
     g_assert_cmpint(config32(d, CONFIG(zoned.zone_sectors)), ==, ZONE / SECTOR);
     g_assert_cmpint(config32(d, CONFIG(zoned.max_open_zones)), ==, MAX_OPEN);
-    assert_status(get_report(d, 0, report, report_size(1)), "IOERR");
-    for (unsigned i = 0; i < ARRAY_SIZE(management); i++) {
-        assert_status(manage(d, management[i], 3 * ZONE), "IOERR");
-    }
-    assert_status(reset_all(d), "IOERR");
-    assert_status(append(d, 3 * ZONE, 4 * KiB, NEW, &position), "IOERR");
-    assert_status(write_at(d, 3 * ZONE, 4 * KiB, NEW), "IOERR");
-    assert_status(write_at(d, 0, 4 * KiB, NEW), "IOERR");
-    assert_status(write_zeroes(d, 3 * ZONE, 4 * KiB), "IOERR");
-    assert_data(d, 3 * ZONE, 4 * KiB, 0);
-    assert_vm_runs(d);
-    set_drive(d, "zoned");
     assert_zones(d, "3:iopen@4K");
     assert_ok(write_at(d, 3 * ZONE + 4 * KiB, 4 * KiB, NEW));
     delete_disk(d);
