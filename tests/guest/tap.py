@@ -14,7 +14,10 @@ import unittest
 
 class Loader(unittest.TestLoader):
     def getTestCaseNames(self, testCaseClass):
-        return [name for name in vars(testCaseClass) if name.startswith('test')]
+        # Those of base classes first
+        names = dict.fromkeys(name for cls in reversed(testCaseClass.__mro__)
+                              for name in vars(cls))
+        return [name for name in names if name.startswith('test')]
 
     def loadTestsFromModule(self, module, *_args, **_kwargs):
         cases = [c for c in vars(module).values()

@@ -11,10 +11,12 @@ import math
 from pathlib import Path
 import re
 import shutil
+import subprocess
 import tempfile
+import time
 import unittest
 
-from guest import Guest, IMAGE, prepare, qemu_img
+from guest import BUILD, Guest, GuestError, IMAGE, prepare, qemu_img
 import tap
 
 KIB = 1024
@@ -53,6 +55,46 @@ def disk_args(path):
     return ['-blockdev', 'node-name=drive1,driver=qcow2,file.driver=file,'
                          f'file.filename={path}',
             '-device', 'virtio-blk-pci,drive=drive1']
+
+
+class StorageDaemon:
+    """A storage daemon that exports a zoned image for vhost-user-blk-pci."""
+
+    def __init__(self, path):
+        # Not beside the image: the name of a socket must be short.
+        self.dir = Path(tempfile.mkdtemp(prefix='zoned-'))
+        self.socket = self.dir / 'disk'
+        pidfile = self.dir / 'pid'
+        self.proc = subprocess.Popen([
+            BUILD / 'qemu-storage-daemon', '--pidfile', pidfile,
+            '--blockdev', 'node-name=drive1,driver=qcow2,file.driver=file,'
+                          f'file.filename={path}',
+            '--export', 'vhost-user-blk,id=export1,node-name=drive1,'
+                        'writable=on,num-queues=2,addr.type=unix,'
+                        f'addr.path={self.socket}'])
+        deadline = time.monotonic() + 60
+        while not pidfile.exists():
+            if self.proc.poll() is not None or time.monotonic() > deadline:
+                self.end(kill=True)
+                raise GuestError('the storage daemon does not start')
+            time.sleep(0.05)
+
+    def args(self):
+        """The QEMU arguments that attach what it exports."""
+        return ['-object', 'memory-backend-memfd,id=memory,size=1G,share=on',
+                '-machine', 'memory-backend=memory',
+                '-chardev', f'socket,id=disk1,path={self.socket}',
+                '-device', 'vhost-user-blk-pci,chardev=disk1']
+
+    def end(self, kill=False):
+        """Let it close the image, or do not; return its exit status."""
+        if kill:
+            self.proc.kill()
+        else:
+            self.proc.terminate()
+        status = self.proc.wait(60)
+        shutil.rmtree(self.dir, ignore_errors=True)
+        return status
 
 
 def null_blk(geometry):
@@ -125,6 +167,8 @@ class ZoneCase(unittest.TestCase):
 
     # Overrides of GEOMETRY
     OPTIONS = {}
+    # The image is exported by a storage daemon
+    EXPORTED = False
     maxDiff = None
 
     @classmethod
@@ -133,6 +177,9 @@ class ZoneCase(unittest.TestCase):
         cls.geometry = GEOMETRY | cls.OPTIONS
         cls.guest = None
         cls.null_blk = tap.options().null_blk
+        if cls.null_blk and cls.EXPORTED:
+            raise unittest.SkipTest('null_blk is not exported')
+        cls.daemon = None
         cls.dev = '/dev/nullb0' if cls.null_blk else '/dev/vda'
         cls.dir = Path(tempfile.mkdtemp(prefix='zoned-', dir=IMAGE))
         cls.addClassCleanup(shutil.rmtree, cls.dir)
@@ -147,20 +194,31 @@ class ZoneCase(unittest.TestCase):
 
     @classmethod
     def boot(cls):
-        cls.guest = Guest([] if cls.null_blk else disk_args(cls.image))
+        cls.guest = Guest([] if cls.null_blk else cls.attach())
         cls.addClassCleanup(cls.guest.kill)
         cls.guest.start()
         if cls.null_blk:
             cls.check(null_blk(cls.geometry))
 
     @classmethod
+    def attach(cls):
+        """The QEMU arguments for the disk."""
+        if not cls.EXPORTED:
+            return disk_args(cls.image)
+        cls.daemon = StorageDaemon(cls.image)
+        cls.addClassCleanup(cls.daemon.end, kill=True)
+        return cls.daemon.args()
+
+    @classmethod
     def halt(cls, kill=False):
-        """End QEMU, by power-off or SIGKILL."""
+        """End QEMU (and the storage daemon), by power-off or SIGKILL."""
         if kill:
             cls.guest.kill()
         else:
             cls.guest.poweroff()
         cls.guest.remove_log()
+        if cls.daemon and cls.daemon.end(kill) and not kill:
+            raise GuestError('the storage daemon failed')
 
     def reboot(self, kill=False):
         """Go on in a new QEMU process."""

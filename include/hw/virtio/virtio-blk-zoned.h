@@ -92,11 +92,19 @@ bool virtio_blk_zoned_spans(const VirtIOBlkZoned *z, uint64_t offset,
 bool virtio_blk_zoned_misaligned(const VirtIOBlkZoned *z, BlockBackend *blk,
                                  uint64_t sector, uint64_t bytes);
 
+/* What a report says of a zone */
+struct virtio_blk_zone_descriptor
+virtio_blk_zoned_descriptor(const BlockZoneDescriptor *zone);
+
 /*
  * Find out whether one of the zones that [@offset, @offset + @bytes) is in is
- * sequential.  @cb gets 1 if so, 0 if all are conventional, or a negative
- * errno.
+ * sequential: 1 if so, 0 if all are conventional, or a negative errno.
  */
+int coroutine_fn virtio_blk_zoned_co_find_sequential(BlockBackend *blk,
+                                                     int64_t offset,
+                                                     uint64_t bytes);
+
+/* The same; the answer goes to @cb, which may be called at once. */
 void virtio_blk_zoned_find_sequential(BlockBackend *blk, int64_t offset,
                                       uint64_t bytes, BlockCompletionFunc *cb,
                                       void *opaque);

@@ -262,35 +262,70 @@ bool virtio_blk_zoned_misaligned(const VirtIOBlkZoned *z, BlockBackend *blk,
            offset >= 0 && offset < size && bytes <= size - offset;
 }
 
-/* --- Types of zones --- */
+/* --- Zones --- */
+
+struct virtio_blk_zone_descriptor
+virtio_blk_zoned_descriptor(const BlockZoneDescriptor *zone)
+{
+    QEMU_BUILD_BUG_ON((int)BLK_ZT_CONV != VIRTIO_BLK_ZT_CONV ||
+                      (int)BLK_ZT_SWR != VIRTIO_BLK_ZT_SWR ||
+                      (int)BLK_ZT_SWP != VIRTIO_BLK_ZT_SWP);
+    QEMU_BUILD_BUG_ON((int)BLK_ZS_NOT_WP != VIRTIO_BLK_ZS_NOT_WP ||
+                      (int)BLK_ZS_EMPTY != VIRTIO_BLK_ZS_EMPTY ||
+                      (int)BLK_ZS_IOPEN != VIRTIO_BLK_ZS_IOPEN ||
+                      (int)BLK_ZS_EOPEN != VIRTIO_BLK_ZS_EOPEN ||
+                      (int)BLK_ZS_CLOSED != VIRTIO_BLK_ZS_CLOSED ||
+                      (int)BLK_ZS_RDONLY != VIRTIO_BLK_ZS_RDONLY ||
+                      (int)BLK_ZS_FULL != VIRTIO_BLK_ZS_FULL ||
+                      (int)BLK_ZS_OFFLINE != VIRTIO_BLK_ZS_OFFLINE);
+
+    return (struct virtio_blk_zone_descriptor) {
+        .z_cap = cpu_to_le64(zone->cap >> BDRV_SECTOR_BITS),
+        .z_start = cpu_to_le64(zone->start >> BDRV_SECTOR_BITS),
+        .z_wp = cpu_to_le64(zone->wp >> BDRV_SECTOR_BITS),
+        .z_type = zone->type,
+        .z_state = zone->state,
+    };
+}
+
+int coroutine_fn virtio_blk_zoned_co_find_sequential(BlockBackend *blk,
+                                                     int64_t offset,
+                                                     uint64_t bytes)
+{
+    int64_t end = offset + bytes;
+
+    while (offset < end) {
+        BlockZoneDescriptor zones[64];
+        unsigned int n = ARRAY_SIZE(zones);
+        int ret = blk_co_zone_report(blk, offset, &n, zones);
+
+        if (ret < 0 || n == 0) {
+            return ret;
+        }
+        for (unsigned int i = 0; i < n && offset < end; i++) {
+            if (zones[i].type != BLK_ZT_CONV) {
+                return 1;
+            }
+            offset = zones[i].start + zones[i].length;
+        }
+    }
+    return 0;
+}
 
 typedef struct FindSequential {
     BlockBackend *blk;
-    int64_t offset;             /* of the first zone not looked at */
-    int64_t end;
-    unsigned int nr_zones;
-    BlockZoneDescriptor zones[64];
+    int64_t offset;
+    uint64_t bytes;
     BlockCompletionFunc *cb;
     void *opaque;
 } FindSequential;
 
-static void find_sequential_cb(void *opaque, int ret)
+static void coroutine_fn find_sequential_entry(void *opaque)
 {
-    FindSequential *f = opaque;
+    g_autofree FindSequential *f = opaque;
 
-    for (unsigned i = 0; i < f->nr_zones && ret == 0 && f->offset < f->end;
-         i++) {
-        ret = f->zones[i].type != BLK_ZT_CONV;
-        f->offset = f->zones[i].start + f->zones[i].length;
-    }
-    if (ret == 0 && f->nr_zones > 0 && f->offset < f->end) {
-        f->nr_zones = ARRAY_SIZE(f->zones);
-        blk_aio_zone_report(f->blk, f->offset, &f->nr_zones, f->zones,
-                            find_sequential_cb, f);
-        return;
-    }
-    f->cb(f->opaque, ret);
-    g_free(f);
+    f->cb(f->opaque, virtio_blk_zoned_co_find_sequential(f->blk, f->offset,
+                                                         f->bytes));
 }
 
 void virtio_blk_zoned_find_sequential(BlockBackend *blk, int64_t offset,
@@ -299,14 +334,7 @@ void virtio_blk_zoned_find_sequential(BlockBackend *blk, int64_t offset,
 {
     FindSequential *f = g_new(FindSequential, 1);
 
-    *f = (FindSequential) {
-        .blk = blk,
-        .offset = offset,
-        .end = offset + bytes,
-        .nr_zones = ARRAY_SIZE(f->zones),
-        .cb = cb,
-        .opaque = opaque,
-    };
-    blk_aio_zone_report(blk, offset, &f->nr_zones, f->zones,
-                        find_sequential_cb, f);
+    *f = (FindSequential) { blk, offset, bytes, cb, opaque };
+    aio_co_enter(qemu_get_current_aio_context(),
+                 qemu_coroutine_create(find_sequential_entry, f));
 }
