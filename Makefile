@@ -60,9 +60,10 @@ demo: configured
 check: configured
 	@$(MAKE) -j2 check-programs guest-image
 	@scripts/check
+# Every guest test; check has a quick selection.
 check-guest: configured
 	@$(MAKE) -j2 check-programs guest-image
-	@scripts/check guest
+	@scripts/check guest-full
 
 .PHONY: check-unit check-qtest check-iotests check-iotests-qemu check-scripts
 check-unit check-qtest check-iotests check-iotests-qemu check-scripts: \

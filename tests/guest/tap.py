@@ -2,7 +2,8 @@
 # Run the unittest cases of a program and print the results as TAP.
 #
 # The first line of a test's docstring is its name.  Tests run in the order in
-# which they are written, so that cases of one class can share a guest.
+# which they are written, so that cases of one class can share a guest.  The
+# option --quick leaves out those that are marked with @full.
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
@@ -10,6 +11,17 @@ import argparse
 import sys
 import traceback
 import unittest
+
+
+def full(test):
+    """Decorate a test or a class that a quick run leaves out."""
+    test.full = True
+    return test
+
+
+def is_full(test):
+    return (getattr(test, 'full', False) or
+            getattr(getattr(test, test._testMethodName), 'full', False))
 
 
 class Loader(unittest.TestLoader):
@@ -73,6 +85,8 @@ def options():
     parser.add_argument('--null-blk', action='store_true',
                         help="run on the guest kernel's own zoned disk, to "
                         'check the tests (what needs a restart is skipped)')
+    parser.add_argument('--quick', action='store_true',
+                        help='run only a selection')
     parser.add_argument('-k', metavar='WORD', dest='word',
                         help='run only tests with this in their name')
     return parser.parse_args()
@@ -87,10 +101,11 @@ def flatten(suite):
 
 
 def main():
-    word = options().word
+    word, quick = options().word, options().quick
     suite = Loader().loadTestsFromModule(sys.modules['__main__'])
     tests = [t for t in flatten(suite)
-             if not word or word in t.id() + (t.shortDescription() or '')]
+             if (not word or word in t.id() + (t.shortDescription() or ''))
+             and not (quick and is_full(t))]
     print(f'1..{len(tests)}', flush=True)
     result = Result()
     unittest.TestSuite(tests).run(result)

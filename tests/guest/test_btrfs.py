@@ -8,40 +8,27 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-import json
-import subprocess
-
-from guest import BUILD
-from zonetest import ZoneCase, pattern, restarts, sha256
+from zonetest import FilesCase, FULL, restarts
 import tap
 
-MOUNT = 'mkdir -p /mnt/b; mount -t btrfs $DEV /mnt/b\n'
-FILES = {'small': 100, 'medium': 100_000, 'large': 80_000_000}
+MOUNT = 'modprobe btrfs; mkdir -p /mnt/fs; mount -t btrfs $DEV /mnt/fs\n'
 
 
-class BtrfsCase(ZoneCase):
+class BtrfsCase(FilesCase):
     OPTIONS = {'zone.max_append_bytes': 4096}
 
     def make(self, options=''):
-        self.check('modprobe btrfs; mountpoint -q /mnt/b && umount /mnt/b\n'
+        self.check('modprobe btrfs; mountpoint -q /mnt/fs && umount /mnt/fs\n'
                    f'mkfs.btrfs -q -f {options} $DEV\n{MOUNT}')
 
-    def put(self, name, size):
-        self.check(f'pattern {name} {size} > /mnt/b/{name}')
+    def verify(self):
+        self.check(MOUNT)
+        self.assertFiles()
+        self.check('umount /mnt/fs; btrfs check $DEV', timeout=300)
 
-    def assertFile(self, name, size):
-        output = self.check(f'sha256sum < /mnt/b/{name}')
-        self.assertEqual(output.split()[0], sha256(pattern(name, size)))
-
-    def check_image(self):
-        """qemu-img check finds no error; leaked clusters are allowed."""
-        proc = subprocess.run(
-            [BUILD / 'qemu-img', 'check', '--output=json', self.image],
-            stdout=subprocess.PIPE, text=True, check=False)
-        self.assertIn(proc.returncode, (0, 3), proc.stdout)
-        result = json.loads(proc.stdout)
-        self.assertEqual(result['check-errors'], 0)
-        self.assertEqual(result.get('corruptions', 0), 0)
+    def assertScrubbed(self):
+        output = self.check('btrfs scrub start -B /mnt/fs')
+        self.assertIn('no errors found', output)
 
 
 class Geometry(BtrfsCase):
@@ -51,15 +38,15 @@ class Geometry(BtrfsCase):
     def test_hello(self):
         """a subvolume with a small file is there after a restart"""
         self.make()
-        self.check('btrfs subvolume create /mnt/b/sub\n'
-                   'echo hello > /mnt/b/sub/hello.txt; umount /mnt/b')
+        self.check('btrfs subvolume create /mnt/fs/sub\n'
+                   'echo hello > /mnt/fs/sub/hello.txt; umount /mnt/fs')
         before = self.report()
         self.reboot()
         after = self.report()
         self.assertEqual([pointer for _, pointer in after],
                          [pointer for _, pointer in before])
         self.check(MOUNT)
-        self.assertEqual(self.check('cat /mnt/b/sub/hello.txt'), 'hello\n')
+        self.assertEqual(self.check('cat /mnt/fs/sub/hello.txt'), 'hello\n')
 
 
 class Data(BtrfsCase):
@@ -69,52 +56,41 @@ class Data(BtrfsCase):
     def setUp(self):
         self.make('-m single')
 
-    def put_all(self):
-        for name, size in FILES.items():
-            self.put(name, size)
-
-    def verify(self):
-        self.check(MOUNT)
-        for name, size in FILES.items():
-            self.assertFile(name, size)
-        self.check('umount /mnt/b; btrfs check $DEV')
-
     def test_remount(self):
         """files are the same after a remount; the file system is sound"""
         self.put_all()
-        self.check('umount /mnt/b')
+        self.check('umount /mnt/fs')
         self.verify()
 
     def test_zones(self):
         """data of 80 MB has filled one zone and part of another"""
         self.put_all()
-        self.check('umount /mnt/b')
+        self.check('umount /mnt/fs')
         full = [zone for zone in self.report() if zone[0] == 'fu']
         self.assertEqual(len(full), 1)
 
     def test_scrub(self):
         """a scrub finds no checksum error"""
         self.put_all()
-        output = self.check('btrfs scrub start -B /mnt/b')
-        self.assertIn('no errors found', output)
+        self.assertScrubbed()
 
     def test_delete(self):
         """deleting everything and writing again works"""
         self.put_all()
-        self.check('rm /mnt/b/*; sync; btrfs balance start -dusage=0 /mnt/b')
+        self.check('rm /mnt/fs/*; sync; btrfs balance start -dusage=0 /mnt/fs')
         self.put_all()
-        self.check('umount /mnt/b')
+        self.check('umount /mnt/fs')
         self.verify()
 
     @restarts
     def test_restart(self):
         """files are the same in a new QEMU process"""
         self.put_all()
-        self.check('umount /mnt/b')
+        self.check('umount /mnt/fs')
         self.reboot()
         self.verify()
         self.halt()
-        self.check_image()
+        self.check_images()
         self.boot()
 
     @restarts
@@ -123,14 +99,65 @@ class Data(BtrfsCase):
         self.put_all()
         self.check('sync')
         # Writes that are under way when QEMU ends must do no harm.
-        self.guest.send('i=0; while echo round $((i++)); do '
-                        'head -c 300K /dev/urandom >> /mnt/b/unsynced; '
-                        'sync -d /mnt/b/unsynced; done')
-        self.guest.wait_for('round 5\n')
-        self.reboot(kill=True)
+        self.kill_while_writing()
         self.verify()
         self.halt(kill=True)
-        self.check_image()
+        self.check_images()
+        self.boot()
+
+
+@tap.full
+class TwoDisks(BtrfsCase):
+    """A file system on two disks, the second larger than the first."""
+    OPTIONS = {'zone.max_append_bytes': 131072}
+    MORE_DISKS = ({'size': '4G'},)
+
+    def setUp(self):
+        self.make('-m single -d single /dev/vdb')
+
+    def test_write(self):
+        """two disks: data of several zones is the same after a remount"""
+        self.put_all()
+        self.put('more', 120_000_000)
+        self.check('umount /mnt/fs')
+        full = [self.report(dev).count(FULL) for dev in ('$DEV', '/dev/vdb')]
+        self.assertGreaterEqual(sum(full), 2)
+        self.assertGreaterEqual(full[1], 1)
+        self.verify()
+
+    def test_balance(self):
+        """two disks: a full balance moves all data and loses none"""
+        self.put_all()
+        self.check('sync; btrfs balance start --full-balance /mnt/fs',
+                   timeout=300)
+        self.assertScrubbed()
+        self.check('umount /mnt/fs')
+        self.verify()
+
+    def test_remove(self):
+        """two disks: one can be removed and added again"""
+        self.put_all()
+        self.check('btrfs device remove /dev/vdb /mnt/fs\n'
+                   'btrfs device add -f /dev/vdb /mnt/fs\n'
+                   'btrfs balance start --full-balance /mnt/fs\n'
+                   'umount /mnt/fs', timeout=300)
+        self.verify()
+
+    @restarts
+    def test_kill(self):
+        """two disks: synced files are there after SIGKILL in a balance"""
+        self.put_all()
+        self.check('sync')
+        self.guest.send('btrfs balance start --full-balance /mnt/fs &\n'
+                        'sleep 0.3; echo balancing; wait; sleep 300')
+        self.guest.wait_for('balancing\n')
+        self.reboot(kill=True)
+        self.check(f'modprobe btrfs; btrfs device scan; {MOUNT}')
+        self.assertScrubbed()
+        self.check('umount /mnt/fs')
+        self.verify()
+        self.halt(kill=True)
+        self.check_images()
         self.boot()
 
 

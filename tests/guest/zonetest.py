@@ -7,6 +7,7 @@
 import functools
 import hashlib
 import itertools
+import json
 import math
 from pathlib import Path
 import re
@@ -50,11 +51,14 @@ def create_image(path, geometry):
     return qemu_img('create', '-f', 'qcow2', path, *options)
 
 
-def disk_args(path):
-    """The QEMU arguments that attach a zoned image."""
-    return ['-blockdev', 'node-name=drive1,driver=qcow2,file.driver=file,'
-                         f'file.filename={path}',
-            '-device', 'virtio-blk-pci,drive=drive1']
+def disk_args(*paths):
+    """The QEMU arguments that attach zoned images."""
+    args = []
+    for number, path in enumerate(paths, 1):
+        args += ['-blockdev', f'node-name=drive{number},driver=qcow2,'
+                              f'file.driver=file,file.filename={path}',
+                 '-device', f'virtio-blk-pci,drive=drive{number}']
+    return args
 
 
 class StorageDaemon:
@@ -169,6 +173,8 @@ class ZoneCase(unittest.TestCase):
     OPTIONS = {}
     # The image is exported by a storage daemon
     EXPORTED = False
+    # Overrides for further disks, /dev/vdb and so on
+    MORE_DISKS = ()
     maxDiff = None
 
     @classmethod
@@ -183,9 +189,12 @@ class ZoneCase(unittest.TestCase):
         cls.dev = '/dev/nullb0' if cls.null_blk else '/dev/vda'
         cls.dir = Path(tempfile.mkdtemp(prefix='zoned-', dir=IMAGE))
         cls.addClassCleanup(shutil.rmtree, cls.dir)
-        cls.image = cls.dir / 'zbc.qcow2'
-        if not cls.null_blk:
-            create_image(cls.image, cls.geometry)
+        if cls.null_blk and cls.MORE_DISKS:
+            raise unittest.SkipTest('null_blk is only set up for one disk')
+        cls.images = []
+        for options in ({}, *cls.MORE_DISKS) if not cls.null_blk else ():
+            cls.images.append(cls.dir / f'zbc{len(cls.images)}.qcow2')
+            create_image(cls.images[-1], cls.geometry | options)
         cls.boot()
 
     @classmethod
@@ -202,10 +211,10 @@ class ZoneCase(unittest.TestCase):
 
     @classmethod
     def attach(cls):
-        """The QEMU arguments for the disk."""
+        """The QEMU arguments for the disks."""
         if not cls.EXPORTED:
-            return disk_args(cls.image)
-        cls.daemon = StorageDaemon(cls.image)
+            return disk_args(*cls.images)
+        cls.daemon = StorageDaemon(cls.images[0])
         cls.addClassCleanup(cls.daemon.end, kill=True)
         return cls.daemon.args()
 
@@ -226,13 +235,13 @@ class ZoneCase(unittest.TestCase):
         self.boot()
 
     @classmethod
-    def run_script(cls, script):
-        return cls.guest.run(f'DEV={cls.dev}\n{PREAMBLE}{script}')
+    def run_script(cls, script, timeout=None):
+        return cls.guest.run(f'DEV={cls.dev}\n{PREAMBLE}{script}', timeout)
 
     @classmethod
-    def check(cls, script):
+    def check(cls, script, timeout=None):
         """Run a script of which no command may fail; return its output."""
-        return cls.guest.check(f'DEV={cls.dev}\n{PREAMBLE}{script}')
+        return cls.guest.check(f'DEV={cls.dev}\n{PREAMBLE}{script}', timeout)
 
     def check_fails(self, script, message):
         """Run a command that must fail and say message."""
@@ -240,8 +249,8 @@ class ZoneCase(unittest.TestCase):
         self.assertNotEqual(status, 0, output)
         self.assertIn(message, output)
 
-    def report(self):
-        return parse_report(self.check('blkzone report $DEV'))
+    def report(self, dev='$DEV'):
+        return parse_report(self.check(f'blkzone report {dev}'))
 
     def zone_op(self, operation, zone):
         """The command line for an operation on one zone."""
@@ -273,3 +282,42 @@ class ZoneCase(unittest.TestCase):
 
     def assertData(self, zone, offset, data):
         self.assertEqual(self.checksum(zone, offset, len(data)), sha256(data))
+
+
+class FilesCase(ZoneCase):
+    """A file system of these tests is mounted at /mnt/fs."""
+    FILES = {'small': 100, 'medium': 100_000, 'large': 80_000_000}
+
+    def put(self, name, size):
+        self.check(f'pattern {name} {size} > /mnt/fs/{name}')
+
+    def put_all(self):
+        for name, size in self.FILES.items():
+            self.put(name, size)
+
+    def assertFile(self, name, size):
+        output = self.check(f'sha256sum < /mnt/fs/{name}')
+        self.assertEqual(output.split()[0], sha256(pattern(name, size)))
+
+    def assertFiles(self):
+        for name, size in self.FILES.items():
+            self.assertFile(name, size)
+
+    def kill_while_writing(self):
+        """SIGKILL QEMU when a file has grown a few times, and start it anew."""
+        self.guest.send('i=0; while echo round $((i++)); do '
+                        'head -c 300K /dev/urandom >> /mnt/fs/unsynced; '
+                        'sync -d /mnt/fs/unsynced; done')
+        self.guest.wait_for('round 5\n')
+        self.reboot(kill=True)
+
+    def check_images(self):
+        """qemu-img check finds no error; leaked clusters are allowed."""
+        for image in self.images:
+            proc = subprocess.run(
+                [BUILD / 'qemu-img', 'check', '--output=json', image],
+                stdout=subprocess.PIPE, text=True, check=False)
+            self.assertIn(proc.returncode, (0, 3), proc.stdout)
+            result = json.loads(proc.stdout)
+            self.assertEqual(result['check-errors'], 0)
+            self.assertEqual(result.get('corruptions', 0), 0)
