@@ -65,6 +65,15 @@ class Result(unittest.TestResult):
     def addSkip(self, test, reason):
         self.line('ok', test, f' # SKIP {reason}')
 
+    # Of a test marked with @unittest.expectedFailure
+    def addExpectedFailure(self, test, err):
+        self.line('not ok', test, ' # TODO a known defect')
+
+    def addUnexpectedSuccess(self, test):
+        self.good = False
+        self.line('not ok', test)
+        print('# It passes: it should not be marked any more.', flush=True)
+
     def addFailure(self, test, err):
         self.line('not ok', test)
         self.diagnose(err)
