@@ -23,6 +23,7 @@ help:
 	@echo 'make check-SUITE    one of: unit qtest iotests iotests-qemu guest scripts'
 	@echo 'make check-crash    the power-loss harness, all of it'
 	@echo 'make check-fuzz     100,000 crafted images'
+	@echo 'make check-tsan     the unit tests of zones under the thread sanitizer'
 	@echo 'make series         build/series/*.patch, for git am on QEMU 10.0'
 	@echo 'make overlay        only bring build/qemu up to date'
 	@echo 'make clean          remove what was built; QEMU'"'"'s source stays'
@@ -80,12 +81,17 @@ check-crash: check-programs
 check-fuzz: check-programs
 	@tests/fuzz/run
 
+# Threads; builds QEMU once more.
+.PHONY: check-tsan
+check-tsan: overlay
+	@scripts/check-tsan
+
 .PHONY: series
 series: overlay
 	@scripts/series --check
 
 .PHONY: clean distclean
 clean:
-	rm -rf build/obj build/check build/crash build/fuzz build/series
+	rm -rf build/obj build/tsan build/check build/crash build/fuzz build/series
 distclean:
 	rm -rf build
