@@ -19,7 +19,8 @@ import tap
 
 OBJ = SRC / 'build/obj'
 PROGRAMS = ['qemu-img', 'qemu-io', 'qemu-nbd', 'qemu-system-x86_64',
-            'storage-daemon/qemu-storage-daemon', 'tests/unit/test-zone-threads']
+            'storage-daemon/qemu-storage-daemon',
+            'tests/unit/test-zone-threads']
 IOTESTS = 'tests/qemu-iotests'
 LOADER = '/lib64/ld-linux-x86-64.so.2'
 
