@@ -69,11 +69,13 @@ class Data(BtrfsCase):
         full = [zone for zone in self.report() if zone[0] == 'fu']
         self.assertEqual(len(full), 1)
 
+    @tap.full
     def test_scrub(self):
         """a scrub finds no checksum error"""
         self.put_all()
         self.assertScrubbed()
 
+    @tap.full
     def test_delete(self):
         """deleting everything and writing again works"""
         self.put_all()
