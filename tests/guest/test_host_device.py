@@ -220,8 +220,6 @@ class Device(HostCase):
         """qemu-storage-daemon exports the disk"""
         self.assertEqual(self.daemon('on'), (0, ''))
 
-    # file-posix looks whether the disk is zoned before it has found out.
-    @unittest.expectedFailure
     def test_page_cache(self):
         """writing through the page cache of the host is refused"""
         status, output = self.daemon('off')
