@@ -1,8 +1,9 @@
 /*
  * Zoned qcow2: what concerns a whole image
  *
- * Creation with its options, resizing, amending, internal snapshots.  How the
- * zone table is stored is the business of qcow2-zoned.c.
+ * Creation with its options, overlays and their commit, resizing, amending,
+ * internal snapshots.  How the zone table is stored is the business of
+ * qcow2-zoned.c.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,6 +17,7 @@
 #include "qapi/util.h"
 #include "qobject/qdict.h"
 #include "block/zoned-filter.h"
+#include "system/block-backend.h"
 #include "qcow2-zoned-int.h"
 
 #define DEFAULT_ZONE_SIZE (256 * MiB)
@@ -97,13 +99,110 @@ static bool wants_zones(const BlockdevCreateOptionsQcow2 *create)
     return create->zone && create->zone->mode != BLOCKDEV_ZONE_MODE_NONE;
 }
 
-bool qcow2_zoned_check_create(const BlockdevCreateOptionsQcow2 *create,
-                              int version, size_t cluster_size, Error **errp)
+/*
+ * The zones of the backing file, if it has some.  One that cannot be opened
+ * has none: whether it can is not for blockdev-create to ask.
+ */
+static BlockBackend *coroutine_fn
+open_backing(const char *filename, const BlockdevCreateOptionsQcow2 *create)
+{
+    g_autofree char *full_name = NULL;
+    BlockBackend *backing;
+    QDict *options;
+
+    if (!create->backing_file || !create->has_backing_fmt ||
+        create->backing_fmt != BLOCKDEV_DRIVER_QCOW2) {
+        return NULL;
+    }
+    full_name = bdrv_get_full_backing_filename_from_filename(
+        filename, create->backing_file, NULL);
+    if (!full_name) {
+        return NULL;
+    }
+    options = qdict_new();
+    qdict_put_str(options, "driver", "qcow2");
+    qdict_put_bool(options, BDRV_OPT_FORCE_SHARE, true);
+    backing = blk_co_new_open(full_name, NULL, options,
+                              BDRV_O_NO_BACKING | BDRV_O_NO_IO, NULL);
+    if (backing && !qcow2_is_zoned(blk_bs(backing))) {
+        blk_co_unref(backing);
+        backing = NULL;
+    }
+    return backing;
+}
+
+static bool check_same(const char *option, bool given, uint64_t value,
+                       uint64_t inherited, Error **errp)
+{
+    if (given && value != inherited) {
+        error_setg(errp, "%s (%" PRIu64 ") must be that of the backing file "
+                   "(%" PRIu64 ")", option, value, inherited);
+        return false;
+    }
+    return true;
+}
+
+/* An overlay has the zones of its backing file, and no option says otherwise */
+static bool check_inherited(const BlockdevCreateOptionsQcow2 *create,
+                            const ZoneGeometry *g, Error **errp)
+{
+    const BlockdevCreateOptionsZoneHostManaged *o;
+
+    if (!check_same("size", true, create->size, g->size, errp)) {
+        return false;
+    }
+    if (!create->zone) {
+        return true;
+    }
+    if (create->zone->mode != BLOCKDEV_ZONE_MODE_HOST_MANAGED) {
+        error_setg(errp, "zone.mode (%s) must be that of the backing file "
+                   "(host-managed)",
+                   BlockdevZoneMode_str(create->zone->mode));
+        return false;
+    }
+    o = &create->zone->u.host_managed;
+    return check_same("zone.size", o->has_size, o->size, g->zone_size, errp) &&
+           check_same("zone.capacity", o->has_capacity, o->capacity,
+                      g->zone_capacity, errp) &&
+           check_same("zone.conventional_zones", o->has_conventional_zones,
+                      o->conventional_zones, g->conventional_zones, errp) &&
+           check_same("zone.max_open_zones", o->has_max_open_zones,
+                      o->max_open_zones, g->max_open_zones, errp) &&
+           check_same("zone.max_active_zones", o->has_max_active_zones,
+                      o->max_active_zones, g->max_active_zones, errp) &&
+           check_same("zone.max_append_bytes", o->has_max_append_bytes,
+                      o->max_append_bytes, g->max_append, errp) &&
+           check_same("zone.descriptor_extension_size",
+                      o->has_descriptor_extension_size,
+                      o->descriptor_extension_size, g->ext_size, errp) &&
+           check_same("zone.zrwa_size", o->has_zrwa_size, o->zrwa_size,
+                      g->zrwa_size, errp) &&
+           check_same("zone.zrwa_flush_granularity",
+                      o->has_zrwa_flush_granularity, o->zrwa_flush_granularity,
+                      g->zrwa_granularity, errp) &&
+           check_same("zone.zrwa_zones", o->has_zrwa_zones, o->zrwa_zones,
+                      g->max_zrwa_zones, errp);
+}
+
+bool coroutine_fn
+qcow2_zoned_check_create(const char *filename,
+                         const BlockdevCreateOptionsQcow2 *create, int version,
+                         size_t cluster_size, BlockBackend **backing,
+                         Error **errp)
 {
     ZoneGeometry geometry;
 
-    if (!wants_zones(create)) {
+    *backing = open_backing(filename, create);
+    if (!wants_zones(create) && !*backing) {
         return true;
+    }
+    if (*backing) {
+        geometry = *zone_table_geometry(qcow2_zone_table(blk_bs(*backing)));
+        if (!check_inherited(create, &geometry, errp)) {
+            return false;
+        }
+    } else {
+        geometry = create_geometry(create);
     }
     if (version < 3) {
         error_setg(errp, "zone.mode=host-managed requires compatibility level "
@@ -115,12 +214,11 @@ bool qcow2_zoned_check_create(const BlockdevCreateOptionsQcow2 *create,
                    "data_file_raw: a raw file cannot show the zones");
         return false;
     }
-    if (create->backing_file) {
+    if (create->backing_file && !*backing) {
         error_setg(errp, "zone.mode=host-managed cannot be used with a "
-                   "backing file");
+                   "backing file that is not a zoned qcow2 image");
         return false;
     }
-    geometry = create_geometry(create);
     return qcow2_zoned_check_geometry(&geometry, cluster_size, errp);
 }
 
@@ -148,20 +246,51 @@ allocate_table(BlockDriverState *bs, uint32_t nr_zones)
     return offset;
 }
 
-int coroutine_fn qcow2_zoned_create(BlockDriverState *bs,
-                                    const BlockdevCreateOptionsQcow2 *create,
-                                    Error **errp)
+bool qcow2_zoned_measure(QemuOpts *opts, uint64_t size, size_t cluster_size,
+                         uint64_t *table_bytes, uint64_t *unit, Error **errp)
+{
+    g_autofree char *mode = qemu_opt_get_del(opts, "zone.mode");
+    ZoneGeometry g = {
+        .size = size,
+        .zone_size = qemu_opt_get_size_del(opts, "zone.size",
+                                           DEFAULT_ZONE_SIZE),
+        .ext_size = qemu_opt_get_size_del(opts,
+                                          "zone.descriptor_extension_size", 0),
+        .write_granularity = QCOW2_ZONED_WRITE_GRANULARITY,
+    };
+
+    *table_bytes = 0;
+    *unit = cluster_size;
+    if (!mode || g_str_equal(mode, "none")) {
+        return true;
+    }
+    if (qapi_enum_parse(&BlockdevZoneMode_lookup, mode, -1, NULL) < 0) {
+        error_setg(errp, "zone.mode (%s) must be none or host-managed", mode);
+        return false;
+    }
+    /* The rest does not change the size */
+    g.zone_capacity = g.zone_size;
+    g.max_append = MIN(g.zone_size, DEFAULT_MAX_APPEND);
+    if (!qcow2_zoned_check_geometry(&g, cluster_size, errp)) {
+        return false;
+    }
+    *table_bytes = ROUND_UP(zone_geometry_nr_zones(&g) *
+                            sizeof(Qcow2ZonedRecord), cluster_size) +
+                   ROUND_UP(zone_geometry_nr_zones(&g) * g.ext_size,
+                            cluster_size);
+    *unit = g.zone_size;
+    return true;
+}
+
+/* Give @bs zones of this geometry, all of them empty, that are not stored. */
+static int GRAPH_RDLOCK add_zones(BlockDriverState *bs,
+                                  const ZoneGeometry *geometry, Error **errp)
 {
     BDRVQcow2State *s = bs->opaque;
-    Qcow2Zoned *z;
+    Qcow2Zoned *z = qcow2_zoned_new();
     int64_t offset;
-    int ret;
 
-    if (!wants_zones(create)) {
-        return 0;
-    }
-    z = qcow2_zoned_new();
-    z->geometry = create_geometry(create);
+    z->geometry = *geometry;
     z->nr_zones = zone_geometry_nr_zones(&z->geometry);
     qcow2_zoned_start(bs, z);
     s->zoned = z;
@@ -169,12 +298,82 @@ int coroutine_fn qcow2_zoned_create(BlockDriverState *bs,
     offset = allocate_table(bs, z->nr_zones);
     if (offset < 0) {
         error_setg_errno(errp, -offset, "Could not allocate the zone table");
+        qcow2_zoned_close(bs);
         return offset;
     }
     z->table_offset = offset;
     s->incompatible_features |= QCOW2_INCOMPAT_ZONED;
+    return 0;
+}
 
-    ret = qcow2_zoned_write_table(bs);
+/* Copy the descriptor extension of zone @i. */
+static int coroutine_mixed_fn GRAPH_RDLOCK
+copy_ext(BlockDriverState *to, BlockDriverState *from, uint32_t i)
+{
+    BDRVQcow2State *to_s = to->opaque, *from_s = from->opaque;
+    const Qcow2Zoned *to_z = to_s->zoned, *from_z = from_s->zoned;
+    uint32_t size = to_z->geometry.ext_size;
+    g_autofree void *buf = g_malloc(size);
+    uint64_t offset;
+    int ret;
+
+    ret = bdrv_pread(from->file,
+                     qcow2_zoned_ext_offset(from_s, &from_z->geometry,
+                                            from_z->table_offset,
+                                            from_z->nr_zones, i),
+                     size, buf, 0);
+    if (ret < 0) {
+        return ret;
+    }
+    offset = qcow2_zoned_ext_offset(to_s, &to_z->geometry, to_z->table_offset,
+                                    to_z->nr_zones, i);
+    ret = qcow2_pre_write_overlap_check(to, QCOW2_OL_ZONE_TABLE, offset, size,
+                                        false);
+    return ret < 0 ? ret : bdrv_pwrite(to->file, offset, size, buf, 0);
+}
+
+/* Both have the same geometry, and no requests. */
+static int coroutine_mixed_fn GRAPH_RDLOCK
+copy_states(BlockDriverState *to, BlockDriverState *from)
+{
+    for (uint32_t i = 0; i < zone_table_nr_zones(qcow2_zone_table(to)); i++) {
+        ZoneRecord r;
+
+        zone_table_record(qcow2_zone_table(from), i, true, &r);
+        if (r.attributes & BDRV_ZA_EXT) {
+            int ret = copy_ext(to, from, i);
+
+            if (ret < 0) {
+                return ret;
+            }
+        }
+        zone_table_load(qcow2_zone_table(to), i, &r);
+    }
+    return 0;
+}
+
+int coroutine_fn qcow2_zoned_create(BlockDriverState *bs,
+                                    const BlockdevCreateOptionsQcow2 *create,
+                                    BlockBackend *backing, Error **errp)
+{
+    ZoneTable *base = backing ? qcow2_zone_table(blk_bs(backing)) : NULL;
+    ZoneGeometry geometry;
+    int ret;
+
+    if (!wants_zones(create) && !base) {
+        return 0;
+    }
+    geometry = base ? *zone_table_geometry(base) : create_geometry(create);
+    ret = add_zones(bs, &geometry, errp);
+    if (ret < 0) {
+        return ret;
+    }
+    if (base) {
+        ret = copy_states(bs, blk_bs(backing));
+    }
+    if (ret == 0) {
+        ret = qcow2_zoned_write_table(bs);
+    }
     if (ret == 0) {
         ret = qcow2_update_header(bs);
     }
@@ -182,6 +381,290 @@ int coroutine_fn qcow2_zoned_create(BlockDriverState *bs,
         error_setg_errno(errp, -ret, "Could not write the zone table");
     }
     return ret;
+}
+
+/* --- Overlays --- */
+
+static bool check_same_geometry(BlockDriverState *bs, BlockDriverState *base,
+                                const ZoneGeometry *a, const ZoneGeometry *b,
+                                Error **errp)
+{
+    const struct {
+        const char *name;
+        uint64_t a, b;
+    } values[] = {
+        { "size", a->size, b->size },
+        { "zone.size", a->zone_size, b->zone_size },
+        { "zone.capacity", a->zone_capacity, b->zone_capacity },
+        { "zone.conventional_zones",
+          a->conventional_zones, b->conventional_zones },
+        { "zone.max_open_zones", a->max_open_zones, b->max_open_zones },
+        { "zone.max_active_zones", a->max_active_zones, b->max_active_zones },
+        { "zone.max_append_bytes", a->max_append, b->max_append },
+        { "zone.descriptor_extension_size", a->ext_size, b->ext_size },
+        { "zone.zrwa_size", a->zrwa_size, b->zrwa_size },
+        { "zone.zrwa_flush_granularity",
+          a->zrwa_granularity, b->zrwa_granularity },
+        { "zone.zrwa_zones", a->max_zrwa_zones, b->max_zrwa_zones },
+    };
+
+    for (int i = 0; i < ARRAY_SIZE(values); i++) {
+        if (values[i].a != values[i].b) {
+            error_setg(errp, "%s of node '%s' (%" PRIu64 ") must be that of "
+                       "node '%s' (%" PRIu64 ")", values[i].name,
+                       bdrv_get_node_name(bs), values[i].a,
+                       bdrv_get_node_name(base), values[i].b);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool GRAPH_RDLOCK check_empty(BlockDriverState *bs, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    for (int i = 0; i < s->l1_size; i++) {
+        if (s->l1_table[i]) {
+            error_setg(errp, "Node '%s' cannot take over zones: it is not "
+                       "empty", bdrv_get_node_name(bs));
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Can @bs, which has no zones, get these? */
+static bool GRAPH_RDLOCK check_can_get_zones(BlockDriverState *bs,
+                                             const ZoneGeometry *g,
+                                             Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t size = bs->total_sectors * BDRV_SECTOR_SIZE;
+
+    if (s->qcow_version < 3 || data_file_is_raw(bs) || s->nb_snapshots) {
+        error_setg(errp, "Node '%s' cannot get zones: it must be of version 3 "
+                   "and have no raw external data file and no snapshots",
+                   bdrv_get_node_name(bs));
+        return false;
+    }
+    return check_same("size", true, size, g->size, errp) &&
+           qcow2_zoned_check_geometry(g, s->cluster_size, errp);
+}
+
+int qcow2_zoned_inherit(BlockDriverState *bs, BlockDriverState *base,
+                        Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    const ZoneGeometry *g;
+    int ret = 0;
+
+    if (base->drv != bs->drv || !qcow2_is_zoned(base)) {
+        error_setg(errp, "Node '%s' has zones, and node '%s' is not a zoned "
+                   "qcow2 image", bdrv_get_node_name(bs),
+                   bdrv_get_node_name(base));
+        return -ENOTSUP;
+    }
+    if (!bdrv_is_writable(bs)) {
+        error_setg(errp, "Node '%s' is read-only and cannot take over zones",
+                   bdrv_get_node_name(bs));
+        return -EACCES;
+    }
+    g = zone_table_geometry(qcow2_zone_table(base));
+    if (!check_empty(bs, errp) ||
+        !(s->zoned ? check_same_geometry(bs, base, &s->zoned->geometry, g, errp)
+                   : check_can_get_zones(bs, g, errp))) {
+        return -EINVAL;
+    }
+    if (!s->zoned) {
+        ret = add_zones(bs, g, errp);
+        if (ret < 0) {
+            return ret;
+        }
+        qcow2_zoned_supported_flags(bs);
+    }
+    ret = copy_states(bs, base);
+    qcow2_zoned_mark_dirty(s->zoned, 0);
+    if (ret == 0) {
+        ret = qcow2_zoned_store_records(bs, false);
+    }
+    if (ret == 0) {
+        ret = bdrv_flush(bs->file->bs);
+    }
+    if (ret == 0) {
+        ret = qcow2_update_header(bs);
+    }
+    if (ret == 0) {
+        ret = bdrv_flush(bs->file->bs);
+    }
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not write the zone table");
+    }
+    return ret;
+}
+
+/* --- Commit --- */
+
+/* Is some of the range in the backing file only? */
+static int coroutine_mixed_fn GRAPH_RDLOCK
+is_inherited(BlockDriverState *bs, uint64_t offset, uint64_t end)
+{
+    while (offset < end) {
+        int64_t n;
+        int ret = bdrv_is_allocated(bs, offset, end - offset, &n);
+
+        if (ret <= 0) {
+            return ret < 0 ? ret : 1;
+        }
+        offset += n;
+    }
+    return 0;
+}
+
+/* What the commit of an overlay does with a zone of its backing file */
+typedef struct CommitZone {
+    uint64_t from, to;          /* data to be copied */
+    bool reset;                 /* what the backing file has goes */
+} CommitZone;
+
+static int coroutine_mixed_fn GRAPH_RDLOCK
+plan_commit(BlockDriverState *bs, BlockDriverState *base, uint32_t i,
+            CommitZone *plan, Error **errp)
+{
+    const ZoneGeometry *g = zone_table_geometry(qcow2_zone_table(base));
+    uint64_t start, end;
+    ZoneRecord from, to;
+    int ret;
+
+    qcow2_zoned_extent(g, i, &start, &end);
+    zone_table_record(qcow2_zone_table(bs), i, false, &from);
+    zone_table_record(qcow2_zone_table(base), i, false, &to);
+    if (from.state == BLK_ZS_NOT_WP) {
+        *plan = (CommitZone) { .from = start, .to = end };
+        return 0;
+    }
+    ret = is_inherited(bs, start, from.data_end);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not read metadata");
+        return ret;
+    }
+    if (ret && from.data_end < to.data_end) {
+        error_setg(errp, "Zone %" PRIu32 " of node '%s' has more data than "
+                   "when the overlay was made", i, bdrv_get_node_name(base));
+        return -EINVAL;
+    }
+    *plan = (CommitZone) {
+        .from = ret ? to.data_end : start,
+        .to = from.data_end,
+        .reset = !ret,
+    };
+    return 0;
+}
+
+#define COMMIT_BUFFER_BYTES (1 * MiB)
+
+/* What the overlay itself has of the range, past the zone rules of @base */
+static int coroutine_fn GRAPH_RDLOCK
+commit_data(BlockDriverState *bs, BlockDriverState *base,
+            const CommitZone *plan)
+{
+    g_autofree void *buf = g_malloc(COMMIT_BUFFER_BYTES);
+    int64_t n;
+
+    for (uint64_t pos = plan->from; pos < plan->to; pos += n) {
+        QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, buf, 0);
+        int ret = bdrv_co_is_allocated(bs, pos, MIN(plan->to - pos,
+                                                    COMMIT_BUFFER_BYTES), &n);
+
+        if (ret > 0) {
+            qemu_iovec_init_buf(&qiov, buf, n);
+            ret = qcow2_zoned_co_preadv_part(bs, pos, n, &qiov, 0, 0);
+            if (ret == 0) {
+                ret = qcow2_co_pwritev_part(base, pos, n, &qiov, 0, 0);
+            }
+        }
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    return 0;
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+commit_zones(BlockDriverState *bs, BlockDriverState *base,
+             const CommitZone *plans, uint32_t nr_zones)
+{
+    BDRVQcow2State *s = base->opaque;
+    ZoneTable *to = qcow2_zone_table(base);
+    int ret;
+
+    for (uint32_t i = 0; i < nr_zones; i++) {
+        uint64_t start = i * s->zoned->geometry.zone_size;
+
+        if (plans[i].reset) {
+            zone_table_load(to, i, &(ZoneRecord) {
+                .state = BLK_ZS_EMPTY, .wp = start, .data_end = start,
+            });
+        }
+    }
+    qcow2_zoned_mark_dirty(s->zoned, 0);
+    ret = bdrv_co_flush(base);
+    for (uint32_t i = 0; i < nr_zones && ret == 0; i++) {
+        ret = commit_data(bs, base, &plans[i]);
+    }
+    if (ret == 0) {
+        ret = copy_states(base, bs);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    qcow2_zoned_mark_dirty(s->zoned, 0);
+    return bdrv_co_flush(base);
+}
+
+int coroutine_fn qcow2_zoned_co_commit(BlockDriverState *bs,
+                                       BlockDriverState *base, Error **errp)
+{
+    g_autofree CommitZone *plans = NULL;
+    BDRVQcow2State *s = base->opaque;
+    uint32_t nr_zones;
+    int ret;
+
+    if (base->drv != bs->drv || !qcow2_is_zoned(bs) || !qcow2_is_zoned(base)) {
+        error_setg(errp, "Only a zoned qcow2 overlay can be committed to "
+                   "node '%s', which is zoned", bdrv_get_node_name(base));
+        return -ENOTSUP;
+    }
+    if (!check_same_geometry(bs, base,
+                             zone_table_geometry(qcow2_zone_table(bs)),
+                             zone_table_geometry(qcow2_zone_table(base)),
+                             errp)) {
+        return -EINVAL;
+    }
+    nr_zones = zone_table_nr_zones(qcow2_zone_table(base));
+    plans = g_new(CommitZone, nr_zones);
+    for (uint32_t i = 0; i < nr_zones; i++) {
+        ret = plan_commit(bs, base, i, &plans[i], errp);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    ret = commit_zones(bs, base, plans, nr_zones);
+    qcow2_zoned_forget_mapping(s->zoned);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not commit to node '%s'",
+                         bdrv_get_node_name(base));
+    }
+    return ret;
+}
+
+void qcow2_zoned_emptied(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    if (qcow2_is_zoned(bs)) {
+        qcow2_zoned_forget_mapping(s->zoned);
+    }
 }
 
 /* --- Resizing and amending --- */

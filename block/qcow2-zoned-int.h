@@ -25,9 +25,11 @@ struct Qcow2Zoned {
     uint32_t flags;
     ZoneTable *table;           /* NULL until qcow2_zoned_open() */
     CoMutex store_lock;         /* one writer of the table at a time */
+    CoMutex map_lock;           /* one that maps a zone, or fills it in */
     /*
-     * Where each zone is in the image file, as a cluster number or one of the
-     * values below.  Written under BDRVQcow2State.lock, read without.
+     * Where each zone is in the image file: the number that its first cluster
+     * has, or would have, shifted, and a flag; or one of the values below.
+     * Written under map_lock, read without.
      */
     uintptr_t *host_cluster;
     GPtrArray *retired;         /* arrays that host_cluster was before */
@@ -36,6 +38,9 @@ struct Qcow2Zoned {
 
 #define HOST_UNKNOWN 0
 #define HOST_SCATTERED UINTPTR_MAX
+/* Clusters from that of the write pointer on are there, those below may not */
+#define HOST_TAIL 1
+#define HOST_SHIFT 1
 
 static inline bool qcow2_is_zoned(BlockDriverState *bs)
 {

@@ -20,110 +20,129 @@
 /* --- Mapping --- */
 
 /*
- * A sequential zone is mapped as a whole, before its first write: one extent
- * of the image file, linked in the L2 tables and the file extended over it.
- * Writes then change no metadata, and go where zone_host_offset() says.  It is
- * safe to have clusters mapped that hold anything, because nothing is read
- * from above the end of data.
+ * A sequential zone is mapped before its first write, from the cluster that
+ * its write pointer is in to its end: one extent of the image file, linked in
+ * the L2 tables and the file extended over it.  Writes then change no metadata,
+ * and go where zone_host_offset() says.  It is safe to have clusters mapped
+ * that hold anything, because nothing is read from above the end of data.
+ *
+ * What the zone holds already may be in the backing file, or shared with an
+ * internal snapshot, and stays there: only the beginning of the write
+ * pointer's cluster is copied.
  */
 
-/* The cluster that @start is in, if the whole range lies in the file in one */
-static int coroutine_fn GRAPH_RDLOCK
-probe_extent(BlockDriverState *bs, uint64_t start, uint64_t bytes,
-             uintptr_t *cluster)
+/* The clusters of a zone from that of its write pointer on */
+typedef struct ZoneClusters {
+    uint64_t start, end;        /* guest offsets, whole clusters */
+    uint64_t data_end;          /* there is data in [start, data_end) */
+    uint64_t host;              /* of @start, if @extent */
+    bool extent;                /* one extent that can be written in place */
+    bool owned;                 /* allocated, and not shared with anything */
+    bool pinned;                /* with data in clusters that are not shared */
+} ZoneClusters;
+
+/* Do all clusters have a reference count of one? */
+static int GRAPH_RDLOCK check_exclusive(BlockDriverState *bs, uint64_t host,
+                                        uint64_t bytes, bool *exclusive)
 {
     BDRVQcow2State *s = bs->opaque;
-    uint64_t host = HOST_UNKNOWN;
+    uint64_t last = (host + bytes - 1) >> s->cluster_bits;
 
-    for (uint64_t done = 0; done < bytes; ) {
-        unsigned int n = MIN(bytes - done, BDRV_REQUEST_MAX_BYTES);
-        QCow2SubclusterType type;
-        uint64_t here;
-        int ret;
+    *exclusive = true;
+    for (uint64_t i = host >> s->cluster_bits; i <= last && *exclusive; i++) {
+        uint64_t refcount;
+        int ret = qcow2_get_refcount(bs, i, &refcount);
 
-        ret = qcow2_get_host_offset(bs, start + done, &n, &here, &type);
         if (ret < 0) {
             return ret;
         }
-        if (type == QCOW2_SUBCLUSTER_UNALLOCATED_PLAIN) {
-            here = HOST_UNKNOWN;
-        } else if (type == QCOW2_SUBCLUSTER_NORMAL) {
-            here -= done;
-        } else {
-            *cluster = HOST_SCATTERED;
-            return 0;
-        }
-        if (done && here != host) {
-            *cluster = HOST_SCATTERED;
-            return 0;
-        }
-        host = here;
-        done += n;
+        *exclusive = refcount == 1;
     }
-    *cluster = host >> s->cluster_bits;
     return 0;
 }
 
-/* May the clusters be written in place, without looking at each again? */
-static int GRAPH_RDLOCK check_exclusive(BlockDriverState *bs, uint64_t cluster,
-                                        uint64_t nb_clusters)
+static int coroutine_fn GRAPH_RDLOCK
+probe_clusters(BlockDriverState *bs, ZoneClusters *c)
 {
-    BDRVQcow2State *s = bs->opaque;
+    c->extent = c->owned = true;
+    c->pinned = false;
 
-    for (uint64_t i = 0; i < nb_clusters; i++) {
-        uint64_t refcount;
-        int ret = qcow2_get_refcount(bs, cluster + i, &refcount);
+    for (uint64_t pos = c->start, n; pos < c->end; pos += n) {
+        unsigned int bytes = MIN(c->end - pos, BDRV_REQUEST_MAX_BYTES);
+        QCow2SubclusterType type;
+        bool exclusive;
+        uint64_t host;
+        int ret = qcow2_get_host_offset(bs, pos, &bytes, &host, &type);
 
         if (ret < 0) {
             return ret;
         }
-        if (refcount != 1) {
-            return 0;
+        n = bytes;
+        switch (type) {
+        case QCOW2_SUBCLUSTER_NORMAL:
+        case QCOW2_SUBCLUSTER_ZERO_ALLOC:
+        case QCOW2_SUBCLUSTER_UNALLOCATED_ALLOC:
+            ret = check_exclusive(bs, host, n, &exclusive);
+            if (ret < 0) {
+                return ret;
+            }
+            break;
+        case QCOW2_SUBCLUSTER_COMPRESSED:
+            exclusive = true;
+            c->owned = false;
+            break;
+        default:
+            exclusive = false;
+            break;
         }
+        c->owned = c->owned && exclusive;
+        c->pinned = c->pinned || (exclusive && pos < c->data_end);
+        if (pos == c->start) {
+            c->host = host;
+        }
+        c->extent = c->extent && exclusive && type == QCOW2_SUBCLUSTER_NORMAL &&
+                    host - c->host == pos - c->start;
     }
-    return qcow2_pre_write_overlap_check(bs, 0, cluster << s->cluster_bits,
-                                         nb_clusters << s->cluster_bits,
-                                         true) < 0 ? -EIO : 1;
+    return 0;
 }
 
 static int coroutine_fn GRAPH_RDLOCK
-link_extent(BlockDriverState *bs, uint64_t start, uint64_t host,
-            uint64_t nb_clusters)
+link_extent(BlockDriverState *bs, const ZoneClusters *c)
 {
     BDRVQcow2State *s = bs->opaque;
+    uint64_t bytes;
 
-    while (nb_clusters) {
-        int n = MIN(nb_clusters,
-                    s->l2_slice_size - offset_to_l2_slice_index(s, start));
-        uint64_t bytes = (uint64_t)n << s->cluster_bits;
+    for (uint64_t pos = c->start; pos < c->end; pos += bytes) {
+        int n = MIN(size_to_clusters(s, c->end - pos),
+                    s->l2_slice_size - offset_to_l2_slice_index(s, pos));
         QCowL2Meta m = {
-            .offset = start,
-            .alloc_offset = host,
+            .offset = pos,
+            .alloc_offset = c->host + (pos - c->start),
             .nb_clusters = n,
-            .cow_end.offset = bytes,
             /* All subclusters count as written */
             .prealloc = !has_subclusters(s),
         };
         int ret;
 
+        bytes = (uint64_t)n << s->cluster_bits;
+        m.cow_start.nb_bytes = c->data_end > pos ? MIN(c->data_end - pos, bytes)
+                                                 : 0;
+        m.cow_end.offset = bytes;
         qemu_co_queue_init(&m.dependent_requests);
         ret = qcow2_alloc_cluster_link_l2(bs, &m);
         if (ret < 0) {
+            qcow2_free_clusters(bs, m.alloc_offset, c->end - pos,
+                                QCOW2_DISCARD_OTHER);
             return ret;
         }
-        start += bytes;
-        host += bytes;
-        nb_clusters -= n;
     }
     return 0;
 }
 
 static int coroutine_fn GRAPH_RDLOCK
-allocate_extent(BlockDriverState *bs, uint64_t start, uint64_t nb_clusters,
-                uintptr_t *cluster)
+allocate_extent(BlockDriverState *bs, ZoneClusters *c)
 {
-    BDRVQcow2State *s = bs->opaque;
-    uint64_t bytes = nb_clusters << s->cluster_bits;
+    uint64_t bytes = c->end - c->start;
     int64_t host, file_length;
     int ret;
 
@@ -144,39 +163,85 @@ allocate_extent(BlockDriverState *bs, uint64_t start, uint64_t nb_clusters,
         qcow2_free_clusters(bs, host, bytes, QCOW2_DISCARD_OTHER);
         return ret;
     }
-    /* Where this fails some are linked: they are found scattered next time */
-    ret = link_extent(bs, start, host, nb_clusters);
-    *cluster = host >> s->cluster_bits;
-    trace_qcow2_zoned_map(bs, start, host, bytes, ret);
+    c->host = host;
+    ret = link_extent(bs, c);
+    trace_qcow2_zoned_map(bs, c->start, host, bytes, ret);
     return ret;
+}
+
+/*
+ * Find the extent of zone @i, or make one.  *@found is false if there is none.
+ *
+ * Clusters are replaced where that can lose nothing in a crash: those with no
+ * data in use, and shared ones.  Clusters with data that nothing else refers
+ * to could be used again before the L2 table without them is durable.
+ */
+static int coroutine_fn GRAPH_RDLOCK
+map_extent(BlockDriverState *bs, ZoneClusters *c, bool allocate, bool *found)
+{
+    int ret = probe_clusters(bs, c);
+
+    *found = false;
+    if (ret < 0) {
+        return ret;
+    }
+    if (c->extent) {
+        *found = true;
+        return qcow2_pre_write_overlap_check(bs, 0, c->host, c->end - c->start,
+                                             true);
+    }
+    if (!allocate || c->owned || c->pinned) {
+        return 0;
+    }
+    *found = true;
+    return allocate_extent(bs, c);
+}
+
+/* The value of host_cluster for zone @i with this extent */
+static uintptr_t encode_extent(BlockDriverState *bs, const ZoneClusters *c,
+                               uint64_t zone_start)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t cluster = (c->host >> s->cluster_bits) -
+                       size_to_clusters(s, c->start - zone_start);
+
+    if (c->host >> s->cluster_bits > UINTPTR_MAX >> HOST_SHIFT) {
+        return HOST_SCATTERED;
+    }
+    return cluster << HOST_SHIFT | (c->start > zone_start ? HOST_TAIL : 0);
 }
 
 static int coroutine_fn GRAPH_RDLOCK
 map_zone_locked(BlockDriverState *bs, uint32_t i, bool allocate)
 {
     BDRVQcow2State *s = bs->opaque;
-    uint64_t start, end, nb_clusters;
-    uintptr_t cluster = HOST_SCATTERED;
+    uintptr_t value = HOST_SCATTERED;
+    uint64_t start, end;
+    ZoneClusters c;
+    ZoneRecord r;
+    bool found;
     int ret;
 
     qcow2_zoned_extent(&s->zoned->geometry, i, &start, &end);
-    nb_clusters = size_to_clusters(s, end - start);
-    if (!has_data_file(bs) && nb_clusters <= MAX_MAPPED_CLUSTERS) {
-        ret = probe_extent(bs, start, nb_clusters << s->cluster_bits, &cluster);
+    zone_table_record(s->zoned->table, i, true, &r);
+    c = (ZoneClusters) {
+        .start = start_of_cluster(s, r.wp),
+        .end = QEMU_ALIGN_UP(end, s->cluster_size),
+        .data_end = r.data_end,
+    };
+    if (!has_data_file(bs) &&
+        size_to_clusters(s, end - start) <= MAX_MAPPED_CLUSTERS) {
+        ret = map_extent(bs, &c, allocate, &found);
         if (ret < 0) {
             return ret;
         }
-        if (cluster == HOST_UNKNOWN && allocate) {
-            ret = allocate_extent(bs, start, nb_clusters, &cluster);
-        } else if (cluster != HOST_UNKNOWN && cluster != HOST_SCATTERED) {
-            ret = check_exclusive(bs, cluster, nb_clusters);
-            cluster = ret > 0 ? cluster : HOST_SCATTERED;
-        }
-        if (ret < 0) {
-            return ret;
+        if (found) {
+            value = encode_extent(bs, &c, start);
+        } else if (!c.owned && !c.pinned) {
+            value = HOST_UNKNOWN;
         }
     }
-    qatomic_set(&s->zoned->host_cluster[i], cluster);
+    qatomic_set(&s->zoned->host_cluster[i], value);
     return 0;
 }
 
@@ -191,6 +256,7 @@ map_zone(BlockDriverState *bs, uint32_t i, bool allocate)
         HOST_UNKNOWN) {
         return 0;
     }
+    QEMU_LOCK_GUARD(&s->zoned->map_lock);
     qemu_co_mutex_lock(&s->lock);
     if (s->zoned->host_cluster[i] == HOST_UNKNOWN) {
         ret = map_zone_locked(bs, i, allocate);
@@ -199,23 +265,38 @@ map_zone(BlockDriverState *bs, uint32_t i, bool allocate)
     return ret;
 }
 
+/* Zone @i is being reset: its next write needs an extent for all of it. */
+static void forget_tail(BlockDriverState *bs, uint32_t i)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uintptr_t value = qatomic_read(&s->zoned->host_cluster[i]);
+
+    if (value != HOST_SCATTERED && (value & HOST_TAIL)) {
+        qatomic_set(&s->zoned->host_cluster[i], HOST_UNKNOWN);
+    }
+}
+
 /*
  * Where the data at @offset, in a sequential zone, is in the image file.
  * Returns false if only plain qcow2 can tell.
  */
 static bool zone_host_offset(BlockDriverState *bs, uint64_t offset,
-                             uint64_t *host)
+                             bool is_write, uint64_t *host)
 {
     BDRVQcow2State *s = bs->opaque;
     uint32_t i = offset / s->zoned->geometry.zone_size;
+    uint64_t in_zone = offset % s->zoned->geometry.zone_size;
     uintptr_t *host_cluster = qatomic_read(&s->zoned->host_cluster);
-    uintptr_t cluster = qatomic_read(&host_cluster[i]);
+    uintptr_t value = qatomic_read(&host_cluster[i]);
 
-    if (cluster == HOST_UNKNOWN || cluster == HOST_SCATTERED || s->crypto) {
+    if (value == HOST_UNKNOWN || value == HOST_SCATTERED || s->crypto ||
+        ((value & HOST_TAIL) && !is_write)) {
         return false;
     }
-    *host = ((uint64_t)cluster << s->cluster_bits) +
-            offset % s->zoned->geometry.zone_size;
+    /* The number may be from before the start of the file: it wraps around */
+    value = (value >> HOST_SHIFT) + (in_zone >> s->cluster_bits);
+    *host = ((uint64_t)(value & UINTPTR_MAX >> HOST_SHIFT) << s->cluster_bits) +
+            offset_into_cluster(s, offset);
     return true;
 }
 
@@ -244,7 +325,7 @@ read_data(BlockDriverState *bs, int64_t offset, int64_t bytes,
     BDRVQcow2State *s = bs->opaque;
     uint64_t host;
 
-    if (!zone_host_offset(bs, offset, &host)) {
+    if (!zone_host_offset(bs, offset, false, &host)) {
         return qcow2_co_preadv_part(bs, offset, bytes, qiov, qiov_offset, 0);
     }
     BLKDBG_CO_EVENT(bs->file, BLKDBG_READ_AIO);
@@ -286,7 +367,7 @@ zero_sequential(BlockDriverState *bs, const ZoneWrite *w, int64_t offset,
     if (ret < 0) {
         return ret;
     }
-    if (zone_host_offset(bs, offset, &host)) {
+    if (zone_host_offset(bs, offset, true, &host)) {
         return bdrv_co_pwrite_zeroes(s->data_file, host, bytes,
                                      flags & (BDRV_REQ_MAY_UNMAP |
                                               BDRV_REQ_NO_FALLBACK));
@@ -316,12 +397,47 @@ write_data(BlockDriverState *bs, const ZoneWrite *w, int64_t offset,
             return ret;
         }
     }
-    if (!w->sequential || !zone_host_offset(bs, offset, &host)) {
+    if (!w->sequential || !zone_host_offset(bs, offset, true, &host)) {
         return qcow2_co_pwritev_part(bs, offset, bytes, qiov, qiov_offset, 0);
     }
     BLKDBG_CO_EVENT(bs->file, BLKDBG_WRITE_AIO);
     return bdrv_co_pwritev_part(s->data_file, host, bytes, qiov, qiov_offset,
                                 0);
+}
+
+/*
+ * A write that changes nothing (BDRV_REQ_WRITE_UNCHANGED): what is read from
+ * the backing file is to be kept here.  No zone rule is asked; where a zone has
+ * no data any more, there is nothing to keep.  @qiov is NULL for zeroes.
+ */
+static int coroutine_fn GRAPH_RDLOCK
+fill_in(BlockDriverState *bs, int64_t offset, int64_t bytes,
+        QEMUIOVector *qiov, size_t qiov_offset)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    /* A zone must not be mapped at the same time */
+    QEMU_LOCK_GUARD(&s->zoned->map_lock);
+
+    while (bytes) {
+        bool data;
+        int64_t n = zone_table_readable(qcow2_zone_table(bs), offset, bytes,
+                                        &data);
+        int ret = MIN(n, 0);
+
+        if (ret == 0 && data) {
+            ret = qiov ? qcow2_co_pwritev_part(bs, offset, n, qiov, qiov_offset,
+                                               0)
+                       : write_zero_buffers(bs, offset, n);
+        }
+        if (ret < 0) {
+            return ret;
+        }
+        offset += n;
+        qiov_offset += n;
+        bytes -= n;
+    }
+    return 0;
 }
 
 int coroutine_fn
@@ -367,6 +483,9 @@ qcow2_zoned_co_pwritev_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
     if (!qcow2_in_zones(bs, offset)) {
         return qcow2_co_pwritev_part(bs, offset, bytes, qiov, qiov_offset,
                                      flags);
+    }
+    if (flags & BDRV_REQ_WRITE_UNCHANGED) {
+        return fill_in(bs, offset, bytes, qiov, qiov_offset);
     }
     ret = zone_begin_write(qcow2_zone_table(bs), &w, offset, bytes);
     if (ret < 0) {
@@ -418,27 +537,30 @@ qcow2_zoned_co_report(BlockDriverState *bs, int64_t offset,
 }
 
 /*
- * Give up what zones that are reset occupy of the host file, where the user
- * wants this (discard=unmap).  The mapping stays.  Errors do not matter.
+ * Zones are being reset.  Where all of a zone is mapped that stays; what it
+ * occupies of the host file is given up where the user wants this
+ * (discard=unmap).  Errors do not matter.
  */
 static void coroutine_fn GRAPH_RDLOCK
-discard_zones(BlockDriverState *bs, uint64_t offset, uint64_t bytes)
+empty_zones(BlockDriverState *bs, uint64_t offset, uint64_t bytes)
 {
     BDRVQcow2State *s = bs->opaque;
     const ZoneGeometry *g = zone_table_geometry(qcow2_zone_table(bs));
+    bool discard = (bs->open_flags & BDRV_O_UNMAP) &&
+                   s->discard_passthrough[QCOW2_DISCARD_REQUEST];
     uint64_t host;
 
-    if (!(bs->open_flags & BDRV_O_UNMAP) ||
-        !s->discard_passthrough[QCOW2_DISCARD_REQUEST]) {
-        return;
-    }
     for (uint64_t pos = offset; pos < offset + bytes; pos += g->zone_size) {
+        uint32_t i = pos / g->zone_size;
         uint64_t start, end;
 
-        qcow2_zoned_extent(g, pos / g->zone_size, &start, &end);
-        if (zone_table_being_reset(qcow2_zone_table(bs), pos / g->zone_size) &&
-            map_zone(bs, pos / g->zone_size, false) == 0 &&
-            zone_host_offset(bs, pos, &host)) {
+        if (!zone_table_being_reset(qcow2_zone_table(bs), i)) {
+            continue;
+        }
+        forget_tail(bs, i);
+        qcow2_zoned_extent(g, i, &start, &end);
+        if (discard && map_zone(bs, i, false) == 0 &&
+            zone_host_offset(bs, pos, true, &host)) {
             bdrv_co_pdiscard(s->data_file, host, end - start);
         }
     }
@@ -469,9 +591,27 @@ qcow2_zoned_co_mgmt(BlockDriverState *bs, BlockZoneOp op, BlockZoneFlags flags,
         }
     }
     if (ret == 0 && op == BLK_ZO_RESET && m.commit) {
-        discard_zones(bs, offset, len);
+        empty_zones(bs, offset, len);
     }
     return zone_mgmt_end(qcow2_zone_table(bs), &m, bdrv_zone_io_error(ret));
+}
+
+/*
+ * Copy on read and rebase ask for whole subclusters whether they are in this
+ * image or in its backing file (without wanting to know of zeroes).  So what
+ * is above the end of data, in its subcluster, has the answer of what is below.
+ *
+ * Returns the end of the subcluster if this concerns @offset, or 0.
+ */
+static uint64_t end_of_shared_fate(BlockDriverState *bs, uint64_t offset)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t start = QEMU_ALIGN_DOWN(offset, s->subcluster_size);
+    bool data;
+
+    return bs->backing && start < offset &&
+           zone_table_readable(qcow2_zone_table(bs), start, 1, &data) > 0 &&
+           data ? MIN(start + s->subcluster_size, zone_end(bs, offset)) : 0;
 }
 
 int coroutine_fn
@@ -479,19 +619,30 @@ qcow2_zoned_co_block_status(BlockDriverState *bs, bool want_zero,
                             int64_t offset, int64_t bytes, int64_t *pnum,
                             int64_t *map, BlockDriverState **file)
 {
+    uint64_t end = 0;
+    bool data = true;
+    int ret;
+
     if (qcow2_in_zones(bs, offset)) {
-        bool data;
         int64_t n = zone_table_readable(qcow2_zone_table(bs), offset, bytes,
                                         &data);
 
         /* An offline zone has data that cannot be read */
-        bytes = n < 0 ? MIN(bytes, zone_end(bs, offset) - offset) : n;
-        if (n >= 0 && !data) {
-            *pnum = bytes;
+        n = n < 0 ? MIN(bytes, zone_end(bs, offset) - offset) : n;
+        if (!want_zero) {
+            end = end_of_shared_fate(bs, data ? offset + n : offset);
+        }
+        if (!data && !end) {
+            *pnum = n;
             return BDRV_BLOCK_ZERO;
         }
+        bytes = data ? n : MIN(bytes, end - offset);
     }
-    return qcow2_co_block_status(bs, want_zero, offset, bytes, pnum, map, file);
+    ret = qcow2_co_block_status(bs, want_zero, offset, bytes, pnum, map, file);
+    if (ret >= 0 && end && *pnum == bytes) {
+        *pnum = end - offset;
+    }
+    return ret;
 }
 
 /* In pieces that are each in one subcluster or aligned, as plain qcow2 wants */
@@ -527,6 +678,10 @@ qcow2_zoned_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
 
     if (!qcow2_in_zones(bs, offset)) {
         return qcow2_co_pwrite_zeroes(bs, offset, bytes, flags);
+    }
+    if (flags & BDRV_REQ_WRITE_UNCHANGED) {
+        return flags & BDRV_REQ_NO_FALLBACK ? -ENOTSUP :
+               fill_in(bs, offset, bytes, NULL, 0);
     }
     ret = zone_begin_write(qcow2_zone_table(bs), &w, offset, bytes);
     if (ret < 0) {

@@ -781,6 +781,7 @@ Qcow2Zoned *qcow2_zoned_new(void)
     Qcow2Zoned *z = g_new0(Qcow2Zoned, 1);
 
     qemu_co_mutex_init(&z->store_lock);
+    qemu_co_mutex_init(&z->map_lock);
     return z;
 }
 
@@ -1059,11 +1060,22 @@ int qcow2_zoned_hand_over(BlockDriverState *bs)
             s->zoned->flags |= FLAG_LIVE_STATES;
             ret = qcow2_update_header(bs);
         }
+        if (ret == 0) {
+            ret = bdrv_flush(bs->file->bs);
+        }
         if (ret < 0) {
             return ret;
         }
     }
     return qcow2_inactivate(bs);
+}
+
+void qcow2_zoned_supported_flags(BlockDriverState *bs)
+{
+    if (qcow2_is_zoned(bs)) {
+        bs->supported_write_flags |= BDRV_REQ_WRITE_UNCHANGED;
+        bs->supported_zero_flags |= BDRV_REQ_WRITE_UNCHANGED;
+    }
 }
 
 void qcow2_zoned_refresh_limits(BlockDriverState *bs)

@@ -126,16 +126,50 @@ QEMU_BUILD_BUG_ON(sizeof(Qcow2ZonedHeaderExt) != 80);
 bool qcow2_zoned_check_opts(const QDict *options, Error **errp);
 
 /*
- * Check the creation options of @create against the rules in qapi/zoned.json
- * before anything is written.
+ * Check the creation options of @create, for an image in @filename, against
+ * the rules in qapi/zoned.json and the zones of its backing file before
+ * anything is written.  *@backing becomes the backing file if it is zoned.
  */
-bool qcow2_zoned_check_create(const BlockdevCreateOptionsQcow2 *create,
-                              int version, size_t cluster_size, Error **errp);
+bool coroutine_fn
+qcow2_zoned_check_create(const char *filename,
+                         const BlockdevCreateOptionsQcow2 *create, int version,
+                         size_t cluster_size, BlockBackend **backing,
+                         Error **errp);
 
-/* Make @bs, a fresh image of its final size, a zoned one. */
+/*
+ * Make @bs, a fresh image of its final size, a zoned one; with @backing, one
+ * with the same zones.
+ */
 int coroutine_fn GRAPH_RDLOCK
 qcow2_zoned_create(BlockDriverState *bs,
-                   const BlockdevCreateOptionsQcow2 *create, Error **errp);
+                   const BlockdevCreateOptionsQcow2 *create,
+                   BlockBackend *backing, Error **errp);
+
+/*
+ * For an image of @size bytes with creation options @opts: how many bytes the
+ * zone table takes, and in what units data is allocated, which are zones.
+ */
+bool qcow2_zoned_measure(QemuOpts *opts, uint64_t size, size_t cluster_size,
+                         uint64_t *table_bytes, uint64_t *unit, Error **errp);
+
+/* --- Overlays --- */
+
+/*
+ * @bs is to become the overlay of @base, whose requests are drained and whose
+ * data is flushed: take over its zones, with all states.  An image without
+ * zones gets some.
+ */
+int GRAPH_RDLOCK qcow2_zoned_inherit(BlockDriverState *bs,
+                                     BlockDriverState *base, Error **errp);
+
+/*
+ * Bring data and zones of @bs to its backing file @base; nobody uses both.  At
+ * every moment, also after a crash, @base has what @bs needs of it, and it
+ * can be done again.
+ */
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_co_commit(BlockDriverState *bs, BlockDriverState *base,
+                      Error **errp);
 
 /* Change the limits in @opts; the caller updates the header. */
 bool qcow2_zoned_amend(BlockDriverState *bs, QemuOpts *opts, Error **errp);
@@ -163,6 +197,8 @@ void qcow2_zoned_close(BlockDriverState *bs);
 /* The image was found corrupt: there will be neither I/O nor a close. */
 void qcow2_zoned_abandon(BlockDriverState *bs);
 
+/* Set the request flags that a zoned image supports in addition. */
+void qcow2_zoned_supported_flags(BlockDriverState *bs);
 void qcow2_zoned_refresh_limits(BlockDriverState *bs);
 ImageInfoZone *qcow2_zoned_get_info(BlockDriverState *bs);
 
@@ -184,6 +220,8 @@ int coroutine_fn GRAPH_RDLOCK
 qcow2_zoned_check_refcounts(BlockDriverState *bs, BdrvCheckResult *result,
                             void **refcount_table,
                             int64_t *refcount_table_size);
+/* All clusters with data have been dropped: the backing file has it all. */
+void qcow2_zoned_emptied(BlockDriverState *bs);
 /* Is any of the range of the image file in the zone table? */
 bool qcow2_zoned_overlaps(BlockDriverState *bs, int64_t offset, int64_t size);
 

@@ -29,11 +29,70 @@ bool bdrv_refuse_zoned(BlockDriverState *bs, const char *what, Error **errp)
     return true;
 }
 
+bool zoned_inherit(BlockDriverState *bs, BlockDriverState *base, Error **errp)
+{
+    if (bs->bl.zoned == BLK_Z_NONE && base->bl.zoned == BLK_Z_NONE) {
+        return true;
+    }
+    if (!bs->drv->bdrv_zones_inherit) {
+        error_setg(errp, "Node '%s' is zoned and node '%s' cannot be",
+                   bdrv_get_node_name(base), bdrv_get_node_name(bs));
+        return false;
+    }
+    if (bs->drv->bdrv_zones_inherit(bs, bdrv_skip_filters(base), errp) < 0) {
+        return false;
+    }
+    bdrv_refresh_limits(bs, NULL, NULL);
+    return true;
+}
+
+typedef struct ZonedCommit {
+    BlockDriverState *bs, *base;
+    Error **errp;
+    int ret;
+} ZonedCommit;
+
+static void coroutine_fn zoned_commit_entry(void *opaque)
+{
+    ZonedCommit *c = opaque;
+    int ret = -ENOTSUP;
+
+    WITH_GRAPH_RDLOCK_GUARD() {
+        if (c->bs->drv->bdrv_co_zones_commit) {
+            ret = c->bs->drv->bdrv_co_zones_commit(c->bs, c->base, c->errp);
+        } else {
+            error_setg(c->errp, "Node '%s' is zoned and node '%s' is not",
+                       bdrv_get_node_name(c->base), bdrv_get_node_name(c->bs));
+        }
+    }
+    c->ret = ret;
+    aio_wait_kick();
+}
+
+int zoned_commit(BlockDriverState *bs, BlockDriverState *base, Error **errp)
+{
+    ZonedCommit c = {
+        .bs = bs,
+        .base = base,
+        .errp = errp,
+        .ret = -EINPROGRESS,
+    };
+
+    aio_co_enter(qemu_get_current_aio_context(),
+                 qemu_coroutine_create(zoned_commit_entry, &c));
+    AIO_WAIT_WHILE_UNLOCKED(NULL, c.ret == -EINPROGRESS);
+    return c.ret;
+}
+
 bool zoned_copy_check(BlockBackend *target, bool in_order, bool is_zero,
                       Error **errp)
 {
     if (!zoned_limits(target)) {
         return true;
+    }
+    if (bdrv_cow_bs(blk_bs(target))) {
+        error_setg(errp, "A zoned target cannot have a backing file");
+        return false;
     }
     if (!in_order) {
         error_setg(errp, "A zoned target cannot be written out of order");
