@@ -1,0 +1,1159 @@
+/*
+ * Tests of NVMe namespaces on a zoned disk, seen from the host's side of the
+ * queues
+ *
+ * A driver of a few functions sends commands that no operating system would;
+ * after each, the status and the zones must be exactly right.  The rules are
+ * those of the ZNS Command Set 1.1; "Gn" in a comment is a defect of QEMU's own
+ * zones in memory, by its number in our list, that is shown to be absent here.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bswap.h"
+#include "qemu/cutils.h"
+#include "qemu/units.h"
+#include "qobject/qdict.h"
+#include "libqtest.h"
+#include "libqos/libqos-pc.h"
+#include "block/nvme.h"
+
+#define BLOCK           4096
+#define ZONE            64          /* blocks of a zone */
+#define CAP             48          /* of those, the writable ones */
+#define ZONE_BYTES      (ZONE * BLOCK)
+#define APPEND_MAX      16          /* blocks */
+#define WRITTEN         4           /* blocks in the zones that are prepared */
+
+#define NSID            1
+#define QUEUE_SIZE      64
+#define BUFFER_SIZE     (1 * MiB)
+#define MDTS_BYTES      (512 * KiB)
+#define PCI_SLOT        4
+#define TIMEOUT_US      (30 * G_USEC_PER_SEC)
+
+/* Status Code Type and Status Code, without Do Not Retry */
+#define OK              0x000
+#define INVALID_FIELD   0x002
+#define PRP_OFFSET      0x013
+#define WRITE_PROTECTED 0x020
+#define LBA_RANGE       0x080
+#define INVALID_FORMAT  0x10a
+#define SIZE_LIMIT      0x183
+#define INCOMPATIBLE    0x185
+#define OVERLAP         0x187
+#define INVALID_OP      0x1b6
+#define NO_ZRWA         0x1b7
+#define BOUNDARY        0x1b8
+#define IS_FULL         0x1b9
+#define IS_READ_ONLY    0x1ba
+#define IS_OFFLINE      0x1bb
+#define INVALID_WRITE   0x1bc
+#define TOO_MANY_ACTIVE 0x1bd
+#define TOO_MANY_OPEN   0x1be
+#define TRANSITION      0x1bf
+#define WRITE_FAULT     0x280
+#define MISCOMPARE      0x285
+#define UNWRITTEN       0x287
+
+#define FUA             (1u << 30)  /* in dword 12 */
+#define SELECT_ALL      (1u << 8)   /* in dword 13 */
+#define PARTIAL         (1u << 16)
+
+/* --- The machine --- */
+
+typedef struct Setup {
+    unsigned zones;
+    const char *image;      /* more options of qemu-img create, with a comma */
+    const char *node;       /* more options of the qcow2 node, likewise */
+    const char *below;      /* options of a blkdebug node below, likewise */
+    const char *namespace;  /* more options of the namespace, likewise */
+    const char *controller; /* more options of the controller, likewise */
+    const char *machine;    /* more options of QEMU */
+    unsigned controllers;   /* of the subsystem, if not 1 */
+    unsigned worn;          /* so many last zones are read-only, and as many
+                               before them offline */
+} Setup;
+
+typedef struct Queue {
+    unsigned id, tail, head, next_cid;
+    bool phase;
+    uint64_t sq, cq;
+    struct {
+        bool done;
+        uint16_t status;
+        uint64_t result;
+    } command[QUEUE_SIZE];
+} Queue;
+
+typedef struct Machine Machine;
+
+typedef struct Controller {
+    Machine *m;
+    QPCIDevice *pci;
+    QPCIBar bar;
+    Queue admin, io;
+    uint64_t buffer, prp_list;
+} Controller;
+
+struct Machine {
+    const Setup *setup;
+    char *image;
+    QOSState *qos;
+    QTestState *qts;
+    Controller controller[2];
+    unsigned fresh, fresh_rdonly, fresh_offline;
+};
+
+static void run_qemu_img(const char *arguments)
+{
+    g_autofree char *command = g_strdup_printf("%s %s",
+                                               getenv("QTEST_QEMU_IMG"),
+                                               arguments);
+    g_autofree char *err = NULL;
+    int status;
+
+    g_assert_true(g_spawn_command_line_sync(command, NULL, &err, &status,
+                                            NULL));
+    if (status) {
+        g_test_message("%s: %s", command, err);
+    }
+    g_assert_cmpint(status, ==, 0);
+}
+
+/* Where the zone table of the image begins (docs/interop/qcow2-zoned.rst) */
+static uint64_t zone_table_offset(const uint8_t *header)
+{
+    uint32_t pos = ldl_be_p(header + 100);
+
+    while (ldl_be_p(header + pos) != 0x5a4f4e45) {
+        g_assert_cmphex(ldl_be_p(header + pos), !=, 0);
+        pos += 8 + ROUND_UP(ldl_be_p(header + pos + 4), 8);
+    }
+    return ldq_be_p(header + pos + 8 + 48);
+}
+
+static void wear_out(const Setup *setup, const char *path)
+{
+    uint8_t header[64 * KiB];
+    int fd = open(path, O_RDWR);
+
+    g_assert_cmpint(pread(fd, header, sizeof(header), 0), ==, sizeof(header));
+    for (unsigned i = 0; i < 2 * setup->worn; i++) {
+        uint64_t zone = setup->zones - 1 - i;
+        uint64_t state = i < setup->worn ? 13 : 15;
+        uint64_t wp = zone * ZONE_BYTES + WRITTEN * BLOCK;
+        uint64_t record[2] = {
+            cpu_to_be64(state << 60 | wp), cpu_to_be64(wp)
+        };
+
+        g_assert_cmpint(pwrite(fd, record, sizeof(record),
+                               zone_table_offset(header) +
+                               zone * sizeof(record)), ==, sizeof(record));
+    }
+    close(fd);
+}
+
+static void remove_image(void *path)
+{
+    unlink(path);
+}
+
+static char *create_image(const Setup *setup)
+{
+    g_autofree char *arguments = NULL;
+    char *path;
+    int fd = g_file_open_tmp("nvme-zns-XXXXXX.qcow2", &path, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    qtest_add_abrt_handler(remove_image, path);
+    arguments = g_strdup_printf("create -q -f qcow2 %s -o size=%u,"
+                                "zone.mode=host-managed,zone.size=%u,"
+                                "zone.capacity=%u,zone.max_append_bytes=%u%s",
+                                path, setup->zones * ZONE_BYTES, ZONE_BYTES,
+                                CAP * BLOCK, APPEND_MAX * BLOCK,
+                                setup->image ?: "");
+    run_qemu_img(arguments);
+    wear_out(setup, path);
+    return path;
+}
+
+/* --- The driver --- */
+
+typedef struct Command {
+    uint32_t dw[16];
+} Command;
+
+typedef struct Result {
+    uint16_t status;        /* type and code */
+    bool dnr;
+    uint64_t value;         /* dwords 0 and 1 */
+} Result;
+
+static void doorbell(Controller *c, const Queue *q, bool completion,
+                     uint32_t value)
+{
+    qpci_io_writel(c->pci, c->bar, 0x1000 + q->id * 8 + completion * 4, value);
+}
+
+static unsigned submit(Controller *c, Queue *q, Command cmd)
+{
+    unsigned cid = q->next_cid++ % QUEUE_SIZE;
+
+    cmd.dw[0] |= cid << 16;
+    for (int i = 0; i < 16; i++) {
+        cmd.dw[i] = cpu_to_le32(cmd.dw[i]);
+    }
+    q->command[cid].done = false;
+    qtest_memwrite(c->m->qts, q->sq + q->tail * 64, cmd.dw, 64);
+    q->tail = (q->tail + 1) % QUEUE_SIZE;
+    doorbell(c, q, false, q->tail);
+    return cid;
+}
+
+static bool take_completion(Controller *c, Queue *q)
+{
+    uint32_t dw[4];
+    unsigned cid;
+
+    qtest_memread(c->m->qts, q->cq + q->head * 16, dw, sizeof(dw));
+    if ((le32_to_cpu(dw[3]) >> 16 & 1) != q->phase) {
+        return false;
+    }
+    cid = le32_to_cpu(dw[3]) & 0xffff;
+    g_assert_cmpint(cid, <, QUEUE_SIZE);
+    q->command[cid].done = true;
+    q->command[cid].status = le32_to_cpu(dw[3]) >> 17;
+    q->command[cid].result = le32_to_cpu(dw[0]) |
+                             (uint64_t)le32_to_cpu(dw[1]) << 32;
+    q->head = (q->head + 1) % QUEUE_SIZE;
+    q->phase ^= q->head == 0;
+    doorbell(c, q, true, q->head);
+    return true;
+}
+
+static Result wait_for(Controller *c, Queue *q, unsigned cid)
+{
+    gint64 end = g_get_monotonic_time() + TIMEOUT_US;
+
+    while (!q->command[cid].done) {
+        if (!take_completion(c, q)) {
+            g_assert_cmpint(g_get_monotonic_time(), <, end);
+        }
+    }
+    return (Result) {
+        .status = q->command[cid].status & 0x7ff,
+        .dnr = q->command[cid].status & 0x4000,
+        .value = q->command[cid].result,
+    };
+}
+
+static Result run(Controller *c, Queue *q, Command cmd)
+{
+    return wait_for(c, q, submit(c, q, cmd));
+}
+
+static Result admin(Controller *c, Command cmd)
+{
+    return run(c, &c->admin, cmd);
+}
+
+static Result io(Controller *c, Command cmd)
+{
+    return run(c, &c->io, cmd);
+}
+
+/* Let the command transfer @len bytes at @offset of the buffer. */
+static Command with_data(Controller *c, Command cmd, uint32_t offset,
+                         uint32_t len)
+{
+    uint64_t addr = c->buffer + offset;
+    uint64_t second = QEMU_ALIGN_DOWN(addr, 4096) + 4096;
+
+    g_assert_cmpint(offset + len, <=, BUFFER_SIZE);
+    if (addr + len > second + 4096) {
+        for (uint64_t page = second, i = 0; page < addr + len; page += 4096) {
+            qtest_writeq(c->m->qts, c->prp_list + 8 * i++, page);
+        }
+        second = c->prp_list;
+    }
+    cmd.dw[6] = addr;
+    cmd.dw[7] = addr >> 32;
+    cmd.dw[8] = second;
+    cmd.dw[9] = second >> 32;
+    return cmd;
+}
+
+static Command command(uint8_t opcode, uint64_t dw10, uint32_t dw12,
+                       uint32_t dw13)
+{
+    return (Command) {
+        .dw = {
+            [0] = opcode, [1] = NSID, [10] = dw10, [11] = dw10 >> 32,
+            [12] = dw12, [13] = dw13,
+        },
+    };
+}
+
+static void init_queue(Controller *c, Queue *q, unsigned id)
+{
+    uint64_t sq = q->sq ?: guest_alloc(&c->m->qos->alloc, QUEUE_SIZE * 64);
+    uint64_t cq = q->cq ?: guest_alloc(&c->m->qos->alloc, QUEUE_SIZE * 64);
+
+    *q = (Queue) { .id = id, .sq = sq, .cq = cq, .phase = true };
+    qtest_memset(c->m->qts, cq, 0, QUEUE_SIZE * 16);
+}
+
+static uint32_t reg(Controller *c, uint32_t offset)
+{
+    return qpci_io_readl(c->pci, c->bar, offset);
+}
+
+static void set_reg(Controller *c, uint32_t offset, uint64_t value)
+{
+    qpci_io_writel(c->pci, c->bar, offset, value);
+    if (offset == 0x28 || offset == 0x30) {
+        qpci_io_writel(c->pci, c->bar, offset + 4, value >> 32);
+    }
+}
+
+#define REG_CC          0x14
+#define REG_CSTS        0x1c
+#define CC_ENABLE       1
+#define CC_ALL_SETS     (6 << 4)
+#define CC_SHUTDOWN     (1 << 14)
+#define CC_ABRUPT       (2 << 14)
+#define CC_QUEUES       (6 << 16 | 4 << 20)
+
+static void start_controller(Controller *c, uint32_t command_sets)
+{
+    init_queue(c, &c->admin, 0);
+    init_queue(c, &c->io, 1);
+    set_reg(c, 0x24, (QUEUE_SIZE - 1) << 16 | (QUEUE_SIZE - 1));
+    set_reg(c, 0x28, c->admin.sq);
+    set_reg(c, 0x30, c->admin.cq);
+    set_reg(c, REG_CC, CC_ENABLE | command_sets | CC_QUEUES);
+    g_assert_cmphex(reg(c, REG_CSTS), ==, 1);
+
+    for (int completion = 1; completion >= 0; completion--) {
+        uint64_t base = completion ? c->io.cq : c->io.sq;
+        Command cmd = {
+            .dw = {
+                [0] = completion ? NVME_ADM_CMD_CREATE_CQ
+                                 : NVME_ADM_CMD_CREATE_SQ,
+                [6] = base, [7] = base >> 32,
+                [10] = (QUEUE_SIZE - 1) << 16 | 1,
+                [11] = completion ? 1 : 1 << 16 | 1,
+            },
+        };
+
+        g_assert_cmphex(admin(c, cmd).status, ==, OK);
+    }
+}
+
+static void stop_controller(Controller *c)
+{
+    set_reg(c, REG_CC, reg(c, REG_CC) & ~CC_ENABLE);
+    g_assert_cmphex(reg(c, REG_CSTS), ==, 0);
+}
+
+static void reset_controller(Controller *c)
+{
+    stop_controller(c);
+    start_controller(c, CC_ALL_SETS);
+}
+
+static void shutdown_controller(Controller *c, uint32_t how)
+{
+    set_reg(c, REG_CC, reg(c, REG_CC) | how);
+    g_assert_cmphex(reg(c, REG_CSTS) & 0xc, ==, 8);
+}
+
+static void start_machine(Machine *m)
+{
+    const Setup *s = m->setup;
+    g_autofree char *second = g_strdup(
+        s->controllers == 2 ? "-device nvme,id=c1,serial=zns,subsys=s0,addr=5"
+                            : "");
+
+    m->qos = qtest_pc_boot("-nodefaults -blockdev driver=file,filename=%s,"
+                           "node-name=%s "
+                           "%s%s "
+                           "-blockdev driver=qcow2,node-name=z0,file=f0%s "
+                           "-device nvme-subsys,id=s0 "
+                           "-device nvme,id=c0,serial=zns,subsys=s0,addr=%d%s "
+                           "%s %s "
+                           "-device nvme-ns,drive=z0,bus=c0,nsid=%d,"
+                           "logical_block_size=%d%s",
+                           m->image, s->below ? "g0" : "f0",
+                           s->below ? "-blockdev driver=blkdebug,node-name=f0,"
+                                      "image=g0" : "", s->below ?: "",
+                           s->node ?: "", PCI_SLOT, s->controller ?: "",
+                           second, s->machine ?: "", NSID, BLOCK,
+                           s->namespace ?: "");
+    m->qts = m->qos->qts;
+    for (int i = 0; i < MAX(s->controllers, 1); i++) {
+        Controller *c = &m->controller[i];
+
+        *c = (Controller) { .m = m };
+        c->pci = qpci_device_find(m->qos->pcibus,
+                                  QPCI_DEVFN(PCI_SLOT + i, 0));
+        g_assert_nonnull(c->pci);
+        qpci_device_enable(c->pci);
+        c->bar = qpci_iomap(c->pci, 0, NULL);
+        c->buffer = guest_alloc(&m->qos->alloc, BUFFER_SIZE);
+        c->prp_list = guest_alloc(&m->qos->alloc, 4096);
+        start_controller(c, CC_ALL_SETS);
+    }
+}
+
+static void stop_machine(Machine *m)
+{
+    for (int i = 0; i < MAX(m->setup->controllers, 1); i++) {
+        qpci_iounmap(m->controller[i].pci, m->controller[i].bar);
+        g_free(m->controller[i].pci);
+    }
+    qtest_shutdown(m->qos);
+}
+
+static void restart_machine(Machine *m)
+{
+    stop_machine(m);
+    start_machine(m);
+}
+
+/* Nothing that QEMU has not made durable is there afterwards. */
+static void crash_machine(Machine *m)
+{
+    qtest_kill_qemu(m->qts);
+    restart_machine(m);
+}
+
+static Machine *new_machine(const Setup *setup)
+{
+    Machine *m = g_new0(Machine, 1);
+
+    m->setup = setup;
+    m->image = create_image(setup);
+    m->fresh_rdonly = setup->zones - setup->worn;
+    m->fresh_offline = m->fresh_rdonly - setup->worn;
+    start_machine(m);
+    return m;
+}
+
+static void delete_machine(Machine *m)
+{
+    stop_machine(m);
+    qtest_remove_abrt_handler(m->image);
+    unlink(m->image);
+    g_free(m->image);
+    g_free(m);
+}
+
+/* --- Commands of the namespace --- */
+
+static uint16_t check(Result r)
+{
+    g_assert_cmpint(r.dnr, ==, r.status != OK && r.status < 0x280);
+    return r.status;
+}
+
+static void fill(Controller *c, uint32_t offset, uint32_t blocks, uint8_t value)
+{
+    qtest_memset(c->m->qts, c->buffer + offset, value, blocks * BLOCK);
+}
+
+static Command write_command(Controller *c, uint8_t opcode, uint64_t slba,
+                             unsigned nlb, uint32_t flags)
+{
+    return with_data(c, command(opcode, slba, (nlb - 1) | flags, 0), 0,
+                     nlb * BLOCK);
+}
+
+static uint16_t write_at(Controller *c, uint64_t slba, unsigned nlb,
+                         uint8_t value)
+{
+    fill(c, 0, nlb, value);
+    return check(io(c, write_command(c, NVME_CMD_WRITE, slba, nlb, 0)));
+}
+
+static uint16_t append(Controller *c, uint64_t zslba, unsigned nlb,
+                       uint8_t value, uint64_t *slba)
+{
+    Result r;
+
+    fill(c, 0, nlb, value);
+    r = io(c, write_command(c, NVME_CMD_ZONE_APPEND, zslba, nlb, 0));
+    *slba = r.value;
+    return check(r);
+}
+
+static uint16_t write_zeroes(Controller *c, uint64_t slba, unsigned nlb)
+{
+    return check(io(c, command(NVME_CMD_WRITE_ZEROES, slba, nlb - 1, 0)));
+}
+
+static uint16_t read_from(Controller *c, uint64_t slba, unsigned nlb)
+{
+    fill(c, 0, nlb, 0xee);
+    return check(io(c, with_data(c, command(NVME_CMD_READ, slba, nlb - 1, 0),
+                                 0, nlb * BLOCK)));
+}
+
+static uint16_t flush(Controller *c)
+{
+    return check(io(c, command(NVME_CMD_FLUSH, 0, 0, 0)));
+}
+
+static void assert_buffer(Controller *c, uint32_t offset, uint32_t len,
+                          uint8_t value)
+{
+    g_autofree uint8_t *data = g_malloc(len);
+
+    qtest_memread(c->m->qts, c->buffer + offset, data, len);
+    for (uint32_t i = 0; i < len; i++) {
+        g_assert_cmphex(data[i], ==, value);
+    }
+}
+
+static void assert_blocks(Controller *c, uint64_t slba, unsigned nlb,
+                          uint8_t value)
+{
+    g_assert_cmphex(read_from(c, slba, nlb), ==, OK);
+    assert_buffer(c, 0, nlb * BLOCK, value);
+}
+
+typedef struct Source {
+    uint32_t nsid;
+    uint64_t slba;
+    unsigned nlb;
+} Source;
+
+static Command copy_command(Controller *c, uint64_t sdlba, unsigned format,
+                            const Source *sources, unsigned nr)
+{
+    for (unsigned i = 0; i < nr; i++) {
+        NvmeCopySourceRangeFormat0_2 range = {
+            .sparams = cpu_to_le32(format == 2 ? sources[i].nsid : 0),
+            .slba = cpu_to_le64(sources[i].slba),
+            .nlb = cpu_to_le16(sources[i].nlb - 1),
+        };
+
+        qtest_memwrite(c->m->qts, c->buffer + i * sizeof(range), &range,
+                       sizeof(range));
+    }
+    return with_data(c, command(NVME_CMD_COPY, sdlba, (nr - 1) | format << 8,
+                                0), 0, nr * 32);
+}
+
+static uint16_t copy(Controller *c, uint64_t sdlba, uint64_t slba, unsigned nlb)
+{
+    Source source = { .slba = slba, .nlb = nlb };
+
+    return check(io(c, copy_command(c, sdlba, 0, &source, 1)));
+}
+
+static uint16_t manage(Controller *c, uint8_t action, uint64_t slba)
+{
+    return check(io(c, command(NVME_CMD_ZONE_MGMT_SEND, slba, 0, action)));
+}
+
+static uint16_t manage_all(Controller *c, uint8_t action)
+{
+    /* The address is ignored */
+    return check(io(c, command(NVME_CMD_ZONE_MGMT_SEND, UINT64_MAX, 0,
+                               action | SELECT_ALL)));
+}
+
+#define RECEIVE_EXTENDED 1
+
+/* Zone Management Receive of @len bytes to the buffer */
+static uint16_t receive(Controller *c, uint64_t slba, uint64_t len,
+                        uint32_t dw13)
+{
+    qtest_memset(c->m->qts, c->buffer, 0xee, MIN(len + 4, BUFFER_SIZE));
+    return check(io(c, with_data(c, command(NVME_CMD_ZONE_MGMT_RECV, slba,
+                                            len / 4 - 1, dw13),
+                                 0, MIN(len, MDTS_BYTES))));
+}
+
+static uint64_t report_count(Controller *c)
+{
+    return qtest_readq(c->m->qts, c->buffer);
+}
+
+typedef struct Zone {
+    uint8_t type, state, attributes;
+    uint64_t cap, start;
+    int64_t wp;             /* from the start */
+} Zone;
+
+static Zone descriptor_at(Controller *c, uint32_t offset)
+{
+    NvmeZoneDescr d;
+
+    qtest_memread(c->m->qts, c->buffer + offset, &d, sizeof(d));
+    return (Zone) {
+        .type = d.zt,
+        .state = d.zs >> 4,
+        .attributes = d.za,
+        .cap = le64_to_cpu(d.zcap),
+        .start = le64_to_cpu(d.zslba),
+        .wp = le64_to_cpu(d.wp) - le64_to_cpu(d.zslba),
+    };
+}
+
+static Zone get_zone(Controller *c, unsigned i)
+{
+    g_assert_cmphex(receive(c, i * ZONE, 128, PARTIAL), ==, OK);
+    g_assert_cmpint(report_count(c), ==, 1);
+    return descriptor_at(c, 64);
+}
+
+enum {
+    EMPTY = NVME_ZONE_STATE_EMPTY,
+    IOPEN = NVME_ZONE_STATE_IMPLICITLY_OPEN,
+    EOPEN = NVME_ZONE_STATE_EXPLICITLY_OPEN,
+    CLOSED = NVME_ZONE_STATE_CLOSED,
+    FULL = NVME_ZONE_STATE_FULL,
+    RDONLY = NVME_ZONE_STATE_READ_ONLY,
+    OFFLINE = NVME_ZONE_STATE_OFFLINE,
+};
+
+#define NO_WP (-1)
+
+static void assert_zone(Controller *c, unsigned i, unsigned state, int wp)
+{
+    Zone z = get_zone(c, i);
+
+    g_assert_cmphex(z.type, ==, 2);
+    g_assert_cmphex(z.state, ==, state);
+    g_assert_cmpint(z.cap, ==, CAP);
+    g_assert_cmpint(z.start, ==, i * ZONE);
+    if (wp != NO_WP) {
+        g_assert_cmpint(z.wp, ==, wp);
+    }
+}
+
+/* --- Machines that several tests share --- */
+
+static Machine *shared;
+
+static void delete_shared_machine(void)
+{
+    if (shared) {
+        delete_machine(shared);
+        shared = NULL;
+    }
+}
+
+/* QEMU is started anew only for another setup. */
+static Machine *get_machine(const Setup *setup)
+{
+    if (shared && shared->setup != setup) {
+        delete_shared_machine();
+    }
+    if (!shared) {
+        shared = new_machine(setup);
+    }
+    return shared;
+}
+
+/* The same, with all zones empty that can be */
+static Controller *get_clean(const Setup *setup)
+{
+    Machine *m = get_machine(setup);
+
+    g_assert_cmphex(manage_all(&m->controller[0], NVME_ZONE_ACTION_RESET), ==,
+                    OK);
+    m->fresh = 0;
+    return &m->controller[0];
+}
+
+static const Setup standard = { .zones = 16 };
+static const Setup limited = {
+    .zones = 16,
+    .image = ",zone.max_open_zones=2,zone.max_active_zones=3",
+};
+static const Setup equal_limits = {
+    .zones = 16,
+    .image = ",zone.max_open_zones=2,zone.max_active_zones=2",
+};
+static const Setup cross_read = {
+    .zones = 16,
+    .namespace = ",zoned.cross_read=on",
+};
+static const Setup cells = { .zones = 1024, .worn = 100 };
+
+/* --- Every command in every state --- */
+
+typedef enum State {
+    S_EMPTY, S_IOPEN, S_EOPEN, S_OPENED, S_CLOSED, S_UNWRITTEN, S_FULL,
+    S_RDONLY, S_OFFLINE,
+    NR_STATES
+} State;
+
+static const struct {
+    const char *name;
+    uint8_t zs;
+    int wp;
+} states[NR_STATES] = {
+    [S_EMPTY] = { "an empty zone", EMPTY, 0 },
+    [S_IOPEN] = { "an implicitly open zone", IOPEN, WRITTEN },
+    [S_EOPEN] = { "an explicitly open zone", EOPEN, WRITTEN },
+    [S_OPENED] = { "a zone that was only opened", EOPEN, 0 },
+    [S_CLOSED] = { "a closed zone", CLOSED, WRITTEN },
+    [S_UNWRITTEN] = { "a zone that was only opened and closed", CLOSED, 0 },
+    [S_FULL] = { "a full zone", FULL, NO_WP },
+    [S_RDONLY] = { "a read-only zone", RDONLY, NO_WP },
+    [S_OFFLINE] = { "an offline zone", OFFLINE, NO_WP },
+};
+
+/* Where writes to a zone without a valid write pointer are tried */
+static int position(State s)
+{
+    return states[s].wp == NO_WP ? WRITTEN : states[s].wp;
+}
+
+static unsigned prepare(Controller *c, State s)
+{
+    Machine *m = c->m;
+    unsigned i = s == S_RDONLY ? m->fresh_rdonly++ :
+                 s == S_OFFLINE ? m->fresh_offline++ : m->fresh++;
+
+    g_assert_cmpint(m->fresh, <, m->setup->zones - 2 * m->setup->worn);
+    g_assert_cmpint(m->fresh_rdonly, <=, m->setup->zones);
+    if (s == S_EOPEN || s == S_OPENED || s == S_UNWRITTEN) {
+        g_assert_cmphex(manage(c, NVME_ZONE_ACTION_OPEN, i * ZONE), ==, OK);
+    }
+    if (s == S_IOPEN || s == S_EOPEN || s == S_CLOSED || s == S_FULL) {
+        g_assert_cmphex(write_at(c, i * ZONE, WRITTEN, 0x11), ==, OK);
+    }
+    if (s == S_CLOSED || s == S_UNWRITTEN) {
+        g_assert_cmphex(manage(c, NVME_ZONE_ACTION_CLOSE, i * ZONE), ==, OK);
+    }
+    if (s == S_FULL) {
+        g_assert_cmphex(manage(c, NVME_ZONE_ACTION_FINISH, i * ZONE), ==, OK);
+    }
+    assert_zone(c, i, states[s].zs, states[s].wp);
+    return i;
+}
+
+typedef struct Outcome {
+    uint16_t status;
+    uint8_t zs;             /* 0: nothing changes */
+    int wp;
+} Outcome;
+
+typedef uint16_t Action(Controller *c, uint64_t zslba, int wp);
+
+/* Zone 0 is where Copy reads. */
+#define COPY_SOURCE     0
+
+static uint16_t do_write(Controller *c, uint64_t zslba, int wp)
+{
+    return write_at(c, zslba + wp, 2, 0x22);
+}
+
+static uint16_t do_write_rest(Controller *c, uint64_t zslba, int wp)
+{
+    return write_at(c, zslba + wp, CAP - wp, 0x22);
+}
+
+static uint16_t do_write_behind(Controller *c, uint64_t zslba, int wp)
+{
+    return write_at(c, wp ? zslba : zslba + 1, 1, 0x22);
+}
+
+static uint16_t do_write_ahead(Controller *c, uint64_t zslba, int wp)
+{
+    return write_at(c, zslba + wp + 1, 1, 0x22);
+}
+
+static uint16_t do_write_past(Controller *c, uint64_t zslba, int wp)
+{
+    return write_at(c, zslba + wp, CAP - wp + 1, 0x22);
+}
+
+static uint16_t do_write_next(Controller *c, uint64_t zslba, int wp)
+{
+    return write_at(c, zslba + wp, ZONE - wp + 1, 0x22);
+}
+
+static uint16_t do_write_unwritable(Controller *c, uint64_t zslba, int wp)
+{
+    return write_at(c, zslba + CAP, 1, 0x22);
+}
+
+/* A data pointer that is wrong in its second page only */
+static uint16_t do_write_bad_prp(Controller *c, uint64_t zslba, int wp)
+{
+    Command cmd = write_command(c, NVME_CMD_WRITE, zslba + wp, 2, 0);
+
+    cmd.dw[8] += 8;
+    return check(io(c, cmd));
+}
+
+static uint16_t do_append(Controller *c, uint64_t zslba, int wp)
+{
+    uint64_t slba;
+    uint16_t status = append(c, zslba, 2, 0x22, &slba);
+
+    if (status == OK) {
+        g_assert_cmpint(slba, ==, zslba + wp);
+    }
+    return status;
+}
+
+static uint16_t do_append_rest(Controller *c, uint64_t zslba, int wp)
+{
+    unsigned left = CAP - wp;
+    uint16_t status = OK;
+
+    while (status == OK && left) {
+        unsigned n = MIN(left, APPEND_MAX);
+        uint64_t slba;
+
+        status = append(c, zslba, n, 0x22, &slba);
+        left -= n;
+    }
+    return status;
+}
+
+/* One more than what is left after all of it but three blocks */
+static uint16_t do_append_past(Controller *c, uint64_t zslba, int wp)
+{
+    uint64_t slba;
+    uint16_t status = write_at(c, zslba + wp, CAP - wp - 3, 0x22);
+
+    return status == OK ? append(c, zslba, 4, 0x22, &slba) : status;
+}
+
+static uint16_t do_append_inside(Controller *c, uint64_t zslba, int wp)
+{
+    uint64_t slba;
+
+    return append(c, zslba + 1, 1, 0x22, &slba);
+}
+
+static uint16_t do_append_large(Controller *c, uint64_t zslba, int wp)
+{
+    uint64_t slba;
+
+    return append(c, zslba, APPEND_MAX + 1, 0x22, &slba);
+}
+
+static uint16_t do_append_bad_prp(Controller *c, uint64_t zslba, int wp)
+{
+    Command cmd = write_command(c, NVME_CMD_ZONE_APPEND, zslba, 2, 0);
+
+    cmd.dw[8] += 8;
+    return check(io(c, cmd));
+}
+
+static uint16_t do_zeroes(Controller *c, uint64_t zslba, int wp)
+{
+    return write_zeroes(c, zslba + wp, 2);
+}
+
+static uint16_t do_zeroes_rest(Controller *c, uint64_t zslba, int wp)
+{
+    return write_zeroes(c, zslba + wp, CAP - wp);
+}
+
+static uint16_t do_zeroes_ahead(Controller *c, uint64_t zslba, int wp)
+{
+    return write_zeroes(c, zslba + wp + 1, 1);
+}
+
+static uint16_t do_zeroes_past(Controller *c, uint64_t zslba, int wp)
+{
+    return write_zeroes(c, zslba + wp, CAP - wp + 1);
+}
+
+static uint16_t do_copy(Controller *c, uint64_t zslba, int wp)
+{
+    return copy(c, zslba + wp, COPY_SOURCE, 2);
+}
+
+static uint16_t do_copy_rest(Controller *c, uint64_t zslba, int wp)
+{
+    return copy(c, zslba + wp, COPY_SOURCE, CAP - wp);
+}
+
+static uint16_t do_copy_ahead(Controller *c, uint64_t zslba, int wp)
+{
+    return copy(c, zslba + wp + 1, COPY_SOURCE, 1);
+}
+
+static uint16_t do_copy_past(Controller *c, uint64_t zslba, int wp)
+{
+    return copy(c, zslba + wp, COPY_SOURCE, CAP - wp + 1);
+}
+
+static uint16_t do_copy_from(Controller *c, uint64_t zslba, int wp)
+{
+    unsigned target = prepare(c, S_EMPTY);
+    uint16_t status = copy(c, target * ZONE, zslba, WRITTEN);
+
+    assert_zone(c, target, status ? EMPTY : IOPEN, status ? 0 : WRITTEN);
+    return status;
+}
+
+static uint16_t do_copy_across(Controller *c, uint64_t zslba, int wp)
+{
+    return copy(c, prepare(c, S_EMPTY) * ZONE, zslba + ZONE - 1, 2);
+}
+
+static uint16_t do_close(Controller *c, uint64_t zslba, int wp)
+{
+    return manage(c, NVME_ZONE_ACTION_CLOSE, zslba);
+}
+
+static uint16_t do_finish(Controller *c, uint64_t zslba, int wp)
+{
+    return manage(c, NVME_ZONE_ACTION_FINISH, zslba);
+}
+
+static uint16_t do_open(Controller *c, uint64_t zslba, int wp)
+{
+    return manage(c, NVME_ZONE_ACTION_OPEN, zslba);
+}
+
+static uint16_t do_reset(Controller *c, uint64_t zslba, int wp)
+{
+    return manage(c, NVME_ZONE_ACTION_RESET, zslba);
+}
+
+static uint16_t do_reserved(Controller *c, uint64_t zslba, int wp)
+{
+    return manage(c, 6, zslba);
+}
+
+static uint16_t do_reset_inside(Controller *c, uint64_t zslba, int wp)
+{
+    return manage(c, NVME_ZONE_ACTION_RESET, zslba + 1);
+}
+
+static uint16_t do_read(Controller *c, uint64_t zslba, int wp)
+{
+    return read_from(c, zslba, CAP);
+}
+
+static uint16_t do_read_unwritable(Controller *c, uint64_t zslba, int wp)
+{
+    uint16_t status = read_from(c, zslba + CAP, ZONE - CAP);
+
+    if (status == OK) {
+        assert_buffer(c, 0, (ZONE - CAP) * BLOCK, 0);
+    }
+    return status;
+}
+
+static uint16_t do_read_across(Controller *c, uint64_t zslba, int wp)
+{
+    return read_from(c, zslba + ZONE - 1, 2);
+}
+
+/* The zone reads as it was written, or as zeroes. */
+static uint16_t do_compare(Controller *c, uint64_t zslba, int wp)
+{
+    g_autofree uint8_t *data = g_malloc(BLOCK);
+    uint16_t status = read_from(c, zslba, 1);
+
+    qtest_memread(c->m->qts, c->buffer, data, BLOCK);
+    return check(io(c, with_data(c, command(NVME_CMD_COMPARE, zslba, 0, 0), 0,
+                                 BLOCK))) == status ? status : 0xffff;
+}
+
+static uint16_t do_compare_across(Controller *c, uint64_t zslba, int wp)
+{
+    return check(io(c, with_data(c, command(NVME_CMD_COMPARE, zslba + ZONE - 1,
+                                            1, 0), 0, 2 * BLOCK)));
+}
+
+static uint16_t do_verify(Controller *c, uint64_t zslba, int wp)
+{
+    return check(io(c, command(NVME_CMD_VERIFY, zslba, CAP - 1, 0)));
+}
+
+static uint16_t do_verify_across(Controller *c, uint64_t zslba, int wp)
+{
+    return check(io(c, command(NVME_CMD_VERIFY, zslba + ZONE - 1, 1, 0)));
+}
+
+static uint16_t do_deallocate(Controller *c, uint64_t zslba, int wp)
+{
+    NvmeDsmRange range = {
+        .nlb = cpu_to_le32(CAP), .slba = cpu_to_le64(zslba),
+    };
+    Command cmd = command(NVME_CMD_DSM, (uint64_t)NVME_DSMGMT_AD << 32, 0, 0);
+
+    qtest_memwrite(c->m->qts, c->buffer, &range, sizeof(range));
+    return check(io(c, with_data(c, cmd, 0, sizeof(range))));
+}
+
+#define UNCHANGED       { OK }
+#define TO(zs, wp)      { OK, zs, wp }
+#define FAILS(status)   { status }
+#define ALWAYS(...) { \
+    __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, \
+    __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__ }
+
+/* A write-type command that moves the write pointer by @n blocks */
+#define ADVANCES(n) { \
+    TO(IOPEN, n), TO(IOPEN, WRITTEN + n), TO(EOPEN, WRITTEN + n), \
+    TO(EOPEN, n), TO(IOPEN, WRITTEN + n), TO(IOPEN, n), \
+    FAILS(IS_FULL), FAILS(IS_READ_ONLY), FAILS(IS_OFFLINE) }
+#define FILLS { \
+    TO(FULL, NO_WP), TO(FULL, NO_WP), TO(FULL, NO_WP), TO(FULL, NO_WP), \
+    TO(FULL, NO_WP), TO(FULL, NO_WP), \
+    FAILS(IS_FULL), FAILS(IS_READ_ONLY), FAILS(IS_OFFLINE) }
+/* A write-type command that breaks another rule than that of the state */
+#define BREAKS(status) { \
+    FAILS(status), FAILS(status), FAILS(status), FAILS(status), \
+    FAILS(status), FAILS(status), \
+    FAILS(IS_FULL), FAILS(IS_READ_ONLY), FAILS(IS_OFFLINE) }
+#define READS(status) { \
+    FAILS(status), FAILS(status), FAILS(status), FAILS(status), \
+    FAILS(status), FAILS(status), FAILS(status), FAILS(status), \
+    FAILS(IS_OFFLINE) }
+
+static const struct {
+    const char *name;
+    Action *action;
+    Outcome outcome[NR_STATES];
+} rows[] = {
+    /* G-01: nothing changes before the data is there */
+    { "a write at the write pointer of", do_write, ADVANCES(2) },
+    { "a write of all that is left in", do_write_rest, FILLS },
+    { "a write behind the write pointer of", do_write_behind,
+      BREAKS(INVALID_WRITE) },
+    { "a write ahead of the write pointer of", do_write_ahead,
+      BREAKS(INVALID_WRITE) },
+    { "a write past the capacity of", do_write_past, BREAKS(BOUNDARY) },
+    { "a write into the zone after", do_write_next, BREAKS(BOUNDARY) },
+    { "a write to what is not writable of", do_write_unwritable,
+      BREAKS(INVALID_WRITE) },
+    { "a write with a bad data pointer to", do_write_bad_prp,
+      ALWAYS(FAILS(PRP_OFFSET)) },
+    { "an append to", do_append, ADVANCES(2) },
+    { "an append of all that is left in", do_append_rest, FILLS },
+    { "an append past the capacity of", do_append_past, {
+        { BOUNDARY, IOPEN, CAP - 3 }, { BOUNDARY, IOPEN, CAP - 3 },
+        { BOUNDARY, EOPEN, CAP - 3 }, { BOUNDARY, EOPEN, CAP - 3 },
+        { BOUNDARY, IOPEN, CAP - 3 }, { BOUNDARY, IOPEN, CAP - 3 },
+        FAILS(IS_FULL), FAILS(IS_READ_ONLY), FAILS(IS_OFFLINE) } },
+    { "an append to the second block of", do_append_inside,
+      ALWAYS(FAILS(INVALID_FIELD)) },
+    { "an append that is too large to", do_append_large,
+      ALWAYS(FAILS(INVALID_FIELD)) },
+    { "an append with a bad data pointer to", do_append_bad_prp,
+      ALWAYS(FAILS(PRP_OFFSET)) },
+    { "zeroes at the write pointer of", do_zeroes, ADVANCES(2) },
+    { "zeroes in all that is left in", do_zeroes_rest, FILLS },
+    { "zeroes ahead of the write pointer of", do_zeroes_ahead,
+      BREAKS(INVALID_WRITE) },
+    { "zeroes past the capacity of", do_zeroes_past, BREAKS(BOUNDARY) },
+    /* G-09, G-10, G-11 */
+    { "a copy to the write pointer of", do_copy, ADVANCES(2) },
+    { "a copy to all that is left in", do_copy_rest, FILLS },
+    { "a copy ahead of the write pointer of", do_copy_ahead,
+      BREAKS(INVALID_WRITE) },
+    { "a copy past the capacity of", do_copy_past, BREAKS(BOUNDARY) },
+    { "a copy from", do_copy_from, READS(OK) },
+    { "a copy of blocks in two zones, the first of them", do_copy_across,
+      ALWAYS(FAILS(BOUNDARY)) },
+
+    { "a close of", do_close, {
+        FAILS(TRANSITION), TO(CLOSED, WRITTEN), TO(CLOSED, WRITTEN),
+        TO(CLOSED, 0), UNCHANGED, UNCHANGED,
+        FAILS(TRANSITION), FAILS(TRANSITION), FAILS(TRANSITION) } },
+    { "a finish of", do_finish, {
+        TO(FULL, NO_WP), TO(FULL, NO_WP), TO(FULL, NO_WP), TO(FULL, NO_WP),
+        TO(FULL, NO_WP), TO(FULL, NO_WP),
+        UNCHANGED, FAILS(TRANSITION), FAILS(TRANSITION) } },
+    { "an open of", do_open, {
+        TO(EOPEN, 0), TO(EOPEN, WRITTEN), UNCHANGED, UNCHANGED,
+        TO(EOPEN, WRITTEN), TO(EOPEN, 0),
+        FAILS(TRANSITION), FAILS(TRANSITION), FAILS(TRANSITION) } },
+    { "a reset of", do_reset, {
+        UNCHANGED, TO(EMPTY, 0), TO(EMPTY, 0), TO(EMPTY, 0), TO(EMPTY, 0),
+        TO(EMPTY, 0), TO(EMPTY, 0), FAILS(TRANSITION), FAILS(TRANSITION) } },
+    { "a reserved action on", do_reserved, ALWAYS(FAILS(INVALID_FIELD)) },
+    { "a reset of the second block of", do_reset_inside,
+      ALWAYS(FAILS(INVALID_FIELD)) },
+
+    { "a read of", do_read, READS(OK) },
+    { "a read of what is not writable of", do_read_unwritable, READS(OK) },
+    { "a read across the end of", do_read_across, ALWAYS(FAILS(BOUNDARY)) },
+    /* G-13, G-14 */
+    { "a compare with", do_compare, READS(OK) },
+    { "a compare across the end of", do_compare_across,
+      ALWAYS(FAILS(BOUNDARY)) },
+    { "a verify of", do_verify, READS(OK) },
+    { "a verify across the end of", do_verify_across,
+      ALWAYS(FAILS(BOUNDARY)) },
+    { "a deallocation in", do_deallocate, READS(OK) },
+};
+
+typedef struct Cell {
+    unsigned row;
+    State state;
+} Cell;
+
+static void test_cell(const void *opaque)
+{
+    const Cell *cell = opaque;
+    const Outcome *o = &rows[cell->row].outcome[cell->state];
+    Machine *m = get_machine(&cells);
+    Controller *c = &m->controller[0];
+    unsigned zone;
+
+    if (m->fresh == COPY_SOURCE) {
+        g_assert_cmphex(write_at(c, COPY_SOURCE, CAP, 0x33), ==, OK);
+        m->fresh = COPY_SOURCE + 1;
+    }
+    zone = prepare(c, cell->state);
+    g_assert_cmphex(rows[cell->row].action(c, zone * ZONE,
+                                           position(cell->state)),
+                    ==, o->status);
+    assert_zone(c, zone, o->zs ?: states[cell->state].zs,
+                o->zs ? o->wp : states[cell->state].wp);
+}
+
+static void add_cells(void)
+{
+    for (unsigned row = 0; row < ARRAY_SIZE(rows); row++) {
+        for (State s = 0; s < NR_STATES; s++) {
+            const Outcome *o = &rows[row].outcome[s];
+            g_autofree char *name = g_strdup_printf(
+                "cells/%s %s %s", rows[row].name, states[s].name,
+                o->status ? "fails" : "succeeds");
+            Cell *cell = g_new(Cell, 1);
+
+            *cell = (Cell) { row, s };
+            qtest_add_data_func_full(name, cell, test_cell, g_free);
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    int ret;
+
+    g_test_init(&argc, &argv, NULL);
+    if (!getenv("QTEST_QEMU_IMG")) {
+        g_test_message("QTEST_QEMU_IMG is not set");
+        return 77;
+    }
+    qtest_add_abrt_handler((void (*)(void *))delete_shared_machine, NULL);
+
+    add_cells();
+
+    ret = g_test_run();
+    delete_shared_machine();
+    return ret;
+}
