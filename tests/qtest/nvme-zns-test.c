@@ -456,7 +456,10 @@ static void delete_machine(Machine *m)
 
 static uint16_t check(Result r)
 {
-    g_assert_cmpint(r.dnr, ==, r.status != OK && r.status < 0x280);
+    /* Trying again only helps where the medium or memory was in the way */
+    if (r.status < 0x280) {
+        g_assert_cmpint(r.dnr, ==, r.status != OK);
+    }
     return r.status;
 }
 
@@ -685,6 +688,11 @@ static const Setup cross_read = {
     .zones = 16,
     .namespace = ",zoned.cross_read=on",
 };
+static const Setup unlimited_append = {
+    .zones = 16,
+    .controller = ",mdts=2",
+};
+static const Setup many_zones = { .zones = 1100 };
 static const Setup cells = { .zones = 1024, .worn = 100 };
 
 /* --- Every command in every state --- */
@@ -927,6 +935,11 @@ static uint16_t do_reset(Controller *c, uint64_t zslba, int wp)
     return manage(c, NVME_ZONE_ACTION_RESET, zslba);
 }
 
+static uint16_t do_offline(Controller *c, uint64_t zslba, int wp)
+{
+    return manage(c, NVME_ZONE_ACTION_OFFLINE, zslba);
+}
+
 static uint16_t do_reserved(Controller *c, uint64_t zslba, int wp)
 {
     return manage(c, 6, zslba);
@@ -1082,6 +1095,10 @@ static const struct {
     { "a reset of", do_reset, {
         UNCHANGED, TO(EMPTY, 0), TO(EMPTY, 0), TO(EMPTY, 0), TO(EMPTY, 0),
         TO(EMPTY, 0), TO(EMPTY, 0), FAILS(TRANSITION), FAILS(TRANSITION) } },
+    { "offline for", do_offline, {
+        FAILS(TRANSITION), FAILS(TRANSITION), FAILS(TRANSITION),
+        FAILS(TRANSITION), FAILS(TRANSITION), FAILS(TRANSITION),
+        FAILS(TRANSITION), TO(OFFLINE, NO_WP), UNCHANGED } },
     { "a reserved action on", do_reserved, ALWAYS(FAILS(INVALID_FIELD)) },
     { "a reset of the second block of", do_reset_inside,
       ALWAYS(FAILS(INVALID_FIELD)) },
@@ -1140,6 +1157,695 @@ static void add_cells(void)
     }
 }
 
+/* --- Identify --- */
+
+static void identify(Controller *c, uint8_t cns, uint8_t csi, uint32_t nsid)
+{
+    Command cmd = { .dw = { NVME_ADM_CMD_IDENTIFY, nsid } };
+
+    cmd.dw[10] = cns;
+    cmd.dw[11] = (uint32_t)csi << 24;
+    g_assert_cmphex(check(admin(c, with_data(c, cmd, 0, 4096))), ==, OK);
+}
+
+static uint64_t field(Controller *c, uint32_t offset, unsigned size)
+{
+    uint64_t value = 0;
+
+    qtest_memread(c->m->qts, c->buffer + offset, &value, size);
+    return le64_to_cpu(value);
+}
+
+/* G-48 */
+static void test_identify_namespace(void)
+{
+    Controller *c = get_clean(&limited);
+
+    identify(c, 0, 0, NSID);
+    g_assert_cmpint(field(c, 0, 8), ==, 16 * ZONE);
+    g_assert_cmpint(field(c, 8, 8), ==, 16 * CAP);
+    g_assert_cmpint(field(c, 25, 1), ==, 0);        /* one LBA format, */
+    g_assert_cmpint(field(c, 26, 1), ==, 0);        /* the first, */
+    g_assert_cmphex(field(c, 128, 4), ==, 12 << 16);        /* of 4 KiB */
+    g_assert_cmpint(field(c, 99, 1), ==, 0);        /* not write protected */
+}
+
+static void test_identify_zoned(void)
+{
+    Controller *c = get_clean(&limited);
+
+    identify(c, 5, NVME_CSI_ZONED, NSID);
+    g_assert_cmphex(field(c, 0, 2), ==, 0);         /* ZOC */
+    g_assert_cmphex(field(c, 2, 2), ==, 0);         /* OZCS */
+    g_assert_cmpint(field(c, 4, 4), ==, 3 - 1);     /* MAR */
+    g_assert_cmpint(field(c, 8, 4), ==, 2 - 1);     /* MOR */
+    g_assert_cmpint(field(c, 2816, 8), ==, ZONE);
+    g_assert_cmpint(field(c, 2824, 1), ==, 0);      /* no extension */
+    for (unsigned i = 12; i < 4096; i++) {
+        g_assert_cmphex(field(c, i, 1), ==, i == 2816 ? ZONE : 0);
+    }
+}
+
+static void test_identify_no_limits(void)
+{
+    Controller *c = get_clean(&standard);
+
+    identify(c, 5, NVME_CSI_ZONED, NSID);
+    g_assert_cmphex(field(c, 4, 8), ==, UINT64_MAX);
+}
+
+static void test_identify_cross_read(void)
+{
+    Controller *c = get_clean(&cross_read);
+
+    identify(c, 5, NVME_CSI_ZONED, NSID);
+    g_assert_cmphex(field(c, 2, 2), ==, 1);
+}
+
+static uint32_t zasl(Controller *c)
+{
+    identify(c, 6, NVME_CSI_ZONED, 0);
+    return field(c, 0, 1);
+}
+
+static void test_identify_zasl(void)
+{
+    /* 16 blocks of 4 KiB */
+    g_assert_cmpint(zasl(get_clean(&standard)), ==, 4);
+}
+
+static void test_identify_zasl_below_mdts(void)
+{
+    g_assert_cmpint(zasl(get_clean(&unlimited_append)), ==, 2);
+}
+
+static void test_identify_controller(void)
+{
+    Controller *c = get_clean(&standard);
+
+    identify(c, 1, 0, 0);
+    g_assert_cmphex(field(c, 92, 4) & 1u << 27, !=, 0);     /* OAES */
+    identify(c, 3, 0, NSID);
+}
+
+/* --- Reports --- */
+
+/* Zones 0 to 6 in all states that a host can bring about */
+static Controller *get_mixed(void)
+{
+    Controller *c = get_clean(&standard);
+
+    for (State s = S_EMPTY; s <= S_FULL; s++) {
+        prepare(c, s);
+    }
+    return c;
+}
+
+static void test_report_count(void)
+{
+    Controller *c = get_mixed();
+
+    g_assert_cmphex(receive(c, 0, 64, 0), ==, OK);
+    g_assert_cmpint(report_count(c), ==, 16);
+    assert_buffer(c, 8, 56, 0);
+    assert_buffer(c, 64, 4, 0xee);
+    g_assert_cmphex(receive(c, 0, 64, PARTIAL), ==, OK);
+    g_assert_cmpint(report_count(c), ==, 0);
+}
+
+static void test_report_all(void)
+{
+    Controller *c = get_mixed();
+
+    g_assert_cmphex(receive(c, 0, 64 * 17, PARTIAL), ==, OK);
+    g_assert_cmpint(report_count(c), ==, 16);
+    for (unsigned i = 0; i < 16; i++) {
+        Zone z = descriptor_at(c, 64 * (i + 1));
+
+        g_assert_cmpint(z.start, ==, i * ZONE);
+        g_assert_cmphex(z.state, ==, i <= S_FULL ? states[i].zs : EMPTY);
+        g_assert_cmphex(z.attributes, ==, 0);
+        assert_buffer(c, 64 * (i + 1) + 32, 32, 0);
+    }
+}
+
+static void test_report_from_middle(void)
+{
+    Controller *c = get_mixed();
+
+    g_assert_cmphex(receive(c, 14 * ZONE + CAP, 64 * 17, 0), ==, OK);
+    g_assert_cmpint(report_count(c), ==, 2);
+    g_assert_cmpint(descriptor_at(c, 64).start, ==, 14 * ZONE);
+    g_assert_cmpint(descriptor_at(c, 128).start, ==, 15 * ZONE);
+    assert_buffer(c, 192, 64, 0xee);
+}
+
+static void test_report_filters(void)
+{
+    Controller *c = get_mixed();
+    static const struct {
+        unsigned filter, count, first;
+    } filters[] = {
+        { 0, 16, 0 }, { 1, 10, S_EMPTY }, { 2, 1, S_IOPEN }, { 3, 2, S_EOPEN },
+        { 4, 2, S_CLOSED }, { 5, 1, S_FULL }, { 6, 0 }, { 7, 0 }, { 9, 0 },
+    };
+
+    for (int i = 0; i < ARRAY_SIZE(filters); i++) {
+        for (int partial = 0; partial < 2; partial++) {
+            g_assert_cmphex(receive(c, 0, 2048, filters[i].filter << 8 |
+                                    (partial ? PARTIAL : 0)), ==, OK);
+            g_assert_cmpint(report_count(c), ==, filters[i].count);
+            if (filters[i].count) {
+                g_assert_cmpint(descriptor_at(c, 64).start, ==,
+                                filters[i].first * ZONE);
+            }
+        }
+    }
+}
+
+static void test_report_worn_filters(void)
+{
+    Controller *c = &get_machine(&cells)->controller[0];
+
+    g_assert_cmphex(receive(c, 0, 64, 7 << 8), ==, OK);
+    g_assert_cmpint(report_count(c), >=, 100);
+    g_assert_cmphex(receive(c, (1024 - 100) * ZONE, 128, 6 << 8 | PARTIAL),
+                    ==, OK);
+    g_assert_cmpint(report_count(c), ==, 1);
+    g_assert_cmphex(descriptor_at(c, 64).state, ==, RDONLY);
+}
+
+static void test_report_bad_fields(void)
+{
+    Controller *c = get_mixed();
+
+    g_assert_cmphex(receive(c, 0, 64, 2), ==, INVALID_FIELD);
+    g_assert_cmphex(receive(c, 0, 64, RECEIVE_EXTENDED), ==, INVALID_FIELD);
+    g_assert_cmphex(receive(c, 0, 64, 8 << 8), ==, INVALID_FIELD);
+    g_assert_cmphex(receive(c, 0, 64, 10 << 8), ==, INVALID_FIELD);
+    g_assert_cmphex(receive(c, 16 * ZONE, 64, 0), ==, LBA_RANGE);
+    g_assert_cmphex(receive(c, UINT64_MAX, 64, 0), ==, LBA_RANGE);
+    g_assert_cmphex(receive(c, 1ull << 52, 64, 0), ==, LBA_RANGE);
+}
+
+/* G-42 */
+static void test_report_short(void)
+{
+    Controller *c = get_mixed();
+
+    g_assert_cmphex(receive(c, 0, 8, 0), ==, OK);
+    g_assert_cmpint(report_count(c), ==, 16);
+    assert_buffer(c, 8, 4, 0xee);
+}
+
+static void test_report_cut_off(void)
+{
+    Controller *c = get_mixed();
+    Zone z;
+
+    g_assert_cmphex(receive(c, 0, 64 * 3 + 32, PARTIAL), ==, OK);
+    g_assert_cmpint(report_count(c), ==, 2);
+    z = descriptor_at(c, 64 * 3);
+    g_assert_cmpint(z.start, ==, 2 * ZONE);
+    g_assert_cmphex(z.state, ==, EOPEN);
+    assert_buffer(c, 64 * 3 + 32, 4, 0xee);
+}
+
+/* G-41 */
+static void test_report_too_large(void)
+{
+    Controller *c = get_mixed();
+
+    g_assert_cmphex(receive(c, 0, MDTS_BYTES, 0), ==, OK);
+    g_assert_cmphex(receive(c, 0, MDTS_BYTES + 4, 0), ==, INVALID_FIELD);
+    g_assert_cmphex(receive(c, 0, (0x4000001full + 1) * 4, 0), ==,
+                    INVALID_FIELD);
+    g_assert_cmphex(receive(c, 0, (0xffffffffull + 1) * 4, 0), ==,
+                    INVALID_FIELD);
+}
+
+static void test_report_many(void)
+{
+    Controller *c = get_clean(&many_zones);
+
+    g_assert_cmphex(write_at(c, 1050 * ZONE, 3, 0x44), ==, OK);
+    g_assert_cmphex(receive(c, 0, 64 * (1024 + 1), PARTIAL), ==, OK);
+    g_assert_cmpint(report_count(c), ==, 1024);
+    g_assert_cmpint(descriptor_at(c, 64 * 1024).start, ==, 1023 * ZONE);
+    g_assert_cmphex(receive(c, ZONE, 64 * 1101, 0), ==, OK);
+    g_assert_cmpint(report_count(c), ==, 1099);
+    g_assert_cmpint(descriptor_at(c, 64 * 1050).start, ==, 1050 * ZONE);
+    g_assert_cmpint(descriptor_at(c, 64 * 1050).wp, ==, 3);
+}
+
+/* --- All zones --- */
+
+static void assert_states(Controller *c, const uint8_t *zs, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        g_assert_cmphex(get_zone(c, i).state, ==, zs[i]);
+    }
+}
+
+static const struct {
+    const char *name;
+    uint8_t action;
+    uint8_t zs[S_FULL + 1];
+} all_actions[] = {
+    { "select all/close concerns open zones only", NVME_ZONE_ACTION_CLOSE,
+      { EMPTY, CLOSED, CLOSED, CLOSED, CLOSED, CLOSED, FULL } },
+    { "select all/finish concerns open and closed zones only",
+      NVME_ZONE_ACTION_FINISH,
+      { EMPTY, FULL, FULL, FULL, FULL, FULL, FULL } },
+    { "select all/open concerns closed zones only", NVME_ZONE_ACTION_OPEN,
+      { EMPTY, IOPEN, EOPEN, EOPEN, EOPEN, EOPEN, FULL } },
+    { "select all/reset empties all", NVME_ZONE_ACTION_RESET,
+      { EMPTY, EMPTY, EMPTY, EMPTY, EMPTY, EMPTY, EMPTY } },
+    { "select all/offline concerns none of these", NVME_ZONE_ACTION_OFFLINE,
+      { EMPTY, IOPEN, EOPEN, EOPEN, CLOSED, CLOSED, FULL } },
+};
+
+static void test_select_all(const void *opaque)
+{
+    unsigned i = GPOINTER_TO_UINT(opaque);
+    Controller *c = get_mixed();
+
+    g_assert_cmphex(manage_all(c, all_actions[i].action), ==, OK);
+    assert_states(c, all_actions[i].zs, S_FULL + 1);
+}
+
+static void test_select_all_worn(void)
+{
+    Controller *c = &get_machine(&cells)->controller[0];
+
+    g_assert_cmphex(manage_all(c, NVME_ZONE_ACTION_RESET), ==, OK);
+    g_assert_cmphex(manage_all(c, NVME_ZONE_ACTION_CLOSE), ==, OK);
+    g_assert_cmphex(manage_all(c, NVME_ZONE_ACTION_FINISH), ==, OK);
+    g_assert_cmphex(manage_all(c, NVME_ZONE_ACTION_OPEN), ==, OK);
+    assert_zone(c, 1023, RDONLY, NO_WP);
+    assert_zone(c, 1023 - 100, OFFLINE, NO_WP);
+}
+
+static void test_select_all_reserved(void)
+{
+    Controller *c = get_mixed();
+
+    g_assert_cmphex(manage_all(c, 0), ==, INVALID_FIELD);
+    g_assert_cmphex(manage_all(c, 6), ==, INVALID_FIELD);
+    g_assert_cmphex(manage_all(c, NVME_ZONE_ACTION_SET_ZD_EXT), ==,
+                    INVALID_FIELD);
+    g_assert_cmphex(manage_all(c, NVME_ZONE_ACTION_ZRWA_FLUSH), ==,
+                    INVALID_FIELD);
+}
+
+/* G-08 */
+static void test_open_all_is_atomic(void)
+{
+    Controller *c = get_clean(&limited);
+    static const uint8_t closed[] = { CLOSED, CLOSED, CLOSED };
+
+    for (unsigned i = 0; i < 3; i++) {
+        g_assert_cmphex(write_at(c, i * ZONE, 1, 0x55), ==, OK);
+    }
+    g_assert_cmphex(manage_all(c, NVME_ZONE_ACTION_CLOSE), ==, OK);
+    g_assert_cmphex(manage_all(c, NVME_ZONE_ACTION_OPEN), ==, TOO_MANY_OPEN);
+    assert_states(c, closed, 3);
+}
+
+/* G-06 */
+static void test_reset_of_worn_zone(void)
+{
+    Machine *m = get_machine(&cells);
+    Controller *c = &m->controller[0];
+    unsigned last_empty = m->setup->zones - 2 * m->setup->worn - 1;
+
+    g_assert_cmphex(write_at(c, last_empty * ZONE, 1, 0x55), ==, OK);
+    for (unsigned i = last_empty + 1; i < m->setup->zones; i++) {
+        g_assert_cmphex(manage(c, NVME_ZONE_ACTION_RESET, i * ZONE), ==,
+                        TRANSITION);
+    }
+    assert_zone(c, last_empty, IOPEN, 1);
+}
+
+/* --- Limits --- */
+
+static void test_implicit_close(void)
+{
+    Controller *c = get_clean(&limited);
+    static const uint8_t expected[] = { CLOSED, IOPEN, IOPEN };
+
+    for (unsigned i = 0; i < 3; i++) {
+        g_assert_cmphex(write_at(c, i * ZONE, 1, 0x55), ==, OK);
+    }
+    assert_states(c, expected, 3);
+}
+
+static void test_explicit_stays(void)
+{
+    Controller *c = get_clean(&limited);
+    uint64_t slba;
+
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_OPEN, 0), ==, OK);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_OPEN, ZONE), ==, OK);
+    g_assert_cmphex(write_at(c, 2 * ZONE, 1, 0x55), ==, TOO_MANY_OPEN);
+    g_assert_cmphex(append(c, 2 * ZONE, 1, 0x55, &slba), ==, TOO_MANY_OPEN);
+    g_assert_cmphex(write_zeroes(c, 2 * ZONE, 1), ==, TOO_MANY_OPEN);
+    g_assert_cmphex(copy(c, 2 * ZONE, 0, 1), ==, TOO_MANY_OPEN);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_OPEN, 2 * ZONE), ==,
+                    TOO_MANY_OPEN);
+    assert_zone(c, 0, EOPEN, 0);
+    assert_zone(c, 1, EOPEN, 0);
+    assert_zone(c, 2, EMPTY, 0);
+}
+
+/* G-07 */
+static void test_no_close_without_active(void)
+{
+    Controller *c = get_clean(&equal_limits);
+
+    g_assert_cmphex(write_at(c, 0, 1, 0x55), ==, OK);
+    g_assert_cmphex(write_at(c, ZONE, 1, 0x55), ==, OK);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_OPEN, 2 * ZONE), ==,
+                    TOO_MANY_ACTIVE);
+    g_assert_cmphex(write_at(c, 2 * ZONE, 1, 0x55), ==, TOO_MANY_ACTIVE);
+    assert_zone(c, 0, IOPEN, 1);
+    assert_zone(c, 1, IOPEN, 1);
+    assert_zone(c, 2, EMPTY, 0);
+}
+
+static void test_active_first(void)
+{
+    Controller *c = get_clean(&limited);
+
+    g_assert_cmphex(write_at(c, 2 * ZONE, 1, 0x55), ==, OK);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_CLOSE, 2 * ZONE), ==, OK);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_OPEN, 0), ==, OK);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_OPEN, ZONE), ==, OK);
+    g_assert_cmphex(write_at(c, 3 * ZONE, 1, 0x55), ==, TOO_MANY_ACTIVE);
+    g_assert_cmphex(write_at(c, 2 * ZONE + 1, 1, 0x55), ==, TOO_MANY_OPEN);
+    /* Finishing needs nothing, and full zones need nothing */
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_FINISH, 3 * ZONE), ==, OK);
+    assert_zone(c, 3, FULL, NO_WP);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_FINISH, 0), ==, OK);
+    g_assert_cmphex(write_at(c, 4 * ZONE, 1, 0x55), ==, OK);
+}
+
+/* G-09 */
+static void test_failed_copies_use_nothing(void)
+{
+    Controller *c = get_clean(&limited);
+
+    for (unsigned i = 1; i < 16; i++) {
+        g_assert_cmphex(copy(c, i * ZONE + 1, 0, 1), ==, INVALID_WRITE);
+        g_assert_cmphex(copy(c, i * ZONE, 0, 129), ==, SIZE_LIMIT);
+        g_assert_cmphex(copy(c, i * ZONE, ZONE - 1, 2), ==, BOUNDARY);
+        g_assert_cmphex(copy(c, i * ZONE, 16 * ZONE, 1), ==, LBA_RANGE);
+        assert_zone(c, i, EMPTY, 0);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        g_assert_cmphex(write_at(c, i * ZONE, 1, 0x55), ==, OK);
+    }
+}
+
+/* --- Data --- */
+
+static void test_data(void)
+{
+    Controller *c = get_clean(&standard);
+    uint64_t slba;
+
+    g_assert_cmphex(write_at(c, 0, 3, 0xa1), ==, OK);
+    g_assert_cmphex(append(c, 0, 2, 0xa2, &slba), ==, OK);
+    g_assert_cmpint(slba, ==, 3);
+    g_assert_cmphex(write_zeroes(c, 5, 1), ==, OK);
+    g_assert_cmphex(write_at(c, 6, 1, 0xa3), ==, OK);
+    g_assert_cmphex(copy(c, ZONE, 1, 4), ==, OK);
+    for (int i = 0; i < 2; i++) {
+        assert_blocks(c, 0, 3, 0xa1);
+        assert_blocks(c, 3, 2, 0xa2);
+        assert_blocks(c, 5, 1, 0);
+        assert_blocks(c, 6, 1, 0xa3);
+        assert_blocks(c, 7, ZONE - 7, 0);
+        assert_blocks(c, ZONE, 2, 0xa1);
+        assert_blocks(c, ZONE + 2, 2, 0xa2);
+        assert_blocks(c, ZONE + 4, 4, 0);
+        if (i == 0) {
+            g_assert_cmphex(flush(c), ==, OK);
+            restart_machine(c->m);
+        }
+    }
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_RESET, 0), ==, OK);
+    assert_blocks(c, 0, ZONE, 0);
+}
+
+/* The data pointer may begin within a page. */
+static void test_data_misaligned(void)
+{
+    Controller *c = get_clean(&standard);
+
+    for (unsigned i = 0; i < 3 * BLOCK; i++) {
+        qtest_writeb(c->m->qts, c->buffer + 0x404 + i, i / 16);
+    }
+    g_assert_cmphex(check(io(c, with_data(c, command(NVME_CMD_WRITE, 0, 2, 0),
+                                          0x404, 3 * BLOCK))), ==, OK);
+    g_assert_cmphex(check(io(c, with_data(c, command(NVME_CMD_READ, 0, 2, 0),
+                                          0x10208, 3 * BLOCK))), ==, OK);
+    for (unsigned i = 0; i < 3 * BLOCK; i++) {
+        g_assert_cmphex(qtest_readb(c->m->qts, c->buffer + 0x10208 + i), ==,
+                        (uint8_t)(i / 16));
+    }
+}
+
+static void test_largest_transfer(void)
+{
+    Controller *c = get_clean(&cross_read);
+
+    g_assert_cmphex(read_from(c, 0, MDTS_BYTES / BLOCK), ==, OK);
+    g_assert_cmphex(read_from(c, 0, MDTS_BYTES / BLOCK + 1), ==,
+                    INVALID_FIELD);
+    g_assert_cmphex(write_at(c, 0, MDTS_BYTES / BLOCK + 1, 1), ==,
+                    INVALID_FIELD);
+}
+
+static void test_beyond_namespace(void)
+{
+    Controller *c = get_clean(&standard);
+    static const uint64_t slbas[] = {
+        16 * ZONE, 16 * ZONE - 1, UINT64_MAX, 1ull << 52, INT64_MAX / BLOCK,
+    };
+
+    for (int i = 0; i < ARRAY_SIZE(slbas); i++) {
+        uint64_t at = slbas[i], result;
+
+        g_assert_cmphex(read_from(c, at, 2), ==, LBA_RANGE);
+        g_assert_cmphex(write_at(c, at, 2, 0), ==, LBA_RANGE);
+        g_assert_cmphex(write_zeroes(c, at, 2), ==, LBA_RANGE);
+        g_assert_cmphex(append(c, at, 2, 0, &result), ==, LBA_RANGE);
+        g_assert_cmphex(copy(c, at, 0, 2), ==, LBA_RANGE);
+        g_assert_cmphex(copy(c, 0, at, 2), ==, LBA_RANGE);
+        g_assert_cmphex(do_deallocate(c, at, 0), ==, LBA_RANGE);
+        g_assert_cmphex(check(io(c, command(NVME_CMD_VERIFY, at, 1, 0))), ==,
+                        LBA_RANGE);
+        if (i) {
+            continue;
+        }
+        g_assert_cmphex(manage(c, NVME_ZONE_ACTION_OPEN, at), ==, LBA_RANGE);
+    }
+}
+
+static void test_compare(void)
+{
+    Controller *c = get_clean(&standard);
+
+    g_assert_cmphex(write_at(c, 0, 2, 0x77), ==, OK);
+    g_assert_cmphex(check(io(c, write_command(c, NVME_CMD_COMPARE, 0, 2, 0))),
+                    ==, OK);
+    qtest_writeb(c->m->qts, c->buffer + 2 * BLOCK - 1, 0x76);
+    g_assert_cmphex(io(c, write_command(c, NVME_CMD_COMPARE, 0, 2, 0)).status,
+                    ==, MISCOMPARE);
+}
+
+static void test_cross_read(void)
+{
+    Controller *c = get_clean(&cross_read);
+
+    g_assert_cmphex(write_at(c, 0, 1, 0x01), ==, OK);
+    g_assert_cmphex(write_at(c, ZONE, 1, 0x02), ==, OK);
+    g_assert_cmphex(read_from(c, 0, 2 * ZONE), ==, OK);
+    assert_buffer(c, 0, BLOCK, 0x01);
+    assert_buffer(c, BLOCK, (ZONE - 1) * BLOCK, 0);
+    assert_buffer(c, ZONE * BLOCK, BLOCK, 0x02);
+    assert_buffer(c, (ZONE + 1) * BLOCK, (ZONE - 1) * BLOCK, 0);
+    fill(c, 0, 2, 0);
+    g_assert_cmphex(do_compare_across(c, 5 * ZONE, 0), ==, OK);
+    g_assert_cmphex(do_verify_across(c, 0, 0), ==, OK);
+    /* Writes do not cross */
+    g_assert_cmphex(write_at(c, 3 * ZONE, CAP, 0x03), ==, OK);
+    g_assert_cmphex(write_at(c, 4 * ZONE, ZONE + 1, 0x03), ==, BOUNDARY);
+}
+
+static Result set_feature(Controller *c, uint8_t fid, uint32_t nsid,
+                          uint32_t value)
+{
+    Command cmd = { .dw = { NVME_ADM_CMD_SET_FEATURES, nsid } };
+
+    cmd.dw[10] = fid;
+    cmd.dw[11] = value;
+    return admin(c, cmd);
+}
+
+static void test_unwritten_blocks(void)
+{
+    Controller *c = get_clean(&standard);
+
+    g_assert_cmphex(write_at(c, 0, 4, 0x77), ==, OK);
+    g_assert_cmphex(set_feature(c, NVME_ERROR_RECOVERY, NSID, 1 << 16).status,
+                    ==, OK);
+    g_assert_cmphex(read_from(c, 0, 4), ==, OK);
+    g_assert_cmphex(io(c, with_data(c, command(NVME_CMD_READ, 0, 4, 0), 0,
+                                    5 * BLOCK)).status, ==, UNWRITTEN);
+    g_assert_cmphex(io(c, command(NVME_CMD_VERIFY, 4, 0, 0)).status, ==,
+                    UNWRITTEN);
+    g_assert_cmphex(set_feature(c, NVME_ERROR_RECOVERY, NSID, 0).status, ==,
+                    OK);
+    g_assert_cmphex(read_from(c, 0, 5), ==, OK);
+}
+
+/* --- Several commands at a time --- */
+
+static void test_queue_of_writes(void)
+{
+    Controller *c = get_clean(&standard);
+    unsigned cid[CAP];
+
+    fill(c, 0, 1, 0x99);
+    for (unsigned i = 0; i < CAP; i++) {
+        cid[i] = submit(c, &c->io, write_command(c, NVME_CMD_WRITE, i, 1, 0));
+    }
+    for (unsigned i = 0; i < CAP; i++) {
+        g_assert_cmphex(wait_for(c, &c->io, cid[i]).status, ==, OK);
+    }
+    assert_zone(c, 0, FULL, NO_WP);
+    assert_blocks(c, 0, CAP, 0x99);
+}
+
+static void test_queue_of_appends(void)
+{
+    Controller *c = get_clean(&standard);
+    unsigned cid[CAP + 1], full = 0;
+    bool used[CAP] = {};
+
+    fill(c, 0, 1, 0x99);
+    for (unsigned i = 0; i <= CAP; i++) {
+        cid[i] = submit(c, &c->io,
+                        write_command(c, NVME_CMD_ZONE_APPEND, 0, 1, 0));
+    }
+    for (unsigned i = 0; i <= CAP; i++) {
+        Result r = wait_for(c, &c->io, cid[i]);
+
+        if (r.status == IS_FULL) {
+            full++;
+            continue;
+        }
+        g_assert_cmphex(r.status, ==, OK);
+        g_assert_cmpint(r.value, <, CAP);
+        g_assert_false(used[r.value]);
+        used[r.value] = true;
+    }
+    g_assert_cmpint(full, ==, 1);
+}
+
+/* G-03 */
+static void test_write_and_reset(void)
+{
+    Controller *c = get_clean(&standard);
+
+    for (int i = 0; i < 100; i++) {
+        unsigned w = submit(c, &c->io,
+                            write_command(c, NVME_CMD_WRITE, 0, 2, 0));
+        unsigned r = submit(c, &c->io, command(NVME_CMD_ZONE_MGMT_SEND, 0, 0,
+                                               NVME_ZONE_ACTION_RESET));
+        Zone z;
+
+        g_assert_cmphex(wait_for(c, &c->io, w).status, ==, OK);
+        g_assert_cmphex(wait_for(c, &c->io, r).status, ==, OK);
+        z = get_zone(c, 0);
+        g_assert_cmphex(z.state, ==, z.wp ? IOPEN : EMPTY);
+        g_assert_cmpint(z.wp == 0 || z.wp == 2, ==, true);
+        g_assert_cmphex(write_at(c, z.wp, 1, 0x01), ==, OK);
+        g_assert_cmphex(manage(c, NVME_ZONE_ACTION_RESET, 0), ==, OK);
+    }
+}
+
+/* G-04 */
+static void test_write_and_abrupt_shutdown(void)
+{
+    Controller *c = get_clean(&standard);
+
+    for (int i = 0; i < 20; i++) {
+        Zone z;
+
+        submit(c, &c->io, write_command(c, NVME_CMD_WRITE, 0, 2, 0));
+        shutdown_controller(c, CC_ABRUPT);
+        reset_controller(c);
+        z = get_zone(c, 0);
+        g_assert_cmpint(z.wp == 0 || z.wp == 2, ==, true);
+        g_assert_cmphex(write_at(c, z.wp, 1, 0x01), ==, OK);
+        g_assert_cmphex(manage(c, NVME_ZONE_ACTION_RESET, 0), ==, OK);
+    }
+}
+
+static void test_reset_with_commands(void)
+{
+    Controller *c = get_clean(&standard);
+
+    for (int i = 0; i < 20; i++) {
+        Zone z;
+
+        for (int k = 0; k < 8; k++) {
+            submit(c, &c->io, write_command(c, NVME_CMD_ZONE_APPEND, 0, 2,
+                                            FUA));
+        }
+        reset_controller(c);
+        z = get_zone(c, 0);
+        g_assert_cmpint(z.wp % 2, ==, 0);
+        g_assert_cmphex(write_at(c, z.wp, 1, 0x01), ==, OK);
+        g_assert_cmphex(manage(c, NVME_ZONE_ACTION_RESET, 0), ==, OK);
+    }
+}
+
+static void test_delete_queue_with_commands(void)
+{
+    Controller *c = get_clean(&standard);
+    Command cmd = { .dw = { NVME_ADM_CMD_DELETE_SQ } };
+
+    for (int k = 0; k < 8; k++) {
+        submit(c, &c->io, write_command(c, NVME_CMD_ZONE_APPEND, 0, 2, FUA));
+    }
+    cmd.dw[10] = 1;
+    g_assert_cmphex(admin(c, cmd).status, ==, OK);
+    reset_controller(c);
+    g_assert_cmpint(get_zone(c, 0).wp % 2, ==, 0);
+}
+
+static void test_unknown_opcodes(void)
+{
+    Controller *c = get_clean(&standard);
+
+    for (unsigned opcode = 0; opcode < 256; opcode++) {
+        Command cmd = with_data(c, command(opcode, 0, 0, 0), 0, BLOCK);
+
+        /* Any status will do */
+        io(c, cmd);
+    }
+    g_assert_cmphex(flush(c), ==, OK);
+}
+
+static void add(const char *name, void (*test)(void))
+{
+    qtest_add_func(name, test);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -1151,7 +1857,72 @@ int main(int argc, char **argv)
     }
     qtest_add_abrt_handler((void (*)(void *))delete_shared_machine, NULL);
 
+    add("identify/size and capacity are those of the zones",
+        test_identify_namespace);
+    add("identify/limits are told less one", test_identify_zoned);
+    add("identify/no limit is all ones", test_identify_no_limits);
+    add("identify/reads across zones are announced", test_identify_cross_read);
+    add("identify/appends have the limit of the disk", test_identify_zasl);
+    add("identify/appends have no larger limit than other commands",
+        test_identify_zasl_below_mdts);
+    add("identify/events for changed zones are announced",
+        test_identify_controller);
+
     add_cells();
+
+    add("report/its header counts all zones or those that fit",
+        test_report_count);
+    add("report/it has all zones", test_report_all);
+    add("report/it starts with the zone that has the block",
+        test_report_from_middle);
+    add("report/it can be of one state", test_report_filters);
+    add("report/it can be of worn zones", test_report_worn_filters);
+    add("report/reserved values are refused", test_report_bad_fields);
+    add("report/it may be shorter than its header", test_report_short);
+    add("report/a descriptor that is cut off does not count",
+        test_report_cut_off);
+    add("report/the size of the buffer does not overflow",
+        test_report_too_large);
+    add("report/there can be many zones", test_report_many);
+
+    for (int i = 0; i < ARRAY_SIZE(all_actions); i++) {
+        qtest_add_data_func(all_actions[i].name, GUINT_TO_POINTER(i),
+                            test_select_all);
+    }
+    add("select all/worn zones stay as they are", test_select_all_worn);
+    add("select all/other actions are refused", test_select_all_reserved);
+    add("select all/open opens all zones or none", test_open_all_is_atomic);
+    add("select all/a reset of a worn zone resets no other zone",
+        test_reset_of_worn_zone);
+
+    add("limits/an implicitly open zone is closed for another",
+        test_implicit_close);
+    add("limits/an explicitly open zone is not", test_explicit_stays);
+    add("limits/no zone is closed where that does not help",
+        test_no_close_without_active);
+    add("limits/without both resources the active one is named",
+        test_active_first);
+    add("limits/failed copies use no resource",
+        test_failed_copies_use_nothing);
+
+    add("data/what was written is read, also by the next QEMU", test_data);
+    add("data/its pointer may begin within a page", test_data_misaligned);
+    add("data/a transfer has a limit", test_largest_transfer);
+    add("data/it cannot be beyond the namespace", test_beyond_namespace);
+    add("data/it can be compared", test_compare);
+    add("data/reads can be allowed to cross zones", test_cross_read);
+    add("data/unwritten blocks can be errors", test_unwritten_blocks);
+
+    add("queue/writes succeed in order", test_queue_of_writes);
+    add("queue/appends get places of their own", test_queue_of_appends);
+    add("queue/a write and a reset both succeed", test_write_and_reset);
+    add("queue/an abrupt shutdown leaves write pointers that work",
+        test_write_and_abrupt_shutdown);
+    add("queue/a controller reset waits for commands",
+        test_reset_with_commands);
+    add("queue/deleting it waits for commands",
+        test_delete_queue_with_commands);
+    add("queue/no opcode does harm", test_unknown_opcodes);
 
     ret = g_test_run();
     delete_shared_machine();
