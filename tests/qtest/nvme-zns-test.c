@@ -18,6 +18,7 @@
 #include "libqtest.h"
 #include "libqos/libqos-pc.h"
 #include "block/nvme.h"
+#include "hw/pci/pci_regs.h"
 
 #define BLOCK           4096
 #define ZONE            64          /* blocks of a zone */
@@ -59,6 +60,7 @@
 
 #define FUA             (1u << 30)  /* in dword 12 */
 #define SELECT_ALL      (1u << 8)   /* in dword 13 */
+#define WITH_ZRWA       (1u << 9)
 #define PARTIAL         (1u << 16)
 
 /* --- The machine --- */
@@ -558,7 +560,7 @@ static uint16_t copy(Controller *c, uint64_t sdlba, uint64_t slba, unsigned nlb)
     return check(io(c, copy_command(c, sdlba, 0, &source, 1)));
 }
 
-static uint16_t manage(Controller *c, uint8_t action, uint64_t slba)
+static uint16_t manage(Controller *c, uint32_t action, uint64_t slba)
 {
     return check(io(c, command(NVME_CMD_ZONE_MGMT_SEND, slba, 0, action)));
 }
@@ -693,6 +695,50 @@ static const Setup unlimited_append = {
     .controller = ",mdts=2",
 };
 static const Setup many_zones = { .zones = 1100 };
+static const Setup two_controllers = { .zones = 16, .controllers = 2 };
+/* One failing write after each of the first three reads of data */
+static const Setup write_errors = {
+    .zones = 16,
+    .below = ",set-state.0.event=read_aio,set-state.0.state=1,"
+             "set-state.0.new_state=2,"
+             "set-state.1.event=read_aio,set-state.1.state=2,"
+             "set-state.1.new_state=3,"
+             "set-state.2.event=read_aio,set-state.2.state=3,"
+             "set-state.2.new_state=4,"
+             "inject-error.0.event=write_aio,inject-error.0.state=2,"
+             "inject-error.0.once=on,inject-error.0.iotype=write,"
+             "inject-error.1.event=write_aio,inject-error.1.state=3,"
+             "inject-error.1.once=on,inject-error.1.iotype=write,"
+             "inject-error.2.event=write_aio,inject-error.2.state=4,"
+             "inject-error.2.once=on,inject-error.2.iotype=write",
+};
+static const Setup read_errors = {
+    .zones = 16,
+    .below = ",inject-error.0.event=read_aio,inject-error.0.iotype=read",
+};
+static const Setup with_plain = {
+    .zones = 16,
+    .machine = "-blockdev driver=null-co,node-name=p0,size=16777216,"
+               "read-zeroes=on -device nvme-ns,drive=p0,bus=c0,nsid=2,"
+               "logical_block_size=4096,physical_block_size=4096 "
+               "-blockdev driver=null-co,node-name=p1,size=16777216,"
+               "read-zeroes=on -device nvme-ns,drive=p1,bus=c0,nsid=3 ",
+};
+static const Setup read_only = { .zones = 16, .node = ",read-only=on" };
+#define EXTENSION       128
+#define ZRWA            8           /* blocks */
+#define GRANULARITY     2
+
+#define ZNS_FEATURES    ",zone.descriptor_extension_size=128," \
+                        "zone.zrwa_size=32k,zone.zrwa_flush_granularity=8k"
+
+static const Setup features = {
+    .zones = 16,
+    .image = ZNS_FEATURES ",zone.zrwa_zones=2,zone.max_active_zones=5",
+};
+static const Setup feature_cells = {
+    .zones = 512, .worn = 20, .image = ZNS_FEATURES,
+};
 static const Setup cells = { .zones = 1024, .worn = 100 };
 
 /* --- Every command in every state --- */
@@ -1008,6 +1054,35 @@ static uint16_t do_deallocate(Controller *c, uint64_t zslba, int wp)
     return check(io(c, with_data(c, cmd, 0, sizeof(range))));
 }
 
+static uint16_t set_extension(Controller *c, uint64_t zslba, uint8_t value,
+                              uint32_t flags)
+{
+    qtest_memset(c->m->qts, c->buffer, value, EXTENSION);
+    return check(io(c, with_data(c, command(NVME_CMD_ZONE_MGMT_SEND, zslba, 0,
+                                            NVME_ZONE_ACTION_SET_ZD_EXT |
+                                            flags), 0, EXTENSION)));
+}
+
+static uint16_t do_set_extension(Controller *c, uint64_t zslba, int wp)
+{
+    return set_extension(c, zslba, 0x5e, 0);
+}
+
+static uint16_t do_set_extension_zrwa(Controller *c, uint64_t zslba, int wp)
+{
+    return set_extension(c, zslba, 0x5e, WITH_ZRWA);
+}
+
+static uint16_t do_open_zrwa(Controller *c, uint64_t zslba, int wp)
+{
+    return manage(c, NVME_ZONE_ACTION_OPEN | WITH_ZRWA, zslba);
+}
+
+static uint16_t do_commit(Controller *c, uint64_t zslba, int wp)
+{
+    return manage(c, NVME_ZONE_ACTION_ZRWA_FLUSH, zslba + wp + 1);
+}
+
 #define UNCHANGED       { OK }
 #define TO(zs, wp)      { OK, zs, wp }
 #define FAILS(status)   { status }
@@ -1038,6 +1113,7 @@ static const struct {
     const char *name;
     Action *action;
     Outcome outcome[NR_STATES];
+    const Setup *setup;     /* if not cells */
 } rows[] = {
     /* G-01: nothing changes before the data is there */
     { "a write at the write pointer of", do_write, ADVANCES(2) },
@@ -1114,6 +1190,31 @@ static const struct {
     { "a verify across the end of", do_verify_across,
       ALWAYS(FAILS(BOUNDARY)) },
     { "a deallocation in", do_deallocate, READS(OK) },
+
+    { "an extension without room for", do_set_extension,
+      ALWAYS(FAILS(INVALID_FIELD)) },
+    { "an extension for", do_set_extension, {
+        TO(CLOSED, 0), FAILS(TRANSITION), FAILS(TRANSITION),
+        FAILS(TRANSITION), FAILS(TRANSITION), FAILS(TRANSITION),
+        FAILS(TRANSITION), FAILS(TRANSITION), FAILS(TRANSITION) },
+      &feature_cells },
+    /* G-32 */
+    { "an extension and a random write area for", do_set_extension_zrwa, {
+        TO(CLOSED, 0), FAILS(TRANSITION), FAILS(TRANSITION),
+        FAILS(TRANSITION), FAILS(TRANSITION), FAILS(TRANSITION),
+        FAILS(TRANSITION), FAILS(TRANSITION), FAILS(TRANSITION) },
+      &feature_cells },
+    /* G-22 */
+    { "an open with random write area of", do_open_zrwa, {
+        TO(EOPEN, 0), FAILS(INVALID_OP), FAILS(INVALID_OP), FAILS(INVALID_OP),
+        FAILS(INVALID_OP), FAILS(INVALID_OP), FAILS(TRANSITION),
+        FAILS(TRANSITION), FAILS(TRANSITION) }, &feature_cells },
+    { "an open with random write area where there are none of", do_open_zrwa,
+      ALWAYS(FAILS(INVALID_OP)) },
+    /* G-31 */
+    { "a commit in", do_commit, ALWAYS(FAILS(INVALID_OP)), &feature_cells },
+    { "a commit where there are no random write areas in", do_commit,
+      ALWAYS(FAILS(INVALID_OP)) },
 };
 
 typedef struct Cell {
@@ -1125,7 +1226,7 @@ static void test_cell(const void *opaque)
 {
     const Cell *cell = opaque;
     const Outcome *o = &rows[cell->row].outcome[cell->state];
-    Machine *m = get_machine(&cells);
+    Machine *m = get_machine(rows[cell->row].setup ?: &cells);
     Controller *c = &m->controller[0];
     unsigned zone;
 
@@ -1176,14 +1277,19 @@ static uint64_t field(Controller *c, uint32_t offset, unsigned size)
     return le64_to_cpu(value);
 }
 
+static void assert_size(Controller *c)
+{
+    identify(c, 0, 0, NSID);
+    g_assert_cmpint(field(c, 0, 8), ==, 16 * ZONE);
+    g_assert_cmpint(field(c, 8, 8), ==, 16 * CAP);
+}
+
 /* G-48 */
 static void test_identify_namespace(void)
 {
     Controller *c = get_clean(&limited);
 
-    identify(c, 0, 0, NSID);
-    g_assert_cmpint(field(c, 0, 8), ==, 16 * ZONE);
-    g_assert_cmpint(field(c, 8, 8), ==, 16 * CAP);
+    assert_size(c);
     g_assert_cmpint(field(c, 25, 1), ==, 0);        /* one LBA format, */
     g_assert_cmpint(field(c, 26, 1), ==, 0);        /* the first, */
     g_assert_cmphex(field(c, 128, 4), ==, 12 << 16);        /* of 4 KiB */
@@ -1841,6 +1947,982 @@ static void test_unknown_opcodes(void)
     g_assert_cmphex(flush(c), ==, OK);
 }
 
+/* --- What survives (ZNS 1.1, 2.1.1.2 and the initial state) --- */
+
+typedef void Event(Machine *m);
+
+static void all_shut_down(Machine *m)
+{
+    for (int i = 0; i < MAX(m->setup->controllers, 1); i++) {
+        shutdown_controller(&m->controller[i], CC_SHUTDOWN);
+    }
+    for (int i = 0; i < MAX(m->setup->controllers, 1); i++) {
+        reset_controller(&m->controller[i]);
+    }
+}
+
+static void all_reset(Machine *m)
+{
+    for (int i = 0; i < MAX(m->setup->controllers, 1); i++) {
+        reset_controller(&m->controller[i]);
+    }
+}
+
+static void one_shut_down(Machine *m)
+{
+    shutdown_controller(&m->controller[1], CC_SHUTDOWN);
+    reset_controller(&m->controller[1]);
+}
+
+static void system_reset(Machine *m)
+{
+    qtest_system_reset(m->qts);
+    for (int i = 0; i < MAX(m->setup->controllers, 1); i++) {
+        Controller *c = &m->controller[i];
+
+        qpci_device_enable(c->pci);
+        qpci_config_writel(c->pci, PCI_BASE_ADDRESS_0, c->bar.addr);
+        start_controller(c, CC_ALL_SETS);
+    }
+}
+
+static void flush_and_crash(Machine *m)
+{
+    g_assert_cmphex(flush(&m->controller[0]), ==, OK);
+    crash_machine(m);
+}
+
+static const struct {
+    const char *name;
+    Event *event;
+    bool power_cycle;
+    bool two;
+} events[] = {
+    { "a shutdown", all_shut_down, true },
+    { "a shutdown of both controllers", all_shut_down, true, true },
+    { "a shutdown of one of two controllers", one_shut_down, false, true },
+    { "a reset of the controller", all_reset },
+    { "a reset of both controllers", all_reset, false, true },
+    { "a reset of the system", system_reset },
+    { "another QEMU", restart_machine, true },
+    { "a flush and a crash", flush_and_crash, true },
+};
+
+/* G-05, G-56; and what all zones of QEMU's own lose with another QEMU */
+static void test_survival(const void *opaque)
+{
+    unsigned i = GPOINTER_TO_UINT(opaque);
+    Controller *c = get_clean(events[i].two ? &two_controllers : &standard);
+
+    for (State s = S_EMPTY; s <= S_FULL; s++) {
+        prepare(c, s);
+    }
+    events[i].event(c->m);
+    for (State s = S_EMPTY; s <= S_FULL; s++) {
+        bool was_active = states[s].zs != EMPTY && states[s].zs != FULL;
+
+        assert_zone(c, s, !events[i].power_cycle || !was_active ? states[s].zs :
+                    states[s].wp ? CLOSED : EMPTY, states[s].wp);
+        if (states[s].wp == WRITTEN || s == S_FULL) {
+            assert_blocks(c, s * ZONE, WRITTEN, 0x11);
+        }
+    }
+}
+
+static void test_worn_zones_stay(void)
+{
+    Machine *m = get_machine(&cells);
+    Controller *c = &m->controller[0];
+
+    manage_all(c, NVME_ZONE_ACTION_RESET);
+    all_shut_down(m);
+    assert_zone(c, 1023, RDONLY, NO_WP);
+    assert_zone(c, 1023 - 100, OFFLINE, NO_WP);
+    crash_machine(m);
+    assert_zone(c, 1023, RDONLY, NO_WP);
+    assert_zone(c, 1023 - 100, OFFLINE, NO_WP);
+}
+
+/* Management commands are durable when they complete. */
+static void test_crash_after_management(void)
+{
+    Controller *c = get_clean(&standard);
+
+    for (unsigned i = 0; i < 3; i++) {
+        g_assert_cmphex(write_at(c, i * ZONE, 2, 0x12), ==, OK);
+    }
+    g_assert_cmphex(flush(c), ==, OK);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_RESET, 0), ==, OK);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_FINISH, ZONE), ==, OK);
+    crash_machine(c->m);
+    assert_zone(c, 0, EMPTY, 0);
+    assert_zone(c, 1, FULL, NO_WP);
+    assert_zone(c, 2, CLOSED, 2);
+    assert_blocks(c, 0, 2, 0);
+    assert_blocks(c, ZONE, 2, 0x12);
+    assert_blocks(c, ZONE + 2, 2, 0);
+}
+
+static void crash_and_assert(Controller *c, int wp, uint8_t value)
+{
+    crash_machine(c->m);
+    assert_zone(c, 1, CLOSED, wp);
+    assert_blocks(c, ZONE, wp, value);
+}
+
+static Controller *get_fua_source(void)
+{
+    Controller *c = get_clean(&standard);
+
+    g_assert_cmphex(write_at(c, 0, 2, 0x12), ==, OK);
+    g_assert_cmphex(flush(c), ==, OK);
+    fill(c, 0, 2, 0x12);
+    return c;
+}
+
+/* G-50 */
+static void test_crash_after_fua_write(void)
+{
+    Controller *c = get_fua_source();
+
+    g_assert_cmphex(check(io(c, write_command(c, NVME_CMD_WRITE, ZONE, 2,
+                                              FUA))), ==, OK);
+    crash_and_assert(c, 2, 0x12);
+}
+
+static void test_crash_after_fua_append(void)
+{
+    Controller *c = get_fua_source();
+
+    g_assert_cmphex(check(io(c, write_command(c, NVME_CMD_ZONE_APPEND, ZONE, 2,
+                                              FUA))), ==, OK);
+    crash_and_assert(c, 2, 0x12);
+}
+
+static void test_crash_after_fua_zeroes(void)
+{
+    Controller *c = get_fua_source();
+
+    g_assert_cmphex(check(io(c, command(NVME_CMD_WRITE_ZEROES, ZONE, 1 | FUA,
+                                        0))), ==, OK);
+    crash_and_assert(c, 2, 0);
+}
+
+static void test_crash_after_fua_copy(void)
+{
+    Controller *c = get_fua_source();
+    Source source = { .slba = 0, .nlb = 2 };
+    Command cmd = copy_command(c, ZONE, 0, &source, 1);
+
+    cmd.dw[12] |= FUA;
+    g_assert_cmphex(check(io(c, cmd)), ==, OK);
+    crash_and_assert(c, 2, 0x12);
+}
+
+static void test_crash_after_fua_read(void)
+{
+    Controller *c = get_fua_source();
+
+    g_assert_cmphex(write_at(c, ZONE, 2, 0x34), ==, OK);
+    g_assert_cmphex(check(io(c, with_data(c, command(NVME_CMD_READ, ZONE,
+                                                     1 | FUA, 0),
+                                          0, 2 * BLOCK))), ==, OK);
+    crash_and_assert(c, 2, 0x34);
+}
+
+static void test_crash_without_write_cache(void)
+{
+    Controller *c = get_fua_source();
+    uint64_t slba;
+
+    g_assert_cmphex(set_feature(c, NVME_VOLATILE_WRITE_CACHE, 0, 0).status, ==,
+                    OK);
+    g_assert_cmphex(write_at(c, ZONE, 2, 0x12), ==, OK);
+    g_assert_cmphex(append(c, ZONE, 2, 0x12, &slba), ==, OK);
+    crash_and_assert(c, 4, 0x12);
+}
+
+/* --- Two controllers --- */
+
+static void test_shared_zones(void)
+{
+    Controller *c = get_clean(&two_controllers);
+    Controller *d = &c->m->controller[1];
+
+    g_assert_cmphex(write_at(c, 0, 2, 0x12), ==, OK);
+    g_assert_cmphex(write_at(d, 2, 2, 0x13), ==, OK);
+    g_assert_cmphex(write_at(d, 2, 2, 0x13), ==, INVALID_WRITE);
+    assert_zone(c, 0, IOPEN, 4);
+    assert_zone(d, 0, IOPEN, 4);
+    assert_blocks(d, 0, 2, 0x12);
+    assert_blocks(c, 2, 2, 0x13);
+}
+
+static void test_shutdown_one_after_the_other(void)
+{
+    Controller *c = get_clean(&two_controllers);
+    Controller *d = &c->m->controller[1];
+
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_OPEN, 0), ==, OK);
+    shutdown_controller(c, CC_SHUTDOWN);
+    assert_zone(d, 0, EOPEN, 0);
+    shutdown_controller(d, CC_SHUTDOWN);
+    reset_controller(d);
+    assert_zone(d, 0, EMPTY, 0);
+    reset_controller(c);
+}
+
+/* --- Copy --- */
+
+static void test_copy_ranges(void)
+{
+    Controller *c = get_clean(&standard);
+    static const Source sources[] = {
+        { .slba = 3, .nlb = 1 }, { .slba = ZONE, .nlb = 2 },
+        { .slba = 0, .nlb = 2 },
+    };
+
+    g_assert_cmphex(write_at(c, 0, 3, 0xa1), ==, OK);
+    g_assert_cmphex(write_at(c, 3, 1, 0xa2), ==, OK);
+    g_assert_cmphex(write_at(c, ZONE, 2, 0xa3), ==, OK);
+    g_assert_cmphex(check(io(c, copy_command(c, 2 * ZONE, 0, sources, 3))), ==,
+                    OK);
+    assert_zone(c, 2, IOPEN, 5);
+    assert_blocks(c, 2 * ZONE, 1, 0xa2);
+    assert_blocks(c, 2 * ZONE + 1, 2, 0xa3);
+    assert_blocks(c, 2 * ZONE + 3, 2, 0xa1);
+}
+
+static void test_copy_one_bad_range(void)
+{
+    Controller *c = get_clean(&standard);
+    static const Source sources[] = {
+        { .slba = 0, .nlb = 2 }, { .slba = ZONE - 1, .nlb = 2 },
+    };
+    Result r = io(c, copy_command(c, 2 * ZONE, 0, sources, 2));
+
+    g_assert_cmphex(r.status, ==, BOUNDARY);
+    g_assert_cmpint(r.value, ==, 0);
+    assert_zone(c, 2, EMPTY, 0);
+}
+
+static void test_copy_limits(void)
+{
+    Controller *c = get_clean(&cross_read);
+    Source sources[129];
+
+    for (int i = 0; i < ARRAY_SIZE(sources); i++) {
+        sources[i] = (Source) { .slba = i, .nlb = 1 };
+    }
+    /* MSRC, MSSRL, MCL */
+    g_assert_cmphex(check(io(c, copy_command(c, 0, 0, sources, 129))), ==,
+                    SIZE_LIMIT);
+    g_assert_cmphex(copy(c, 0, 0, 129), ==, SIZE_LIMIT);
+    sources[0].nlb = sources[1].nlb = 65;
+    g_assert_cmphex(check(io(c, copy_command(c, 0, 0, sources, 2))), ==,
+                    SIZE_LIMIT);
+    g_assert_cmphex(check(io(c, copy_command(c, 0, 1, sources, 1))), ==,
+                    INVALID_FORMAT);
+    g_assert_cmphex(check(io(c, copy_command(c, 0, 2, sources, 1))), ==,
+                    INVALID_FIELD);
+    assert_zone(c, 0, EMPTY, 0);
+}
+
+static void allow_copy_between_namespaces(Controller *c)
+{
+    Command cmd = { .dw = { NVME_ADM_CMD_SET_FEATURES } };
+    NvmeHostBehaviorSupport support = { .cdfe = cpu_to_le16(1 << 2) };
+
+    cmd.dw[10] = NVME_HOST_BEHAVIOR_SUPPORT;
+    qtest_memwrite(c->m->qts, c->buffer, &support, sizeof(support));
+    g_assert_cmphex(admin(c, with_data(c, cmd, 0, sizeof(support))).status, ==,
+                    OK);
+}
+
+/* G-12 */
+static void test_copy_between_namespaces(void)
+{
+    Controller *c = get_clean(&with_plain);
+    static const Source mixed[] = {
+        { .nsid = 2, .slba = 7, .nlb = 1 }, { .nsid = 1, .slba = 0, .nlb = 1 },
+    };
+    Source source = { .nsid = 3, .slba = 0, .nlb = 1 };
+    Command cmd;
+
+    allow_copy_between_namespaces(c);
+    g_assert_cmphex(write_at(c, 0, 2, 0x21), ==, OK);
+    g_assert_cmphex(check(io(c, copy_command(c, ZONE, 2, mixed, 2))), ==, OK);
+    assert_blocks(c, ZONE, 1, 0);
+    assert_blocks(c, ZONE + 1, 1, 0x21);
+    assert_zone(c, 1, IOPEN, 2);
+
+    /* Other block size, no such namespace, overlap with the target */
+    g_assert_cmphex(check(io(c, copy_command(c, ZONE + 2, 2, &source, 1))), ==,
+                    INCOMPATIBLE);
+    source.nsid = 4;
+    g_assert_cmphex(check(io(c, copy_command(c, ZONE + 2, 2, &source, 1))), ==,
+                    INVALID_FIELD);
+    source = (Source) { .nsid = 1, .slba = ZONE, .nlb = 3 };
+    g_assert_cmphex(check(io(c, copy_command(c, ZONE + 2, 2, &source, 1))), ==,
+                    OVERLAP);
+
+    /* From the zones to a plain namespace */
+    source = (Source) { .nsid = 1, .slba = 0, .nlb = 2 };
+    cmd = copy_command(c, 0, 2, &source, 1);
+    cmd.dw[1] = 2;
+    g_assert_cmphex(io(c, cmd).status, ==, OK);
+    source.slba = ZONE - 1;
+    cmd = copy_command(c, 0, 2, &source, 1);
+    cmd.dw[1] = 2;
+    g_assert_cmphex(io(c, cmd).status, ==, BOUNDARY);
+}
+
+/* --- Errors of the medium --- */
+
+static void test_write_errors(void)
+{
+    Controller *c = get_clean(&write_errors);
+    uint64_t slba;
+
+    g_assert_cmphex(write_at(c, 0, 2, 0x21), ==, OK);
+    assert_blocks(c, 0, 2, 0x21);
+    g_assert_cmphex(write_at(c, 2, 2, 0x22), ==, WRITE_FAULT);
+    assert_zone(c, 0, IOPEN, 2);
+    g_assert_cmphex(write_at(c, 2, 2, 0x22), ==, OK);
+    assert_blocks(c, 0, 2, 0x21);
+    g_assert_cmphex(append(c, 0, 2, 0x22, &slba), ==, WRITE_FAULT);
+    assert_zone(c, 0, IOPEN, 4);
+    /* G-11 */
+    g_assert_cmphex(copy(c, ZONE, 0, 4), ==, WRITE_FAULT);
+    assert_zone(c, 1, EMPTY, 0);
+    g_assert_cmphex(append(c, ZONE, 4, 0x23, &slba), ==, OK);
+    assert_zone(c, 1, IOPEN, 4);
+}
+
+static void test_read_errors(void)
+{
+    Controller *c = get_clean(&read_errors);
+
+    g_assert_cmphex(write_at(c, 0, 2, 0x21), ==, OK);
+    g_assert_cmphex(read_from(c, 0, 2), ==, NVME_UNRECOVERED_READ);
+    g_assert_cmphex(copy(c, ZONE, 0, 2), ==, NVME_UNRECOVERED_READ);
+    assert_zone(c, 1, EMPTY, 0);
+    assert_zone(c, 0, IOPEN, 2);
+}
+
+static void test_read_only(void)
+{
+    Machine *m = get_machine(&read_only);
+    Controller *c = &m->controller[0];
+    uint64_t slba;
+
+    identify(c, 0, 0, NSID);
+    g_assert_cmpint(field(c, 99, 1), ==, 1);
+    g_assert_cmphex(read_from(c, 0, 1), ==, OK);
+    g_assert_cmphex(write_at(c, 0, 1, 0), ==, WRITE_PROTECTED);
+    g_assert_cmphex(write_zeroes(c, 0, 1), ==, WRITE_PROTECTED);
+    g_assert_cmphex(append(c, 0, 1, 0, &slba), ==, WRITE_PROTECTED);
+    g_assert_cmphex(copy(c, 0, 1, 1), ==, WRITE_PROTECTED);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_OPEN, 0), ==, WRITE_PROTECTED);
+    assert_zone(c, 0, EMPTY, 0);
+    all_shut_down(m);
+}
+
+/* --- Admin commands --- */
+
+static Result format(Controller *c, uint32_t nsid, uint32_t dw10)
+{
+    Command cmd = { .dw = { NVME_ADM_CMD_FORMAT_NVM, nsid } };
+
+    cmd.dw[10] = dw10;
+    return admin(c, cmd);
+}
+
+/* G-49 */
+static void test_format(void)
+{
+    Controller *c = get_mixed();
+
+    g_assert_cmphex(format(c, NSID, 1).status, ==, INVALID_FORMAT);
+    g_assert_cmphex(format(c, NSID, 1 << 5).status, ==, INVALID_FORMAT);
+    assert_zone(c, S_FULL, FULL, NO_WP);
+    for (int i = 0; i < 2; i++) {
+        g_assert_cmphex(format(c, i ? NSID : UINT32_MAX, 0).status, ==, OK);
+        for (unsigned z = 0; z < 16; z++) {
+            assert_zone(c, z, EMPTY, 0);
+        }
+        assert_blocks(c, S_FULL * ZONE, ZONE, 0);
+        assert_size(c);
+        g_assert_cmphex(write_at(c, S_FULL * ZONE, 2, 0x31), ==, OK);
+    }
+}
+
+static void test_format_worn(void)
+{
+    Machine *m = new_machine(&cells);
+    Controller *c = &m->controller[0];
+
+    g_assert_cmphex(format(c, NSID, 0).status, ==, OK);
+    assert_zone(c, 1023, OFFLINE, NO_WP);
+    assert_zone(c, 1023 - 100, OFFLINE, NO_WP);
+    assert_zone(c, 0, EMPTY, 0);
+    delete_machine(m);
+}
+
+static Result attach(Controller *c, bool on)
+{
+    Command cmd = { .dw = { NVME_ADM_CMD_NS_ATTACHMENT, NSID } };
+    uint16_t list[2] = { cpu_to_le16(1), 0 };
+
+    cmd.dw[10] = !on;
+    qtest_memset(c->m->qts, c->buffer, 0, 4096);
+    qtest_memwrite(c->m->qts, c->buffer, list, sizeof(list));
+    return admin(c, with_data(c, cmd, 0, 4096));
+}
+
+/* G-51 */
+static void test_detached_stays_detached(void)
+{
+    Controller *c = get_clean(&standard);
+
+    g_assert_cmphex(attach(c, false).status, ==, OK);
+    g_assert_cmphex(io(c, command(NVME_CMD_READ, 0, 0, 0)).status, ==,
+                    INVALID_FIELD);
+    reset_controller(c);
+    g_assert_cmphex(io(c, command(NVME_CMD_READ, 0, 0, 0)).status, ==,
+                    INVALID_FIELD);
+    g_assert_cmphex(attach(c, true).status, ==, OK);
+    assert_zone(c, 0, EMPTY, 0);
+    reset_controller(c);
+    g_assert_cmphex(attach(c, false).status, ==, OK);
+    g_assert_cmphex(attach(c, true).status, ==, OK);
+}
+
+/* G-52 */
+static void test_nvm_command_set_only(void)
+{
+    Controller *c = get_clean(&standard);
+
+    stop_controller(c);
+    start_controller(c, 0);
+    g_assert_cmphex(io(c, command(NVME_CMD_ZONE_MGMT_SEND, 0, 0,
+                                  NVME_ZONE_ACTION_OPEN)).status, ==,
+                    INVALID_FIELD);
+    reset_controller(c);
+    assert_zone(c, 0, EMPTY, 0);
+}
+
+/* --- How it can be set up --- */
+
+typedef struct Refusal {
+    const char *name;
+    const char *image;          /* options of qemu-img create */
+    const char *device;         /* options of the namespace, with a comma */
+    const char *error;          /* part of the message; NULL: it starts */
+} Refusal;
+
+#define IMAGE   "size=16M,zone.mode=host-managed,zone.size=1M," \
+                "zone.capacity=768k,zone.max_open_zones=3," \
+                "zone.max_active_zones=4"
+
+static const Refusal refusals[] = {
+    { "setup/conventional zones are refused",
+      "size=16M,zone.mode=host-managed,zone.size=1M,zone.conventional_zones=1",
+      "", "conventional" },
+    { "setup/a smaller last zone is refused",
+      "size=16777728,zone.mode=host-managed,zone.size=1M", "", "last zone" },
+    { "setup/a small append limit is refused",
+      IMAGE ",zone.max_append_bytes=4k", "", "zone append limit 4096" },
+    { "setup/blocks that do not fit the capacity are refused", IMAGE,
+      ",logical_block_size=524288", "zone capacity 786432" },
+    { "setup/metadata is refused", IMAGE, ",ms=8", "ms=8" },
+    { "setup/protection information is refused", IMAGE, ",ms=8,pi=1", "ms=8" },
+    { "setup/another zone size is refused", IMAGE, ",zoned.zone_size=2M",
+      "zoned.zone_size" },
+    { "setup/the default zone size of QEMU is refused too", IMAGE,
+      ",zoned=on,zoned.zone_size=128M", "zoned.zone_size" },
+    { "setup/another capacity is refused", IMAGE, ",zoned.zone_capacity=1M",
+      "zoned.zone_capacity" },
+    { "setup/another limit of active zones is refused", IMAGE,
+      ",zoned.max_active=5", "zoned.max_active" },
+    { "setup/another limit of open zones is refused", IMAGE,
+      ",zoned.max_open=2", "zoned.max_open" },
+    { "setup/another extension size is refused", IMAGE,
+      ",zoned.descr_ext_size=64", "zoned.descr_ext_size" },
+    { "setup/another random write area is refused", IMAGE,
+      ",zoned.zrwas=64k", "zoned.zrwas" },
+    { "setup/another granularity of it is refused", IMAGE,
+      ",zoned.zrwafg=4k", "zoned.zrwafg" },
+    { "setup/another number of them is refused", IMAGE,
+      ",zoned.numzrwa=2", "zoned.numzrwa" },
+    { "setup/no property is needed", IMAGE, "", NULL },
+    { "setup/properties may say what the image says", IMAGE,
+      ",zoned=on,zoned.zone_size=1M,zoned.zone_capacity=768k,"
+      "zoned.max_open=3,zoned.max_active=4,zoned.cross_read=on", NULL },
+    { "setup/blocks of 4 KiB fit", IMAGE,
+      ",logical_block_size=4096,physical_block_size=4096", NULL },
+};
+
+static void test_setup(const void *opaque)
+{
+    const Refusal *r = opaque;
+    g_autofree char *path = NULL, *create = NULL, *run = NULL;
+    g_autofree char *out = NULL, *err = NULL;
+    int status, fd = g_file_open_tmp("nvme-zns-XXXXXX.qcow2", &path, NULL);
+    const char *argv[] = { "/bin/sh", "-c", NULL, NULL };
+
+    close(fd);
+    create = g_strdup_printf("create -q -f qcow2 %s -o %s", path, r->image);
+    run_qemu_img(create);
+    argv[2] = run = g_strdup_printf(
+        "echo quit | %s -nodefaults -machine pc -display none -accel qtest "
+        "-monitor stdio -drive file=%s,id=z0,format=qcow2,if=none "
+        "-device nvme,id=c0,serial=zns -device nvme-ns,drive=z0,bus=c0%s",
+        getenv("QTEST_QEMU_BINARY"), path, r->device);
+    g_assert_true(g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_DEFAULT,
+                               NULL, NULL, &out, &err, &status, NULL));
+    if (!!strstr(err, r->error ?: "qemu-system") != !!r->error) {
+        g_test_message("%s", err);
+        g_test_fail();
+    }
+    g_assert_cmpint(status == 0, ==, !r->error);
+    unlink(path);
+}
+
+/* --- Zone descriptor extensions --- */
+
+static void assert_extension(Controller *c, unsigned i, uint8_t value)
+{
+    g_assert_cmphex(receive(c, i * ZONE, 64 + 64 + EXTENSION,
+                            RECEIVE_EXTENDED | PARTIAL), ==, OK);
+    g_assert_cmpint(report_count(c), ==, 1);
+    g_assert_cmphex(descriptor_at(c, 64).attributes & 0x80, ==,
+                    value ? 0x80 : 0);
+    assert_buffer(c, 128, EXTENSION, value);
+}
+
+static void test_identify_features(void)
+{
+    Controller *c = get_clean(&features);
+
+    identify(c, 5, NVME_CSI_ZONED, NSID);
+    g_assert_cmphex(field(c, 2, 2), ==, 2);
+    g_assert_cmpint(field(c, 44, 4), ==, 2 - 1);    /* NUMZRWA, G-23 */
+    g_assert_cmpint(field(c, 48, 2), ==, GRANULARITY);
+    g_assert_cmpint(field(c, 50, 2), ==, ZRWA);
+    g_assert_cmpint(field(c, 52, 1), ==, 1);
+    g_assert_cmpint(field(c, 2824, 1), ==, EXTENSION / 64);
+}
+
+static void test_extended_report(void)
+{
+    Controller *c = get_clean(&features);
+    const unsigned entry = 64 + EXTENSION;
+
+    g_assert_cmphex(set_extension(c, ZONE, 0xe1, 0), ==, OK);
+    g_assert_cmphex(set_extension(c, 3 * ZONE, 0xe3, 0), ==, OK);
+    g_assert_cmphex(receive(c, 0, 64 + 4 * entry + entry / 2,
+                            RECEIVE_EXTENDED | PARTIAL), ==, OK);
+    g_assert_cmpint(report_count(c), ==, 4);
+    for (unsigned i = 0; i < 4; i++) {
+        g_assert_cmpint(descriptor_at(c, 64 + i * entry).start, ==, i * ZONE);
+        g_assert_cmphex(descriptor_at(c, 64 + i * entry).attributes, ==,
+                        i % 2 ? 0x80 : 0);
+        assert_buffer(c, 64 + i * entry + 64, EXTENSION, i % 2 ? 0xe0 + i : 0);
+    }
+    g_assert_cmphex(receive(c, 0, 64 + 16 * entry, RECEIVE_EXTENDED | 4 << 8),
+                    ==, OK);
+    g_assert_cmpint(report_count(c), ==, 2);
+    assert_buffer(c, 64 + entry + 64, EXTENSION, 0xe3);
+}
+
+/* ZNS 1.1: it is lost with a reset, and with nothing else */
+static void test_extension_stays(void)
+{
+    Controller *c = get_clean(&features);
+
+    g_assert_cmphex(set_extension(c, 0, 0xe1, 0), ==, OK);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_OPEN, 0), ==, OK);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_CLOSE, 0), ==, OK);
+    assert_extension(c, 0, 0xe1);
+    restart_machine(c->m);
+    assert_zone(c, 0, CLOSED, 0);
+    assert_extension(c, 0, 0xe1);
+    g_assert_cmphex(write_at(c, 0, 2, 0x12), ==, OK);
+    crash_machine(c->m);
+    assert_extension(c, 0, 0xe1);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_FINISH, 0), ==, OK);
+    crash_machine(c->m);
+    assert_zone(c, 0, FULL, NO_WP);
+    assert_extension(c, 0, 0xe1);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_RESET, 0), ==, OK);
+    assert_extension(c, 0, 0);
+    g_assert_cmphex(set_extension(c, 0, 0xe2, 0), ==, OK);
+    all_shut_down(c->m);
+    assert_zone(c, 0, CLOSED, 0);
+    assert_extension(c, 0, 0xe2);
+}
+
+/* G-40 */
+static void test_extension_not_replaced(void)
+{
+    Controller *c = get_clean(&features);
+    Command cmd = command(NVME_CMD_ZONE_MGMT_SEND, ZONE, 0,
+                          NVME_ZONE_ACTION_SET_ZD_EXT);
+
+    g_assert_cmphex(set_extension(c, 0, 0xe1, 0), ==, OK);
+    g_assert_cmphex(set_extension(c, 0, 0xe2, 0), ==, TRANSITION);
+    assert_extension(c, 0, 0xe1);
+    /* Half of it in a page that has a bad address */
+    cmd = with_data(c, cmd, 4096 - EXTENSION / 2, EXTENSION);
+    cmd.dw[8] += 8;
+    g_assert_cmphex(io(c, cmd).status, ==, PRP_OFFSET);
+    assert_zone(c, 1, EMPTY, 0);
+    assert_extension(c, 1, 0);
+}
+
+static void test_extension_is_active(void)
+{
+    Controller *c = get_clean(&features);
+
+    for (unsigned i = 0; i < 5; i++) {
+        g_assert_cmphex(set_extension(c, i * ZONE, 0xe1, 0), ==, OK);
+    }
+    g_assert_cmphex(set_extension(c, 5 * ZONE, 0xe1, 0), ==, TOO_MANY_ACTIVE);
+    g_assert_cmphex(write_at(c, 5 * ZONE, 1, 0), ==, TOO_MANY_ACTIVE);
+    assert_extension(c, 5, 0);
+    restart_machine(c->m);
+    g_assert_cmphex(write_at(c, 5 * ZONE, 1, 0), ==, TOO_MANY_ACTIVE);
+    g_assert_cmphex(write_at(c, 4 * ZONE, 1, 0), ==, OK);
+}
+
+/* --- Random write areas (TP4076) --- */
+
+static Controller *get_zrwa(void)
+{
+    Controller *c = get_clean(&features);
+
+    g_assert_cmphex(do_open_zrwa(c, 0, 0), ==, OK);
+    g_assert_cmphex(get_zone(c, 0).attributes, ==, 8);
+    return c;
+}
+
+static void test_zrwa_any_order(void)
+{
+    Controller *c = get_zrwa();
+
+    g_assert_cmphex(write_at(c, 6, 2, 0xa1), ==, OK);
+    g_assert_cmphex(write_at(c, 0, 1, 0xa2), ==, OK);
+    g_assert_cmphex(write_at(c, 6, 1, 0xa3), ==, OK);
+    g_assert_cmphex(write_zeroes(c, 7, 1), ==, OK);
+    assert_zone(c, 0, EOPEN, 0);
+    assert_blocks(c, 0, 1, 0xa2);
+    assert_blocks(c, 1, 5, 0);
+    assert_blocks(c, 6, 1, 0xa3);
+    assert_blocks(c, 7, 1, 0);
+}
+
+static void test_zrwa_bounds(void)
+{
+    Controller *c = get_zrwa();
+    uint64_t slba;
+
+    g_assert_cmphex(write_at(c, 2 * ZRWA - 1, 2, 0), ==, INVALID_WRITE);
+    g_assert_cmphex(write_at(c, 2 * ZRWA, 1, 0), ==, INVALID_WRITE);
+    g_assert_cmphex(append(c, 0, 1, 0, &slba), ==, INVALID_OP);
+    assert_zone(c, 0, EOPEN, 0);
+    /* The least commit that makes room, in units of the granularity */
+    g_assert_cmphex(write_at(c, ZRWA, 1, 0xa1), ==, OK);
+    assert_zone(c, 0, EOPEN, GRANULARITY);
+    g_assert_cmphex(write_at(c, GRANULARITY - 1, 1, 0), ==, INVALID_WRITE);
+    g_assert_cmphex(write_at(c, GRANULARITY, 1, 0xa2), ==, OK);
+    g_assert_cmphex(write_at(c, 2 * ZRWA + GRANULARITY - 1, 1, 0xa3), ==, OK);
+    assert_zone(c, 0, EOPEN, ZRWA + GRANULARITY);
+    assert_blocks(c, ZRWA + 1, ZRWA, 0);
+    assert_blocks(c, 2 * ZRWA + GRANULARITY - 1, 1, 0xa3);
+}
+
+/* G-24 */
+static void test_zrwa_commit(void)
+{
+    Controller *c = get_zrwa();
+    const uint32_t commit = NVME_ZONE_ACTION_ZRWA_FLUSH;
+
+    g_assert_cmphex(write_at(c, 0, ZRWA, 0xa1), ==, OK);
+    g_assert_cmphex(manage(c, commit, 2), ==, INVALID_FIELD);
+    g_assert_cmphex(manage(c, commit, ZRWA), ==, INVALID_OP);
+    g_assert_cmphex(manage(c, commit, ZONE - 1), ==, INVALID_OP);
+    g_assert_cmphex(manage(c, commit, ZONE + 1), ==, INVALID_OP);
+    g_assert_cmphex(manage(c, commit, 16 * ZONE), ==, LBA_RANGE);
+    assert_zone(c, 0, EOPEN, 0);
+    g_assert_cmphex(manage(c, commit, 1), ==, OK);
+    assert_zone(c, 0, EOPEN, 2);
+    g_assert_cmphex(manage(c, commit, 1), ==, INVALID_OP);
+    g_assert_cmphex(manage(c, commit, ZRWA - 1), ==, OK);
+    assert_zone(c, 0, EOPEN, ZRWA);
+    assert_blocks(c, 0, ZRWA, 0xa1);
+}
+
+/* G-25 */
+static void test_zrwa_to_the_end(void)
+{
+    Controller *c = get_zrwa();
+    const uint32_t commit = NVME_ZONE_ACTION_ZRWA_FLUSH;
+
+    for (unsigned i = 0; i < CAP; i += ZRWA) {
+        g_assert_cmphex(write_at(c, i, ZRWA, 0xa1), ==, OK);
+    }
+    assert_zone(c, 0, EOPEN, CAP - ZRWA);
+    g_assert_cmphex(write_at(c, CAP - 1, 2, 0xa2), ==, BOUNDARY);
+    g_assert_cmphex(manage(c, commit, CAP + 1), ==, INVALID_OP);
+    g_assert_cmphex(manage(c, commit, CAP - 1), ==, OK);
+    assert_zone(c, 0, FULL, NO_WP);
+    g_assert_cmphex(get_zone(c, 0).attributes, ==, 0);
+    assert_blocks(c, 0, CAP, 0xa1);
+}
+
+/* G-20, G-21, G-34 */
+static void test_zrwa_resources(void)
+{
+    Controller *c = get_zrwa();
+
+    for (int i = 0; i < 40; i++) {
+        g_assert_cmphex(do_open_zrwa(c, ZONE, 0), ==, OK);
+        g_assert_cmphex(do_open_zrwa(c, ZONE, 0), ==, INVALID_OP);
+        g_assert_cmphex(do_open_zrwa(c, 2 * ZONE, 0), ==, NO_ZRWA);
+        g_assert_cmphex(set_extension(c, 2 * ZONE, 1, WITH_ZRWA), ==, NO_ZRWA);
+        assert_zone(c, 2, EMPTY, 0);
+        assert_extension(c, 2, 0);
+        g_assert_cmphex(manage(c, i % 2 ? NVME_ZONE_ACTION_RESET
+                                        : NVME_ZONE_ACTION_FINISH, ZONE),
+                        ==, OK);
+        g_assert_cmphex(manage(c, NVME_ZONE_ACTION_RESET, ZONE), ==, OK);
+    }
+    /* A closed zone keeps its area */
+    g_assert_cmphex(do_open_zrwa(c, ZONE, 0), ==, OK);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_CLOSE, 0), ==, OK);
+    g_assert_cmphex(get_zone(c, 0).attributes, ==, 8);
+    g_assert_cmphex(do_open_zrwa(c, 2 * ZONE, 0), ==, NO_ZRWA);
+}
+
+/* G-30 */
+static void test_zrwa_copy(void)
+{
+    Controller *c = get_zrwa();
+
+    g_assert_cmphex(write_at(c, ZONE, 4, 0xa1), ==, OK);
+    g_assert_cmphex(copy(c, 4, ZONE, 4), ==, OK);
+    assert_zone(c, 0, EOPEN, 0);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_ZRWA_FLUSH, ZRWA - 1), ==, OK);
+    assert_zone(c, 0, EOPEN, ZRWA);
+    assert_blocks(c, 0, 4, 0);
+    assert_blocks(c, 4, 4, 0xa1);
+    g_assert_cmphex(copy(c, 4, ZONE, 4), ==, INVALID_WRITE);
+}
+
+/* G-35 */
+static void test_zrwa_survives(void)
+{
+    Controller *c = get_zrwa();
+
+    g_assert_cmphex(write_at(c, 2, 2, 0xa1), ==, OK);
+    g_assert_cmphex(do_open_zrwa(c, ZONE, 0), ==, OK);
+    g_assert_cmphex(flush(c), ==, OK);
+    for (int i = 0; i < 3; i++) {
+        if (i == 0) {
+            all_shut_down(c->m);
+        } else if (i == 1) {
+            restart_machine(c->m);
+        } else {
+            crash_machine(c->m);
+        }
+        assert_zone(c, 0, CLOSED, 0);
+        g_assert_cmphex(get_zone(c, 0).attributes, ==, 8);
+        assert_blocks(c, 0, 2, 0);
+        assert_blocks(c, 2, 2, 0xa1);
+        assert_blocks(c, 4, 4, 0);
+        /* Nothing was written to the other, which lost its area */
+        assert_zone(c, 1, EMPTY, 0);
+        g_assert_cmphex(get_zone(c, 1).attributes, ==, 0);
+    }
+    g_assert_cmphex(write_at(c, 0, 1, 0xa2), ==, OK);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_ZRWA_FLUSH, 3), ==, OK);
+    assert_zone(c, 0, IOPEN, 4);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_FINISH, 0), ==, OK);
+    assert_blocks(c, 0, 1, 0xa2);
+    assert_blocks(c, 2, 2, 0xa1);
+}
+
+static void test_zrwa_crash_after_commit(void)
+{
+    Controller *c = get_zrwa();
+
+    g_assert_cmphex(write_at(c, 0, 4, 0xa1), ==, OK);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_ZRWA_FLUSH, 1), ==, OK);
+    crash_machine(c->m);
+    assert_zone(c, 0, CLOSED, 2);
+    assert_blocks(c, 0, 2, 0xa1);
+    g_assert_cmphex(get_zone(c, 0).attributes, ==, 8);
+}
+
+/* --- Zones that fail, and events --- */
+
+static void set_condition(Controller *c, unsigned zone, const char *condition)
+{
+    qtest_qmp_assert_success(c->m->qts,
+        "{ 'execute': 'block-zone-set-condition', 'arguments': {"
+        "  'node-name': 'z0', 'offset': %" PRId64 ", 'condition': %s } }",
+        (int64_t)zone * ZONE_BYTES, condition);
+}
+
+#define ZONE_CHANGED    0xbfef02ull     /* log page, information, notice */
+
+static void enable_events(Controller *c, bool on)
+{
+    g_assert_cmphex(set_feature(c, NVME_ASYNCHRONOUS_EVENT_CONF, 0,
+                                on ? 1u << 27 : 0).status, ==, OK);
+}
+
+static unsigned request_event(Controller *c)
+{
+    return submit(c, &c->admin,
+                  (Command) { .dw = { NVME_ADM_CMD_ASYNC_EV_REQ } });
+}
+
+static bool event_is_there(Controller *c, unsigned cid)
+{
+    while (take_completion(c, &c->admin)) {
+        /* More may be there */
+    }
+    return c->admin.command[cid].done;
+}
+
+/* Get the Changed Zone List to the buffer. */
+static uint16_t get_changed(Controller *c, bool keep)
+{
+    Command cmd = { .dw = { NVME_ADM_CMD_GET_LOG_PAGE, NSID } };
+
+    cmd.dw[10] = 0xbf | keep << 15 | 1023 << 16;
+    return admin(c, with_data(c, cmd, 0, 4096)).status;
+}
+
+static void assert_changed(Controller *c, bool keep, unsigned nr,
+                           const unsigned *zones)
+{
+    g_assert_cmphex(get_changed(c, keep), ==, OK);
+    g_assert_cmpint(field(c, 0, 8), ==, nr);
+    for (unsigned i = 0; i < nr; i++) {
+        g_assert_cmpint(field(c, 8 + 8 * i, 8), ==, zones[i] * ZONE);
+    }
+    for (unsigned i = nr; i < 511; i++) {
+        g_assert_cmpint(field(c, 8 + 8 * i, 8), ==, 0);
+    }
+}
+
+static void test_conditions(void)
+{
+    Machine *m = new_machine(&standard);
+    Controller *c = &m->controller[0];
+
+    for (unsigned i = 0; i < 3; i++) {
+        g_assert_cmphex(write_at(c, i * ZONE, 2, 0x41), ==, OK);
+    }
+    set_condition(c, 0, "read-only");
+    set_condition(c, 1, "offline");
+    set_condition(c, 2, "read-only");
+    assert_zone(c, 0, RDONLY, NO_WP);
+    assert_zone(c, 1, OFFLINE, NO_WP);
+    g_assert_cmphex(write_at(c, 2, 2, 0), ==, IS_READ_ONLY);
+    assert_blocks(c, 0, 2, 0x41);
+    g_assert_cmphex(read_from(c, ZONE, 2), ==, IS_OFFLINE);
+    restart_machine(m);
+    assert_zone(c, 0, RDONLY, NO_WP);
+    assert_zone(c, 1, OFFLINE, NO_WP);
+    set_condition(c, 0, "good");
+    assert_zone(c, 0, CLOSED, 2);
+    g_assert_cmphex(write_at(c, 2, 2, 0x42), ==, OK);
+    g_assert_cmphex(manage_all(c, NVME_ZONE_ACTION_OFFLINE), ==, OK);
+    assert_zone(c, 2, OFFLINE, NO_WP);
+    assert_zone(c, 0, IOPEN, 4);
+    delete_machine(m);
+}
+
+/* G-54 */
+static void test_events(void)
+{
+    Machine *m = new_machine(&two_controllers);
+    Controller *c = &m->controller[0], *d = &m->controller[1];
+    static const unsigned one[] = { 3 }, two[] = { 3, 4 };
+    unsigned cid, cid_d;
+
+    enable_events(c, true);
+    cid = request_event(c);
+    cid_d = request_event(d);
+    g_assert_cmphex(write_at(c, 0, CAP, 0), ==, OK);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_RESET, 0), ==, OK);
+    g_assert_false(event_is_there(c, cid));
+    assert_changed(c, false, 0, NULL);
+
+    set_condition(c, 3, "read-only");
+    g_assert_cmphex(wait_for(c, &c->admin, cid).value, ==,
+                    ZONE_CHANGED | (uint64_t)NSID << 32);
+    assert_changed(c, true, 1, one);
+    assert_changed(c, true, 1, one);
+
+    /* Nothing more until the log is read */
+    cid = request_event(c);
+    set_condition(c, 4, "offline");
+    set_condition(c, 3, "offline");
+    g_assert_false(event_is_there(c, cid));
+    assert_changed(c, false, 2, two);
+    assert_changed(c, false, 0, NULL);
+    g_assert_false(event_is_there(c, cid));
+    set_condition(c, 3, "good");
+    g_assert_cmphex(wait_for(c, &c->admin, cid).value, ==,
+                    ZONE_CHANGED | (uint64_t)NSID << 32);
+
+    /* The other controller wants no events, but has a list of its own */
+    g_assert_false(event_is_there(d, cid_d));
+    assert_changed(d, false, 2, two);
+    reset_controller(c);
+    assert_changed(c, false, 0, NULL);
+    delete_machine(m);
+}
+
+static void test_events_too_many(void)
+{
+    Machine *m = new_machine(&many_zones);
+    Controller *c = &m->controller[0];
+
+    for (unsigned i = 0; i < 511; i++) {
+        set_condition(c, i, "read-only");
+    }
+    g_assert_cmphex(get_changed(c, true), ==, OK);
+    g_assert_cmpint(field(c, 0, 8), ==, 511);
+    g_assert_cmpint(field(c, 4088, 8), ==, 510 * ZONE);
+    set_condition(c, 511, "read-only");
+    g_assert_cmphex(get_changed(c, false), ==, OK);
+    g_assert_cmphex(field(c, 0, 8), ==, 0xffff);
+    g_assert_cmpint(field(c, 8, 8), ==, 0);
+    set_condition(c, 511, "good");
+    g_assert_cmphex(get_changed(c, false), ==, OK);
+    g_assert_cmphex(field(c, 0, 8), ==, 1);
+    delete_machine(m);
+}
+
+static void test_events_of_plain(void)
+{
+    Controller *c = get_clean(&with_plain);
+    Command cmd = { .dw = { NVME_ADM_CMD_GET_LOG_PAGE, 2 } };
+
+    cmd.dw[10] = 0xbf | 1023 << 16;
+    g_assert_cmphex(admin(c, with_data(c, cmd, 0, 4096)).status, ==,
+                    INVALID_FIELD);
+    cmd.dw[1] = UINT32_MAX;
+    g_assert_cmphex(admin(c, with_data(c, cmd, 0, 4096)).status, ==,
+                    INVALID_FIELD);
+}
+
 static void add(const char *name, void (*test)(void))
 {
     qtest_add_func(name, test);
@@ -1853,7 +2935,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     if (!getenv("QTEST_QEMU_IMG")) {
         g_test_message("QTEST_QEMU_IMG is not set");
-        return 77;
+        return g_test_run();
     }
     qtest_add_abrt_handler((void (*)(void *))delete_shared_machine, NULL);
 
@@ -1923,6 +3005,77 @@ int main(int argc, char **argv)
     add("queue/deleting it waits for commands",
         test_delete_queue_with_commands);
     add("queue/no opcode does harm", test_unknown_opcodes);
+
+    for (int i = 0; i < ARRAY_SIZE(events); i++) {
+        g_autofree char *name = g_strdup_printf(
+            "survival/%s %s", events[i].name,
+            events[i].power_cycle ? "closes open zones, not more"
+                                  : "changes no zone");
+
+        qtest_add_data_func(name, GUINT_TO_POINTER(i), test_survival);
+    }
+    add("survival/worn zones stay so", test_worn_zones_stay);
+    add("survival/a crash undoes no reset and no finish",
+        test_crash_after_management);
+    add("survival/a crash undoes no write with FUA",
+        test_crash_after_fua_write);
+    add("survival/a crash undoes no append with FUA",
+        test_crash_after_fua_append);
+    add("survival/a crash undoes no zeroes with FUA",
+        test_crash_after_fua_zeroes);
+    add("survival/a crash undoes no copy with FUA", test_crash_after_fua_copy);
+    add("survival/a crash undoes nothing that was read with FUA",
+        test_crash_after_fua_read);
+    add("survival/a crash undoes nothing without a write cache",
+        test_crash_without_write_cache);
+
+    add("two controllers/they see the same zones", test_shared_zones);
+    add("two controllers/the last one that shuts down closes zones",
+        test_shutdown_one_after_the_other);
+
+    add("copy/it gathers ranges", test_copy_ranges);
+    add("copy/one bad range and nothing is done", test_copy_one_bad_range);
+    add("copy/it has limits", test_copy_limits);
+    add("copy/it can be from and to other namespaces",
+        test_copy_between_namespaces);
+
+    add("medium/a failed write leaves a write pointer that works",
+        test_write_errors);
+    add("medium/a failed read fails the command", test_read_errors);
+    add("medium/a read-only disk is write protected", test_read_only);
+
+    add("admin/format empties all zones", test_format);
+    add("admin/format takes read-only zones offline", test_format_worn);
+    add("admin/a namespace that was detached stays so",
+        test_detached_stays_detached);
+    add("admin/without its command set the namespace is not there",
+        test_nvm_command_set_only);
+
+    add("identify/extensions and random write areas are announced",
+        test_identify_features);
+    add("extension/it is in the extended report", test_extended_report);
+    add("extension/only a reset loses it", test_extension_stays);
+    add("extension/a command that fails does not replace it",
+        test_extension_not_replaced);
+    add("extension/it needs an active resource", test_extension_is_active);
+
+    add("zrwa/writes come in any order", test_zrwa_any_order);
+    add("zrwa/writes behind it commit", test_zrwa_bounds);
+    add("zrwa/a commit is in its bounds", test_zrwa_commit);
+    add("zrwa/a commit can fill the zone", test_zrwa_to_the_end);
+    add("zrwa/there are only so many", test_zrwa_resources);
+    add("zrwa/a copy is a write", test_zrwa_copy);
+    add("zrwa/it survives with what was written to it", test_zrwa_survives);
+    add("zrwa/a crash undoes no commit", test_zrwa_crash_after_commit);
+
+    add("failing/zones become read-only and offline", test_conditions);
+    add("failing/there are events, and a list of the zones", test_events);
+    add("failing/the list may be too short", test_events_too_many);
+    add("failing/a plain namespace has no list", test_events_of_plain);
+
+    for (int i = 0; i < ARRAY_SIZE(refusals); i++) {
+        qtest_add_data_func(refusals[i].name, &refusals[i], test_setup);
+    }
 
     ret = g_test_run();
     delete_shared_machine();
