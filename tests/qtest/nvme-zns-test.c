@@ -74,8 +74,7 @@ typedef struct Setup {
     const char *controller; /* more options of the controller, likewise */
     const char *machine;    /* more options of QEMU */
     unsigned controllers;   /* of the subsystem, if not 1 */
-    unsigned worn;          /* so many last zones are read-only, and as many
-                               before them offline */
+    unsigned worn;          /* read-only zones at the end, offline before */
 } Setup;
 
 typedef struct Queue {
@@ -2421,6 +2420,7 @@ typedef struct Refusal {
     const char *error;          /* part of the message; NULL: it starts */
 } Refusal;
 
+#define PLAIN   "size=256M"
 #define IMAGE   "size=16M,zone.mode=host-managed,zone.size=1M," \
                 "zone.capacity=768k,zone.max_open_zones=3," \
                 "zone.max_active_zones=4"
@@ -2461,6 +2461,23 @@ static const Refusal refusals[] = {
       "zoned.max_open=3,zoned.max_active=4,zoned.cross_read=on", NULL },
     { "setup/blocks of 4 KiB fit", IMAGE,
       ",logical_block_size=4096,physical_block_size=4096", NULL },
+
+    /* QEMU's own zones in memory: G-26, G-27, G-28 */
+    { "setup/zones in memory: a granularity below a block is refused", PLAIN,
+      ",logical_block_size=4096,physical_block_size=4096,zoned=on,"
+      "zoned.zone_size=1M,zoned.zrwas=32k,zoned.zrwafg=512", "zoned.zrwafg" },
+    { "setup/zones in memory: a granularity of 0 is refused", PLAIN,
+      ",zoned=on,zoned.zone_size=1M,zoned.zrwas=32k,zoned.zrwafg=0",
+      "zoned.zrwafg" },
+    { "setup/zones in memory: one that cannot fill the zone is refused", PLAIN,
+      ",zoned=on,zoned.zone_size=1M,zoned.zone_capacity=800k,"
+      "zoned.zrwas=64k,zoned.zrwafg=64k", "zone capacity" },
+    { "setup/zones in memory: an area beyond 16 bits is refused", PLAIN,
+      ",zoned=on,zoned.zone_size=64M,zoned.zrwas=32M", "zoned.zrwas" },
+    { "setup/zones in memory: the granularity has a default", PLAIN,
+      ",zoned=on,zoned.zone_size=1M,zoned.zrwas=32k", NULL },
+    { "setup/zones in memory: the zone size has a default", PLAIN,
+      ",zoned=on", NULL },
 };
 
 static void test_setup(const void *opaque)
