@@ -715,6 +715,11 @@ static const Setup read_errors = {
     .zones = 16,
     .below = ",inject-error.0.event=read_aio,inject-error.0.iotype=read",
 };
+/* From the first write of data on, no flush succeeds. */
+static const Setup flush_errors = {
+    .zones = 16,
+    .below = ",inject-error.0.event=write_aio,inject-error.0.iotype=flush",
+};
 static const Setup with_plain = {
     .zones = 16,
     .machine = "-blockdev driver=null-co,node-name=p0,size=16777216,"
@@ -2298,6 +2303,44 @@ static void test_write_errors(void)
     assert_zone(c, 1, IOPEN, 4);
 }
 
+/* G-50: what has to be durable fails, and only that */
+static void test_flush_errors(void)
+{
+    Machine *m = new_machine(&flush_errors);
+    Controller *c = &m->controller[0];
+    static const uint8_t opcodes[] = {
+        NVME_CMD_WRITE, NVME_CMD_WRITE_ZEROES, NVME_CMD_ZONE_APPEND,
+    };
+    Source source = { .slba = 0, .nlb = 2 };
+
+    g_assert_cmphex(write_at(c, 0, 2, 0x21), ==, OK);
+    g_assert_cmphex(flush(c), ==, WRITE_FAULT);
+    for (int i = 0; i < ARRAY_SIZE(opcodes); i++) {
+        uint64_t zslba = (i + 1) * ZONE;
+        uint64_t wp;
+
+        g_assert_cmphex(io(c, write_command(c, opcodes[i], zslba, 2, 0)).status,
+                        ==, OK);
+        wp = opcodes[i] == NVME_CMD_ZONE_APPEND ? zslba : zslba + 2;
+        g_assert_cmphex(io(c, write_command(c, opcodes[i], wp, 2, FUA)).status,
+                        ==, WRITE_FAULT);
+    }
+    for (unsigned fua = 0; fua < 2; fua++) {
+        Command cmd = copy_command(c, (8 + fua) * ZONE, 0, &source, 1);
+
+        cmd.dw[12] |= fua ? FUA : 0;
+        g_assert_cmphex(io(c, cmd).status, ==, fua ? WRITE_FAULT : OK);
+        cmd = with_data(c, command(NVME_CMD_READ, 0, fua ? 1 | FUA : 1, 0), 0,
+                        2 * BLOCK);
+        g_assert_cmphex(io(c, cmd).status, ==,
+                        fua ? NVME_UNRECOVERED_READ : OK);
+    }
+    /* Without a write cache everything has to be durable */
+    set_feature(c, NVME_VOLATILE_WRITE_CACHE, 0, 0);
+    g_assert_cmphex(write_at(c, 10 * ZONE, 2, 0x21), ==, WRITE_FAULT);
+    delete_machine(m);
+}
+
 static void test_read_errors(void)
 {
     Controller *c = get_clean(&read_errors);
@@ -3059,6 +3102,8 @@ int main(int argc, char **argv)
     add("medium/a failed write leaves a write pointer that works",
         test_write_errors);
     add("medium/a failed read fails the command", test_read_errors);
+    add("medium/a failed flush fails what has to be durable",
+        test_flush_errors);
     add("medium/a read-only disk is write protected", test_read_only);
 
     add("admin/format empties all zones", test_format);
