@@ -49,7 +49,7 @@ QEMU_BUILD_BUG_ON(sizeof(ZnsChangedList) != 4096);
 #define CHANGED_TOO_MANY 0xffff
 
 struct NvmeZbd {
-    /* What the guest was told; the node may be replaced by another */
+    /* What the guest was told; another node here has the same zones */
     BlockLimits limits;
     ZnsChangedList *changed[NVME_MAX_CONTROLLERS];
 };
@@ -1064,25 +1064,12 @@ static const AIOCBInfo zns_aiocb_info = {
     .aiocb_size = sizeof(ZnsAIOCB),
 };
 
-/* Is it still a node like the one the namespace was made for? */
-static bool zns_node_fits(NvmeNamespace *ns)
-{
-    const BlockLimits *bl = &ns->zbd->limits;
-    BlockDriverState *bs = blk_bs(zns_blk(ns));
-
-    return bs && bs->bl.zoned == bl->zoned &&
-           bs->bl.zone_size == bl->zone_size &&
-           bs->bl.zone_ext_size == bl->zone_ext_size;
-}
-
 static void coroutine_fn zns_command_entry(void *opaque)
 {
     ZnsAIOCB *acb = opaque;
     NvmeRequest *req = acb->req;
 
-    req->status = zns_node_fits(req->ns) ?
-                  zns_commands[req->cmd.opcode](nvme_ctrl(req), req) :
-                  NVME_NS_NOT_READY;
+    req->status = zns_commands[req->cmd.opcode](nvme_ctrl(req), req);
     trace_pci_nvme_zns_done(nvme_cid(req), req->status);
     if (req->status) {
         block_acct_failed(blk_get_stats(zns_blk(req->ns)), &req->acct);
@@ -1135,7 +1122,7 @@ static void zns_power_cycle(NvmeNamespace *ns)
 {
     int ret = 0;
 
-    if (zns_node_fits(ns) && blk_is_writable(zns_blk(ns))) {
+    if (blk_is_available(zns_blk(ns)) && blk_is_writable(zns_blk(ns))) {
         ret = blk_zone_mgmt(zns_blk(ns), BLK_ZO_POWER_CYCLE, BDRV_ZONE_ALL, 0,
                             zns_total_bytes(&ns->zbd->limits), NULL);
     }

@@ -1108,6 +1108,11 @@ static uint16_t do_commit(Controller *c, uint64_t zslba, int wp)
     FAILS(status), FAILS(status), FAILS(status), FAILS(status), \
     FAILS(status), FAILS(status), \
     FAILS(IS_FULL), FAILS(IS_READ_ONLY), FAILS(IS_OFFLINE) }
+/* What gives an empty zone a random write area */
+#define EMPTY_ONLY(zs) { \
+    TO(zs, 0), FAILS(INVALID_OP), FAILS(INVALID_OP), FAILS(INVALID_OP), \
+    FAILS(INVALID_OP), FAILS(INVALID_OP), FAILS(INVALID_OP), \
+    FAILS(INVALID_OP), FAILS(INVALID_OP) }
 #define READS(status) { \
     FAILS(status), FAILS(status), FAILS(status), FAILS(status), \
     FAILS(status), FAILS(status), FAILS(status), FAILS(status), \
@@ -1203,16 +1208,11 @@ static const struct {
         FAILS(TRANSITION), FAILS(TRANSITION), FAILS(TRANSITION) },
       &feature_cells },
     /* G-32 */
-    { "an extension and a random write area for", do_set_extension_zrwa, {
-        TO(CLOSED, 0), FAILS(TRANSITION), FAILS(TRANSITION),
-        FAILS(TRANSITION), FAILS(TRANSITION), FAILS(TRANSITION),
-        FAILS(TRANSITION), FAILS(TRANSITION), FAILS(TRANSITION) },
-      &feature_cells },
+    { "an extension and a random write area for", do_set_extension_zrwa,
+      EMPTY_ONLY(CLOSED), &feature_cells },
     /* G-22 */
-    { "an open with random write area of", do_open_zrwa, {
-        TO(EOPEN, 0), FAILS(INVALID_OP), FAILS(INVALID_OP), FAILS(INVALID_OP),
-        FAILS(INVALID_OP), FAILS(INVALID_OP), FAILS(TRANSITION),
-        FAILS(TRANSITION), FAILS(TRANSITION) }, &feature_cells },
+    { "an open with random write area of", do_open_zrwa, EMPTY_ONLY(EOPEN),
+      &feature_cells },
     { "an open with random write area where there are none of", do_open_zrwa,
       ALWAYS(FAILS(INVALID_OP)) },
     /* G-31 */
