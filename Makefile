@@ -24,6 +24,7 @@ help:
 	@echo 'make check-crash    the power-loss harness, all of it'
 	@echo 'make check-fuzz     100,000 crafted images'
 	@echo 'make check-tsan     the unit tests of zones under the thread sanitizer'
+	@echo 'make bench          how fast zoned images are; build/bench/bench.svg'
 	@echo 'make series         build/series/*.patch, for git am on QEMU 10.0'
 	@echo 'make overlay        only bring build/qemu up to date'
 	@echo 'make clean          remove what was built; QEMU'"'"'s source stays'
@@ -86,12 +87,16 @@ check-fuzz: check-programs
 check-tsan: overlay
 	@scripts/check-tsan
 
+.PHONY: bench
+bench: check-programs
+	@tests/bench/run
+
 .PHONY: series
 series: overlay
 	@scripts/series --check
 
 .PHONY: clean distclean
 clean:
-	rm -rf build/obj build/tsan build/check build/crash build/fuzz build/series
+	rm -rf build/obj build/bench build/tsan build/check build/crash build/fuzz build/series
 distclean:
 	rm -rf build

@@ -1,0 +1,293 @@
+/*
+ * Generate load on disks of any format, and time it
+ *
+ * usage: zone-bench < COMMANDS
+ *
+ * Each line is a command and has one line of answer: "error" and a message,
+ * or numbers.  Only what is measured is timed; times are in nanoseconds.
+ * DISK is any name; the same disk can be used until it is closed.
+ *
+ *  open DISK FILENAME          time; "json:..." is a filename, too
+ *  close DISK
+ *  write|append|read DISK BLOCK DEPTH FLUSH BYTES MS
+ *                              bytes done, time.  BLOCK bytes each, from the
+ *                              start on, DEPTH at a time, until there are
+ *                              BYTES or MS milliseconds are over; after every
+ *                              FLUSH of them a flush (0: none)
+ *  reset|discard|finish DISK BLOCK DEPTH FLUSH BYTES MS
+ *                              the same for ranges of BLOCK bytes
+ *  flush DISK                  time
+ *  report DISK                 zones, time
+ *  memory                      most KiB that this process has ever had resident
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <sys/resource.h>
+#include "qemu/cutils.h"
+#include "qemu/error-report.h"
+#include "qemu/iov.h"
+#include "qemu/main-loop.h"
+#include "qemu/memalign.h"
+#include "qemu/timer.h"
+#include "qapi/error.h"
+#include "crypto/init.h"
+#include "block/block_int.h"
+#include "system/block-backend.h"
+
+/* Zones asked for at a time, about what a guest does */
+#define REPORT_ZONES 1024
+
+static GHashTable *disks;       /* BlockBackend by name */
+
+/* --- Load --- */
+
+typedef struct Load Load;
+typedef int coroutine_fn Request(Load *load, uint64_t offset, void *buf);
+
+struct Load {
+    BlockBackend *blk;
+    Request *request;
+    uint64_t block, bytes;
+    uint64_t flush_every;
+    int64_t deadline;
+
+    uint64_t begun, requests;
+    unsigned int workers;
+    int ret;
+};
+
+static int coroutine_fn do_write(Load *load, uint64_t offset, void *buf)
+{
+    return blk_co_pwrite(load->blk, offset, load->block, buf, 0);
+}
+
+static int coroutine_fn do_read(Load *load, uint64_t offset, void *buf)
+{
+    return blk_co_pread(load->blk, offset, load->block, buf, 0);
+}
+
+static int coroutine_fn do_append(Load *load, uint64_t offset, void *buf)
+{
+    int64_t zone = QEMU_ALIGN_DOWN(offset, blk_bs(load->blk)->bl.zone_size);
+    QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, buf, load->block);
+
+    return blk_co_zone_append(load->blk, &zone, &qiov, 0);
+}
+
+static int coroutine_fn do_discard(Load *load, uint64_t offset, void *buf)
+{
+    return blk_co_pdiscard(load->blk, offset, load->block, 0);
+}
+
+static int coroutine_fn do_reset(Load *load, uint64_t offset, void *buf)
+{
+    return blk_co_zone_mgmt(load->blk, BLK_ZO_RESET, 0, offset, load->block,
+                            NULL);
+}
+
+static int coroutine_fn do_finish(Load *load, uint64_t offset, void *buf)
+{
+    return blk_co_zone_mgmt(load->blk, BLK_ZO_FINISH, 0, offset, load->block,
+                            NULL);
+}
+
+static const struct {
+    const char *name;
+    Request *request;
+    bool needs_buffer;
+} kinds[] = {
+    { "write", do_write, true },
+    { "append", do_append, true },
+    { "read", do_read, true },
+    { "discard", do_discard },
+    { "reset", do_reset },
+    { "finish", do_finish },
+};
+
+typedef struct Worker {
+    Load *load;
+    void *buf;
+} Worker;
+
+static void coroutine_fn work(void *opaque)
+{
+    Worker *worker = opaque;
+    Load *load = worker->load;
+
+    while (load->begun < load->bytes && load->ret == 0 &&
+           get_clock() < load->deadline) {
+        uint64_t offset = load->begun;
+        int ret;
+
+        load->begun += load->block;
+        ret = load->request(load, offset, worker->buf);
+        load->requests++;
+        if (ret == 0 && load->flush_every &&
+            load->requests % load->flush_every == 0) {
+            ret = blk_co_flush(load->blk);
+        }
+        load->ret = load->ret ?: MIN(ret, 0);
+    }
+    load->workers--;
+}
+
+static void run_load(Load *load, unsigned int depth, bool needs_buffer)
+{
+    g_autofree Worker *workers = g_new(Worker, depth);
+    int64_t start;
+
+    for (unsigned int i = 0; i < depth; i++) {
+        workers[i].load = load;
+        workers[i].buf = NULL;
+        if (needs_buffer) {
+            workers[i].buf = blk_blockalign(load->blk, load->block);
+            memset(workers[i].buf, 'A' + i % 26, load->block);
+        }
+    }
+    start = get_clock();
+    load->deadline += start;
+    load->workers = depth;
+    for (unsigned int i = 0; i < depth; i++) {
+        qemu_coroutine_enter(qemu_coroutine_create(work, &workers[i]));
+    }
+    while (load->workers) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+    if (load->ret < 0) {
+        printf("error %s\n", strerror(-load->ret));
+    } else {
+        printf("%" PRIu64 " %" PRId64 "\n", load->begun, get_clock() - start);
+    }
+    for (unsigned int i = 0; i < depth; i++) {
+        qemu_vfree(workers[i].buf);
+    }
+}
+
+/* --- Commands --- */
+
+static void open_disk(const char *name, const char *filename)
+{
+    Error *local_err = NULL;
+    int64_t start = get_clock();
+    BlockBackend *blk = blk_new_open(filename, NULL, NULL,
+                                     BDRV_O_RDWR | BDRV_O_NOCACHE, &local_err);
+
+    if (!blk) {
+        printf("error %s\n", error_get_pretty(local_err));
+        error_free(local_err);
+        return;
+    }
+    printf("%" PRId64 "\n", get_clock() - start);
+    g_hash_table_insert(disks, g_strdup(name), blk);
+}
+
+static void report(BlockBackend *blk)
+{
+    g_autofree BlockZoneDescriptor *zones = g_new(BlockZoneDescriptor,
+                                                  REPORT_ZONES);
+    int64_t start = get_clock();
+    uint64_t done = 0;
+    unsigned int n;
+
+    while (done < blk_bs(blk)->bl.nr_zones) {
+        n = REPORT_ZONES;
+        g_assert(blk_zone_report(blk, done * blk_bs(blk)->bl.zone_size, &n,
+                                 zones) == 0);
+        done += n;
+    }
+    printf("%" PRIu64 " %" PRId64 "\n", done, get_clock() - start);
+}
+
+static void memory(void)
+{
+    struct rusage usage;
+
+    getrusage(RUSAGE_SELF, &usage);
+    printf("%ld\n", usage.ru_maxrss);
+}
+
+static uint64_t number(const char *s)
+{
+    uint64_t n;
+
+    g_assert(qemu_strtou64(s, NULL, 10, &n) == 0);
+    return n;
+}
+
+static void load_command(BlockBackend *blk, char **words)
+{
+    Load load = {
+        .blk = blk,
+        .block = number(words[2]),
+        .flush_every = number(words[4]),
+        .bytes = number(words[5]),
+        .deadline = number(words[6]) * SCALE_MS,
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+        if (g_str_equal(words[0], kinds[i].name)) {
+            load.request = kinds[i].request;
+            run_load(&load, number(words[3]), kinds[i].needs_buffer);
+            return;
+        }
+    }
+    printf("error no such command: %s\n", words[0]);
+}
+
+static void command(char **words)
+{
+    BlockBackend *blk = words[0] && words[1] ?
+                        g_hash_table_lookup(disks, words[1]) : NULL;
+    unsigned int n = g_strv_length(words);
+
+    if (n == 1 && g_str_equal(words[0], "memory")) {
+        memory();
+    } else if (n == 3 && g_str_equal(words[0], "open") && !blk) {
+        open_disk(words[1], words[2]);
+    } else if (n == 2 && g_str_equal(words[0], "close") && blk) {
+        g_hash_table_remove(disks, words[1]);
+        printf("0\n");
+    } else if (n == 2 && g_str_equal(words[0], "flush") && blk) {
+        int64_t start = get_clock();
+
+        g_assert(blk_flush(blk) == 0);
+        printf("%" PRId64 "\n", get_clock() - start);
+    } else if (n == 2 && g_str_equal(words[0], "report") && blk) {
+        report(blk);
+    } else if (n == 7 && blk) {
+        load_command(blk, words);
+    } else {
+        printf("error see zone-bench.c\n");
+    }
+    fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+    char *line = NULL;
+    size_t size = 0;
+
+    error_init(argv[0]);
+    module_call_init(MODULE_INIT_TRACE);
+    qcrypto_init(&error_fatal);
+    module_call_init(MODULE_INIT_QOM);
+    bdrv_init();
+    qemu_init_main_loop(&error_fatal);
+
+    disks = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
+                                  (GDestroyNotify)blk_unref);
+    while (getline(&line, &size, stdin) > 0) {
+        g_auto(GStrv) words = g_strsplit(g_strchomp(line), " ", 3);
+
+        if (words[0] && !g_str_equal(words[0], "open")) {
+            g_strfreev(words);
+            words = g_strsplit(line, " ", -1);
+        }
+        command(words);
+    }
+    g_hash_table_unref(disks);
+    free(line);
+    return 0;
+}
