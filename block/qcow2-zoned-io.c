@@ -156,8 +156,14 @@ allocate_extent(BlockDriverState *bs, ZoneClusters *c)
         ret = qcow2_pre_write_overlap_check(bs, 0, host, bytes, true);
     }
     if (ret == 0 && file_length < host + bytes) {
+        /* Filling holes one by one would make the first pass slow */
         ret = bdrv_co_truncate(bs->file, host + bytes, false,
-                               PREALLOC_MODE_OFF, 0, NULL);
+                               PREALLOC_MODE_FALLOC, 0, NULL);
+        if (ret < 0) {
+            /* Not every host can do this, or has the room now */
+            ret = bdrv_co_truncate(bs->file, host + bytes, false,
+                                   PREALLOC_MODE_OFF, 0, NULL);
+        }
     }
     if (ret < 0) {
         qcow2_free_clusters(bs, host, bytes, QCOW2_DISCARD_OTHER);
