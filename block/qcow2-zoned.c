@@ -35,7 +35,7 @@
 #define MODEL_HOST_MANAGED 1
 
 /* Header extension flags */
-#define FLAG_LIVE_STATES 1      /* open states in the table count */
+#define FLAG_LIVE_STATES 1      /* states 1 to 3 in the table count */
 #define KNOWN_FLAGS FLAG_LIVE_STATES
 
 #define MIN_ZONE_SIZE 4096
@@ -65,8 +65,9 @@
 #define STATE_DERIVED 0
 #define STATE_IMPLICITLY_OPEN 1
 #define STATE_EXPLICITLY_OPEN 2
+#define STATE_CLOSED 3
 
-static void encode_record(const ZoneRecord *r, Qcow2ZonedRecord *d)
+static void encode_record(const ZoneRecord *r, bool live, Qcow2ZonedRecord *d)
 {
     uint64_t state = STATE_DERIVED;
 
@@ -84,6 +85,10 @@ static void encode_record(const ZoneRecord *r, Qcow2ZonedRecord *d)
         break;
     case BLK_ZS_EOPEN:
         state = STATE_EXPLICITLY_OPEN;
+        break;
+    case BLK_ZS_CLOSED:
+        /* It may have no data, as long as there is power */
+        state = live ? STATE_CLOSED : STATE_DERIVED;
         break;
     case BLK_ZS_RDONLY:
     case BLK_ZS_OFFLINE:
@@ -113,6 +118,11 @@ static BlockZoneState derived_state(const ZoneRecord *r, uint64_t start,
 static bool decode_record(const Qcow2ZonedRecord *d, uint64_t start,
                           uint64_t end, bool live, ZoneRecord *r)
 {
+    static const BlockZoneState powered[] = {
+        [STATE_IMPLICITLY_OPEN] = BLK_ZS_IOPEN,
+        [STATE_EXPLICITLY_OPEN] = BLK_ZS_EOPEN,
+        [STATE_CLOSED] = BLK_ZS_CLOSED,
+    };
     uint64_t word = be64_to_cpu(d->type_and_wp);
     unsigned state = word >> STATE_SHIFT;
 
@@ -127,10 +137,12 @@ static bool decode_record(const Qcow2ZonedRecord *d, uint64_t start,
     }
     switch (state) {
     case STATE_IMPLICITLY_OPEN:
-        r->state = live ? BLK_ZS_IOPEN : derived_state(r, start, end);
-        break;
     case STATE_EXPLICITLY_OPEN:
-        r->state = live ? BLK_ZS_EOPEN : derived_state(r, start, end);
+    case STATE_CLOSED:
+        r->state = live ? powered[state] : derived_state(r, start, end);
+        if (r->state == BLK_ZS_EMPTY) {
+            r->attributes = 0;  /* went with the power */
+        }
         break;
     case STATE_DERIVED:
         r->state = derived_state(r, start, end);
@@ -281,7 +293,7 @@ void qcow2_zoned_encode_block(const Qcow2Zoned *z, uint64_t block, bool live,
         ZoneRecord r;
 
         zone_table_record(z->table, first + k, live, &r);
-        encode_record(&r, &buf[k]);
+        encode_record(&r, live, &buf[k]);
     }
 }
 
@@ -413,7 +425,7 @@ static bool finish_stored_record(const Qcow2Zoned *z, uint32_t i,
     r.wp = end;
     r.attributes = BDRV_ZA_FINISHED_BY_CONTROLLER |
                    (r.attributes & ~BDRV_ZA_ZRWA);
-    encode_record(&r, d);
+    encode_record(&r, false, d);
     return true;
 }
 

@@ -23,7 +23,9 @@ FIELDS = [
     ('zrwa_size', 64, 4), ('zrwa_flush_granularity', 68, 4), ('zrwa_zones', 72, 4),
     ('reserved2', 76, 4)]
 
-# Options of qemu-img create, and qemu-io's commands on what that made
+# Options of qemu-img create, qemu-io's commands on what that made, and records
+# that no command of qemu-io makes: by zone, state and attributes, and how far the
+# write pointer and the end of data are from the start
 SMALL = {'size': 1024 * KiB, 'zone.mode': 'host-managed', 'zone.size': 128 * KiB,
          'zone.capacity': 96 * KiB, 'zone.conventional_zones': 1,
          'zone.max_open_zones': 3, 'zone.max_active_zones': 5}
@@ -36,6 +38,12 @@ BASES = {
     '64k': ({**SMALL, 'zone.max_active_zones': 0, 'zone.max_open_zones': 0}, FILL),
     'subclusters': ({**SMALL, 'cluster_size': 16 * KiB, 'extended_l2': 'on'}, FILL),
     'small-refcounts': ({**SMALL, 'cluster_size': 4 * KiB, 'refcount_bits': 1}, FILL),
+    # Descriptor extensions and random write areas
+    'areas': ({**SMALL, 'cluster_size': 4 * KiB, 'zone.descriptor_extension_size': 128,
+               'zone.zrwa_size': 16 * KiB, 'zone.zrwa_flush_granularity': 4 * KiB,
+               'zone.zrwa_zones': 3}, FILL,
+              {1: (0, 0x81, 96 * KiB, 96 * KiB), 2: (0, 0x88, 4 * KiB, 12 * KiB),
+               4: (0, 0x08, 8 * KiB, 6 * KiB), 6: (0, 0x80, 0, 0)}),
     # Many records and little else
     'zones': ({'size': 2400 * KiB, 'zone.mode': 'host-managed', 'zone.size': 4 * KiB,
                'cluster_size': 4 * KiB}, ['write 4k 4k', 'write 2396k 1k']),
@@ -112,6 +120,12 @@ class Image:
         offset = self.zone_extension() if offset is None else offset
         return {name: self.get(offset + at, size) for name, at, size in FIELDS}
 
+    def put_record(self, zone, state, attributes, wp, data_end):
+        f = self.fields()
+        at, start = f['table_offset'] + zone * RECORD_LEN, zone * f['zone_size']
+        self.put(at, 8, state << 60 | attributes << 51 | start + wp)
+        self.put(at + 8, 8, start + data_end)
+
     # --- Snapshots ---
 
     def snapshot_extra(self):
@@ -123,7 +137,7 @@ class Image:
 
 
 def make(directory, name):
-    options, commands = BASES[name]
+    options, commands, *records = BASES[name]
     path = directory / f'{name}.qcow2'
     words = ','.join(f'{key}={value}' for key, value in options.items())
 
@@ -133,6 +147,11 @@ def make(directory, name):
 
     run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', words)
     run('qemu-io', *(word for c in commands for word in ('-c', c)))
+    if records:
+        image = Image(name, path.read_bytes())
+        for zone, record in records[0].items():
+            image.put_record(zone, *record)
+        path.write_bytes(image.data)
     if name != 'small-refcounts':
         run('qemu-img', 'snapshot', '-c', 'before')
         run('qemu-io', '-c', 'write -P 7 640k 4k', '-c', 'zrs 128k 128k')

@@ -11,12 +11,18 @@ UNIT = 4096
 MAX_ZONES = 4194304
 CONVENTIONAL = 1 << 59
 POINTER = (1 << 51) - 1
+EXT_UNIT, MAX_EXT, MAX_EXTS = 64, 16320, 1 << 30
+FINISHED, AREA, EXT = 1, 8, 0x80        # attributes
 # States as reports have them
 NOT_WP, EMPTY, IOPEN, EOPEN, CLOSED, RDONLY, FULL, OFFLINE = 0, 1, 2, 3, 4, 13, 14, 15
+ACTIVE = IOPEN, EOPEN, CLOSED
 
 
 class Zone:
     def __init__(self, fields, size, index):
+        self.area = fields['zrwa_size']
+        self.known = (FINISHED | (AREA if self.area else 0) |
+                      (EXT if fields['descriptor_extension_size'] else 0))
         self.index, self.start = index, index * fields['zone_size']
         self.length = min(fields['zone_size'], size - self.start)
         self.conventional = index < fields['conventional_zones']
@@ -27,32 +33,49 @@ class Zone:
     def load(self, first, second, live):
         """Take the two words of a record; False if they make no sense."""
         self.wp, self.data_end = first & POINTER, second
+        self.attributes = first >> 51 & 0xff
         if self.conventional or first & CONVENTIONAL:
             self.state = NOT_WP
             return self.conventional and first == CONVENTIONAL and second == 0
         number = first >> 60
-        if number in (1, 2) and live:
-            self.state = IOPEN if number == 1 else EOPEN
-        elif number in (0, 1, 2):
-            self.state = (EMPTY if self.wp == self.start else
-                          FULL if self.wp == self.end else CLOSED)
+        if number in (1, 2, 3) and live:
+            self.state = ACTIVE[number - 1]
+        elif number in (0, 1, 2, 3):
+            self.state = self.derived()
+            if number and self.state == EMPTY:
+                self.attributes = 0
         elif number in (13, 14, 15):
             self.state = {13: RDONLY, 14: FULL, 15: OFFLINE}[number]
         else:
             return False
-        # Only "finished by controller" goes with what this version can set
-        known = 0 if self.state == EMPTY else 1
-        return not first >> 51 & 0xff & ~known and self.fits()
+        return self.attributes_fit() and self.fits()
+
+    def derived(self):
+        if self.wp == self.end:
+            return FULL
+        return (EMPTY if self.wp == self.data_end == self.start and
+                not self.attributes & EXT else CLOSED)
+
+    def attributes_fit(self):
+        if self.state in (EMPTY, OFFLINE) and self.attributes & EXT:
+            return False
+        if self.state not in ACTIVE and self.attributes & AREA:
+            return False
+        if self.state == EMPTY and self.attributes & FINISHED:
+            return False
+        return not self.attributes & ~self.known
 
     def fits(self):
         if (not self.start <= self.wp <= self.end or
                 (self.wp | self.data_end) % 512 or
                 not self.start <= self.data_end <= self.end):
             return False
-        if self.state in (IOPEN, EOPEN, CLOSED):
-            return self.wp < self.end and self.data_end == self.wp
+        if self.state in ACTIVE:
+            return self.wp < self.end and (
+                self.data_end <= self.wp + self.area if self.attributes & AREA
+                else self.data_end == self.wp)
         if self.state == EMPTY:
-            return self.data_end == self.wp
+            return self.data_end == self.wp == self.start
         return self.wp == self.end if self.state == FULL else True
 
     def salvage(self):
@@ -60,13 +83,14 @@ class Zone:
             self.state = NOT_WP
         else:
             self.state, self.wp = FULL, self.end
+        self.attributes = 0
 
     def reported(self):
         """As zone-fuzz prints it"""
         wp = (self.start if self.state == NOT_WP else
               self.start + self.length if self.state == FULL else self.wp)
         return (self.index, self.start, self.length, self.capacity, wp,
-                1 if self.conventional else 2, self.state)
+                1 if self.conventional else 2, self.state, self.attributes)
 
 
 class Verdict:
@@ -98,11 +122,6 @@ def extension(image):
 
 def reserved(image, offset, length, f):
     names = {'reserved': f['reserved'] or f['reserved2'], 'flags': f['flags'] & ~1,
-             'descriptor extension size': f['descriptor_extension_size'],
-             'descriptor extension offset': f['descriptor_extension_offset'],
-             'random write area size': f['zrwa_size'],
-             'random write area granularity': f['zrwa_flush_granularity'],
-             'random write area resources': f['zrwa_zones'],
              'length': any(image.data[offset + EXT_LEN:offset + length])}
     return [f"field '{name}'" for name, bad in names.items() if bad]
 
@@ -131,14 +150,44 @@ def geometry(image, f):
         wrong.append(f'zone.max_append_bytes ({append})')
     if not count <= f['nr_zones'] <= MAX_ZONES:
         wrong.append(f'number of zones ({f["nr_zones"]})')
+    ext = f['descriptor_extension_size']
+    if ext % EXT_UNIT or ext > MAX_EXT or ext * count > MAX_EXTS:
+        wrong.append(f'zone.descriptor_extension_size ({ext})')
+    return wrong + random_write_area(size, zone, capacity, sequential, f)
+
+
+def random_write_area(size, zone, capacity, sequential, f):
+    area, unit, most = (f[name] for name in (
+        'zrwa_size', 'zrwa_flush_granularity', 'zrwa_zones'))
+    if not area:
+        return ['requires zone.zrwa_size'] if unit or most else []
+    if not unit or unit % 512 or capacity % unit:
+        return [f'zone.zrwa_flush_granularity ({unit})']
+    wrong = []
+    if area % unit or area > capacity:
+        wrong.append(f'zone.zrwa_size ({area})')
+    if size % zone:
+        wrong.append('zone.zrwa_size requires an image size')
+    if most > sequential:
+        wrong.append(f'zone.zrwa_zones ({most})')
     return wrong
 
 
 def place(image, f):
-    offset, length = f['table_offset'], f['nr_zones'] * RECORD_LEN
-    if offset and offset % image.cluster_size == 0 and offset + length <= image.length:
-        return []
-    return [f'Zone table at offset {offset:#x}']
+    offset, ext = f['table_offset'], f['descriptor_extension_size']
+    length, cluster = f['nr_zones'] * RECORD_LEN, image.cluster_size
+    ext_offset, wrong = 0, []
+    if ext:
+        length = -(-length // cluster) * cluster
+        ext_offset = (offset + length) % (1 << 64)
+        length += f['nr_zones'] * ext
+    if f['descriptor_extension_offset'] != ext_offset:
+        wrong.append('descriptor extension offset '
+                     f'({f["descriptor_extension_offset"]:#x})')
+    file_length = -(-image.length // 512) * 512     # as the block layer sees it
+    if not offset or offset % cluster or offset + length > file_length:
+        wrong.append(f'Zone table at offset {offset:#x}')
+    return wrong
 
 
 def judge(image):

@@ -9,6 +9,8 @@ from image import EXT_LEN, EXT_MAGIC, FIELDS, RECORD_LEN, ZONED_BIT
 
 KiB = 1024
 MAX_LENGTH = 200 * KiB * KiB
+# Where the table is, and how long, depends on these
+PLACING = ('table_offset', 'nr_zones', 'descriptor_extension_size')
 
 
 def number(rng, image, size, old):
@@ -40,7 +42,7 @@ def field(rng, image):
     for _ in range(rng.choice((1, 1, 2, 4))):
         name, offset, size = rng.choice(FIELDS)
         old = image.get(at + offset, size)
-        if name in ('table_offset', 'nr_zones'):
+        if name in PLACING:
             image.touched.add('place')
         image.put(at + offset, size, number(rng, image, size, old))
 
@@ -51,6 +53,38 @@ def swap_fields(rng, image):
     values = [image.get(at + f[1], size) for f in (one, two)]
     image.put(at + one[1], size, values[1])
     image.put(at + two[1], size, values[0])
+    image.touched.add('place')
+
+
+def put_fields(image, values):
+    at = image.zone_extension()
+    for name, offset, size in FIELDS:
+        if name in values:
+            image.put(at + offset, size, values[name])
+
+
+def random_write_area(rng, image):
+    """Fields that go together, or nearly"""
+    f = image.fields()
+    unit = rng.choice((512, 1024, 4096, 12288, 256, 6144, f['zone_capacity']))
+    put_fields(image, {
+        'zrwa_flush_granularity': unit,
+        'zrwa_size': rng.choice((unit, unit * 2, unit * 4, f['zone_capacity'],
+                                 f['zone_capacity'] + unit, unit + 512, 0)),
+        'zrwa_zones': rng.choice((0, 0, 1, 2, 7, 8, 9))})
+
+
+def descriptor_extensions(rng, image):
+    """Behind the records, where there was something else or nothing"""
+    f, cluster = image.fields(), image.cluster_size
+    size = rng.choice((64, 128, 192, 16320, 16384, 100, 0))
+    records = -(-f['nr_zones'] * RECORD_LEN // cluster) * cluster
+    end = f['table_offset'] + records
+    put_fields(image, {
+        'descriptor_extension_size': size,
+        'descriptor_extension_offset': rng.choice((end, end, end, end + cluster, 0))})
+    image.length = max(image.length, min(end + size * f['nr_zones'], MAX_LENGTH) +
+                       rng.choice((0, 0, -1, -512, cluster)))
     image.touched.add('place')
 
 
@@ -104,7 +138,7 @@ def image_size(rng, image):
 
 def many_zones(rng, image):
     """As large as can be: L1 table and zone table are zeroes behind the file."""
-    at, cluster = image.zone_extension(), image.cluster_size
+    cluster = image.cluster_size
     zones = rng.choice((65536, 1 << 20, 4194304, 4194305, 5000, rng.randrange(1, 1 << 22)))
     zone_size = max(cluster, 4096)
     size = zones * zone_size
@@ -119,11 +153,10 @@ def many_zones(rng, image):
     image.put(24, 8, size)
     image.put(36, 4, entries)
     image.put(40, 8, end)
-    for name, value in (('zone_size', zone_size), ('zone_capacity', zone_size),
-                        ('max_append_bytes', 4096), ('table_offset', table),
-                        ('nr_zones', zones)):
-        offset, width = next((o, s) for n, o, s in FIELDS if n == name)
-        image.put(at + offset, width, value)
+    put_fields(image, {'zone_size': zone_size, 'zone_capacity': zone_size,
+                       'max_append_bytes': 4096, 'table_offset': table,
+                       'nr_zones': zones, 'descriptor_extension_size': 0,
+                       'descriptor_extension_offset': 0})
     image.length = length
     image.touched |= {'plain', 'place', 'many'}
 
@@ -157,7 +190,7 @@ def pointer(rng, image, start, f):
 def change_record(rng, image, at, start, f):
     first, second = image.get(at, 8), image.get(at + 8, 8)
     low = (1 << 51) - 1
-    what = rng.randrange(8)
+    what = rng.randrange(9)
     if what == 0:           # state
         first = first & (1 << 60) - 1 | rng.randrange(16) << 60
     elif what == 1:         # attributes, and the bit of conventional zones
@@ -168,11 +201,16 @@ def change_record(rng, image, at, start, f):
         second = pointer(rng, image, start, f)
     elif what == 4:         # both, with or without sense
         second = pointer(rng, image, start, f)
-        state = rng.choice((0, 0, 1, 2, 13, 14, 15))
+        state = rng.choice((0, 0, 1, 2, 3, 13, 14, 15))
         wp = start + f['zone_capacity'] if state == 14 else second
         first = state << 60 | wp & low
     elif what == 5:
         first ^= 1 << rng.randrange(64)
+    elif what == 8:         # as what was written in a random write area leaves it
+        wp, area = pointer(rng, image, start, f), f['zrwa_size']
+        attributes = rng.choice((8, 8, 0x88, 0x80, 0x81, 9, 1, 0))
+        first = rng.choice((0, 0, 1, 2, 3)) << 60 | attributes << 51 | wp & low
+        second = wp + rng.choice((0, area, area + 512, -512, -area, area // 2))
     elif what == 6:
         first, second = rng.choice(((second, first), (0, 0), (1 << 59, 0),
                                     ((1 << 64) - 1, (1 << 64) - 1)))
@@ -184,13 +222,14 @@ def change_record(rng, image, at, start, f):
 
 def live_states(rng, image):
     """Handed over by another process, perhaps with more open than there may be"""
-    at, (table, count, f) = image.zone_extension(), zone_table(image)
-    image.put(at + 4, 4, 1)
-    for i in range(min(count, 64)):
+    _, count, f = zone_table(image)
+    put_fields(image, {'flags': 1})
+    attributes = [0, 0, 1] + [8] * bool(f['zrwa_size']) + (
+        [0x80] * bool(f['descriptor_extension_size']))
+    for i in range(f['conventional_zones'], min(count, 64)):
         if rng.random() < .5:
-            wp = i * f['zone_size'] + rng.choice((0, 512, 4096))
-            image.put(table + i * RECORD_LEN, 8, rng.choice((1, 2)) << 60 | wp)
-            image.put(table + i * RECORD_LEN + 8, 8, wp)
+            wp = rng.choice((0, 512, 4096))
+            image.put_record(i, rng.choice((1, 2, 3)), rng.choice(attributes), wp, wp)
 
 
 def swap_records(rng, image):
@@ -272,7 +311,7 @@ def table_entry(rng, image):
 
 # How often each is used
 MUTATIONS = {
-    field: 30, swap_fields: 3, extension_length: 4, longer_extension: 3,
+    field: 30, random_write_area: 4, descriptor_extensions: 4, swap_fields: 3, extension_length: 4, longer_extension: 3,
     second_extension: 1, no_extension: 1, feature_bit: 1, image_size: 4,
     record: 26, live_states: 3, swap_records: 2, shift_table: 2, move_table: 4,
     truncate: 3, snapshot: 10, blind: 8, table_entry: 8, many_zones: .1,

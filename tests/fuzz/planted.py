@@ -26,10 +26,14 @@ PLANTED = [
         'false) {'),
     Bug('table-beyond-the-file', 'block/qcow2-zoned.c',
         'bytes > file_length - offset) {', 'false) {'),
+    Bug('data-beyond-the-area', 'block/zone-table.c',
+        'r->data_end <= r->wp + t->geometry.zrwa_size', 'true'),
+    Bug('extensions-anywhere', 'block/qcow2-zoned.c',
+        'if (be64_to_cpu(ext.descriptor_extension_offset) != ext_offset) {',
+        'if (false) {'),
     # A refusal that does not say why
     Bug('wrong-field', 'block/qcow2-zoned.c',
-        'ext->zrwa_zones ? "random write area resources" :',
-        'ext->zrwa_zones ? "reserved" :'),
+        'ext->reserved2 ? "reserved" :', 'ext->reserved2 ? "length" :'),
     # Hangs
     Bug('endless-table', 'block/qcow2-zoned.c',
         'if (load_record(z, i, &buf[k], live)) {\n                continue;',

@@ -182,7 +182,7 @@ get_zones(BlockBackend *blk, unsigned int *n)
     return zones;
 }
 
-/* "zone": number, start, length, capacity, write pointer, type, state */
+/* "zone": number, start, length, capacity, pointer, type, state, attributes */
 static void coroutine_fn print_zones(BlockBackend *blk)
 {
     unsigned int n;
@@ -193,8 +193,8 @@ static void coroutine_fn print_zones(BlockBackend *blk)
         const BlockZoneDescriptor *z = &zones[i];
 
         printf("zone %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64
-               " %d %d\n", i, z->start, z->length, z->cap, z->wp, z->type,
-               z->state);
+               " %d %d %d\n", i, z->start, z->length, z->cap, z->wp, z->type,
+               z->state, z->attributes);
     }
 }
 
@@ -204,6 +204,7 @@ static void coroutine_fn read_zones(BlockBackend *blk)
     unsigned int n;
     g_autofree BlockZoneDescriptor *zones = get_zones(blk, &n);
     g_autofree uint8_t *buf = g_malloc(2 * IO_BYTES);
+    g_autofree uint8_t *ext = g_malloc(blk_bs(blk)->bl.zone_ext_size);
 
     for (unsigned int i = 0; i < n; i++) {
         const BlockZoneDescriptor *z = &zones[i];
@@ -216,6 +217,7 @@ static void coroutine_fn read_zones(BlockBackend *blk)
             blk_co_pread(blk, from, MIN(2 * IO_BYTES, end - from), buf, 0);
         }
         blk_co_pread(blk, end - 512, 512, buf, 0);
+        blk_co_zone_get_ext(blk, z->start, ext);
     }
 }
 
@@ -256,9 +258,52 @@ static void coroutine_fn zone_op(BlockBackend *blk, BlockZoneOp op,
     blk_co_zone_mgmt(blk, op, 0, offset, bytes, NULL);
 }
 
+static void coroutine_fn
+set_ext(BlockBackend *blk, const BlockZoneDescriptor *z, BlockZoneFlags flags)
+{
+    uint32_t size = blk_bs(blk)->bl.zone_ext_size;
+    g_autofree uint8_t *ext = g_malloc0(size), *back = g_malloc0(size);
+
+    if (!size) {
+        return;
+    }
+    memset(ext, 0x11 + (z->start >> 12) % 0xee, size);
+    if (blk_co_zone_mgmt(blk, BLK_ZO_SET_EXT, flags, z->start, z->length,
+                         ext) == 0 &&
+        (blk_co_zone_get_ext(blk, z->start, back) < 0 ||
+         memcmp(ext, back, size))) {
+        printf("lost extension of 0x%" PRIx64 "\n", z->start);
+    }
+}
+
+/* An empty one: its extension, and a random write area from the end down */
+static void coroutine_fn use_area(BlockBackend *blk,
+                                  const BlockZoneDescriptor *z)
+{
+    const BlockLimits *bl = &blk_bs(blk)->bl;
+    BlockZoneDescriptor part = *z;
+
+    set_ext(blk, z, bl->zrwa_size ? BDRV_ZONE_ZRWA : 0);
+    blk_co_zone_mgmt(blk, BLK_ZO_OPEN, bl->zrwa_size ? BDRV_ZONE_ZRWA : 0,
+                     z->start, z->length, NULL);
+    part.wp = z->start + 2 * bl->zrwa_size - IO_BYTES;
+    if (bl->zrwa_size >= IO_BYTES) {
+        write_and_read(blk, &part, false);
+    }
+    part.wp = z->start + bl->zrwa_size;
+    write_and_read(blk, &part, false);
+    blk_co_zone_mgmt(blk, BLK_ZO_ZRWA_COMMIT, 0, z->start,
+                     MIN(z->cap, bl->zrwa_size), NULL);
+    blk_co_flush(blk);
+    write_and_read(blk, &part, false);
+    blk_co_zone_mgmt(blk, BLK_ZO_CLOSE, BDRV_ZONE_CLOSE_EMPTY, z->start,
+                     z->length, NULL);
+}
+
 static void coroutine_fn use_zone(BlockBackend *blk, unsigned int i,
                      const BlockZoneDescriptor *old)
 {
+    const BlockLimits *bl = &blk_bs(blk)->bl;
     int64_t start = old->start, length = old->length;
     BlockZoneDescriptor z;
 
@@ -272,7 +317,11 @@ static void coroutine_fn use_zone(BlockBackend *blk, unsigned int i,
     if (i % 4 >= 2) {
         zone_op(blk, BLK_ZO_RESET, start, length);
         z = look_at_zone(blk, start);
-        write_and_read(blk, &z, i % 4 == 2);
+        if (bl->zone_ext_size || bl->zrwa_size) {
+            use_area(blk, &z);
+        } else {
+            write_and_read(blk, &z, i % 4 == 2);
+        }
     }
     if (i % 3 == 0) {
         blk_co_flush(blk);
