@@ -28,6 +28,8 @@ PLANTED = [
         'bytes > file_length - offset) {', 'false) {'),
     Bug('data-beyond-the-area', 'block/zone-table.c',
         'r->data_end <= r->wp + t->geometry.zrwa_size', 'true'),
+    Bug('attributes-without-power', 'block/qcow2-zoned.c',
+        'r->attributes = 0;  /* went with the power */', ''),
     Bug('extensions-anywhere', 'block/qcow2-zoned.c',
         'if (be64_to_cpu(ext.descriptor_extension_offset) != ext_offset) {',
         'if (false) {'),
