@@ -222,18 +222,22 @@ map_zone_locked(BlockDriverState *bs, uint32_t i, bool allocate)
 {
     BDRVQcow2State *s = bs->opaque;
     uintptr_t value = HOST_SCATTERED;
-    uint64_t start, end;
+    uint64_t start, end, wp, data_end;
     ZoneClusters c;
-    ZoneRecord r;
     bool found;
     int ret;
 
     qcow2_zoned_extent(&s->zoned->geometry, i, &start, &end);
-    zone_table_record(s->zoned->table, i, true, &r);
+    if (allocate) {
+        /* A reset that waits for this write has not emptied the zone yet */
+        zone_table_position(s->zoned->table, i, &wp, &data_end);
+    } else {
+        wp = data_end = start;
+    }
     c = (ZoneClusters) {
-        .start = start_of_cluster(s, r.wp),
+        .start = start_of_cluster(s, wp),
         .end = QEMU_ALIGN_UP(end, s->cluster_size),
-        .data_end = r.data_end,
+        .data_end = data_end,
     };
     if (!has_data_file(bs) &&
         size_to_clusters(s, end - start) <= MAX_MAPPED_CLUSTERS) {
@@ -251,7 +255,10 @@ map_zone_locked(BlockDriverState *bs, uint32_t i, bool allocate)
     return 0;
 }
 
-/* Find out where zone @i is; with @allocate, have it somewhere if possible. */
+/*
+ * Find out where zone @i is: with @allocate, from its write pointer on, and
+ * have it somewhere if possible; else all of it, for a reset.
+ */
 static int coroutine_fn GRAPH_RDLOCK
 map_zone(BlockDriverState *bs, uint32_t i, bool allocate)
 {

@@ -1202,6 +1202,15 @@ bool zone_table_load(ZoneTable *t, uint32_t index, const ZoneRecord *record)
     return true;
 }
 
+void zone_table_position(ZoneTable *t, uint32_t index, uint64_t *wp,
+                         uint64_t *data_end)
+{
+    QEMU_LOCK_GUARD(&t->lock);
+
+    *wp = t->zones[index].wp;
+    *data_end = t->zones[index].data_end;
+}
+
 void zone_table_record(ZoneTable *t, uint32_t index, bool live,
                        ZoneRecord *record)
 {

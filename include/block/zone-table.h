@@ -229,6 +229,10 @@ typedef struct ZoneRecord {
  */
 bool zone_table_load(ZoneTable *t, uint32_t index, const ZoneRecord *record);
 
+/* Where write pointer and end of data are, whatever waits to become durable */
+void zone_table_position(ZoneTable *t, uint32_t index, uint64_t *wp,
+                         uint64_t *data_end);
+
 /*
  * The record to store for zone @index now: nothing above the completed prefix
  * of its writes counts, and a reset or finish that waits to become durable is

@@ -63,6 +63,9 @@ MUTANTS = [
            '        for (uint32_t i = m->first; i <= m->last; i++) {\n'
            '            m->commit |= t->zones[i].pending != NOTHING_PENDING;\n'
            '        }\n', 'refinish'),
+    Mutant('reset-too-early-for-mapping',
+           '    if (allocate) {\n        /* A reset', '    if (false) {\n        /* A reset',
+           'snapshots'),
     Mutant('filled-not-finished',
            'ret = finish_stored_records(bs, &snap);', 'ret = 0;', 'fill'),
 ]
