@@ -156,11 +156,14 @@ allocate_extent(BlockDriverState *bs, ZoneClusters *c)
         ret = qcow2_pre_write_overlap_check(bs, 0, host, bytes, true);
     }
     if (ret == 0 && file_length < host + bytes) {
-        /* Filling holes one by one would make the first pass slow */
-        ret = bdrv_co_truncate(bs->file, host + bytes, false,
+        /*
+         * Filling holes one by one makes the first pass slow, but is what
+         * discard=unmap asks for.  Not every host can do without.
+         */
+        ret = bs->open_flags & BDRV_O_UNMAP ? -ENOTSUP :
+              bdrv_co_truncate(bs->file, host + bytes, false,
                                PREALLOC_MODE_FALLOC, 0, NULL);
         if (ret < 0) {
-            /* Not every host can do this, or has the room now */
             ret = bdrv_co_truncate(bs->file, host + bytes, false,
                                    PREALLOC_MODE_OFF, 0, NULL);
         }

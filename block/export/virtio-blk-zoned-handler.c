@@ -67,8 +67,8 @@ append(const VirtioBlkHandler *h, int64_t offset, const struct iovec *in_iov,
     ret = blk_co_zone_append(h->blk, &offset, &qiov, 0);
     if (ret == 0) {
         sector = cpu_to_le64(offset >> BDRV_SECTOR_BITS);
-        iov_from_buf(in_iov, in_num, room - sizeof(sector), &sector,
-                     sizeof(sector));
+        /* First, not right before the status: Linux leaves room between */
+        iov_from_buf(in_iov, in_num, 0, &sector, sizeof(sector));
     }
     return virtio_blk_zoned_status(ret);
 }
