@@ -63,11 +63,13 @@ class Data(BtrfsCase):
         self.verify()
 
     def test_zones(self):
-        """data of 80 MB has filled one zone and part of another"""
+        """data of 80 MB is below the write pointers of several zones"""
         self.put_all()
         self.check('umount /mnt/fs')
-        full = [zone for zone in self.report() if zone[0] == 'fu']
-        self.assertEqual(len(full), 1)
+        # btrfs may fill one data zone after the other, or two in turn
+        written = [ZONE if state == 'fu' else pointer
+                   for state, pointer in self.report()]
+        self.assertGreaterEqual(sum(written), sum(self.FILES.values()))
 
     @tap.full
     def test_scrub(self):
