@@ -66,7 +66,7 @@ class Data(BtrfsCase):
         """data of 80 MB is below the write pointers of several zones"""
         self.put_all()
         self.check('umount /mnt/fs')
-        # btrfs may fill one data zone after the other, or two in turn
+        # Not always in one full zone and the next; why is not known yet
         written = [ZONE if state == 'fu' else pointer
                    for state, pointer in self.report()]
         self.assertGreaterEqual(sum(written), sum(self.FILES.values()))
