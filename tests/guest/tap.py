@@ -1,9 +1,10 @@
 #
 # Run the unittest cases of a program and print the results as TAP.
 #
-# The first line of a test's docstring is its name.  Tests run in the order in
-# which they are written, so that cases of one class can share a guest.  The
-# option --quick leaves out those that are marked with @full.
+# The first line of a test's docstring is its name, behind the PREFIX of its
+# class if there is one.  Tests run in the order in which they are written, so
+# that cases of one class can share a guest.  The option --quick leaves out those
+# that are marked with @full.
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
@@ -14,14 +15,19 @@ import unittest
 
 
 def full(test):
-    """Decorate a test or a class that a quick run leaves out."""
+    """
+    Decorate a test or a class that a quick run leaves out; but not those that a
+    class names in QUICK.
+    """
     test.full = True
     return test
 
 
 def is_full(test):
-    return (getattr(test, 'full', False) or
-            getattr(getattr(test, test._testMethodName), 'full', False))
+    name = test._testMethodName
+    return (name not in getattr(test, 'QUICK', ()) and
+            (getattr(test, 'full', False) or
+             getattr(getattr(test, name), 'full', False)))
 
 
 class Loader(unittest.TestLoader):
@@ -48,7 +54,8 @@ class Result(unittest.TestResult):
 
     def line(self, outcome, test, note=''):
         self.count += 1
-        name = test.shortDescription() or test.id()
+        name = (getattr(test, 'PREFIX', '') +
+                (test.shortDescription() or test.id()))
         print(f'{outcome} {self.count} - {name}{note}', flush=True)
 
     def diagnose(self, err):
@@ -91,9 +98,12 @@ class Result(unittest.TestResult):
 def options():
     """The command line of every test program."""
     parser = argparse.ArgumentParser()
-    parser.add_argument('--null-blk', action='store_true',
-                        help="run on the guest kernel's own zoned disk, to "
-                        'check the tests (what needs a restart is skipped)')
+    parser.add_argument('--disk', default='image',
+                        choices=('image', 'null-blk', 'volatile'),
+                        help="run on the guest kernel's own zoned disk, or on "
+                        'an NVMe namespace of which QEMU keeps the zones in '
+                        'memory, to check the tests (what needs a restart is '
+                        'skipped)')
     parser.add_argument('--quick', action='store_true',
                         help='run only a selection')
     parser.add_argument('-k', metavar='WORD', dest='word',

@@ -118,7 +118,7 @@ class Zones(ZoneCase):
         for zone in range(8):
             self.assertData(zone, 0, pattern(f'zone {zone}', 4 * KIB))
 
-    @image_only('null_blk refuses this')
+    @image_only('Linux and QEMU refuse this')
     def test_closed_at_limits(self):
         """a closed zone takes writes when both limits are reached"""
         self.check(''.join(self.write(zone, 0, 4 * KIB, 'a')

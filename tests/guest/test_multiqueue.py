@@ -20,7 +20,7 @@ class Multiqueue(FilesCase):
 
     @classmethod
     def boot(cls):
-        if cls.null_blk:
+        if cls.disk != 'image':
             return super().boot()
         args = ['-smp', '4']
         for thread in THREADS:

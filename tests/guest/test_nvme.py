@@ -7,31 +7,9 @@
 
 import re
 
-from zonetest import EMPTY, KIB, MIB, ZONE, ZoneCase, parse_report, pattern
+from zonetest import EMPTY, KIB, MIB, Namespace, ZONE, parse_report, pattern
 import test_blkzone
 import tap
-
-
-class Namespace(ZoneCase):
-    """A zoned image as the only namespace of a controller"""
-
-    BLOCK = 512
-
-    @classmethod
-    def attach(cls):
-        return ['-blockdev', 'node-name=drive1,driver=qcow2,file.driver=file,'
-                             f'file.filename={cls.images[0]}',
-                '-device', 'nvme,id=nvme0,serial=zoned',
-                '-device', 'nvme-ns,drive=drive1,bus=nvme0,nsid=1,'
-                           f'logical_block_size={cls.BLOCK},'
-                           f'physical_block_size={cls.BLOCK}']
-
-    @classmethod
-    def boot(cls):
-        super().boot()
-        cls.dev = '/dev/' + cls.guest.check(
-            "lsblk -dno NAME,ZONED | awk '$2 == \"host-managed\" {print $1}'"
-        ).strip()
 
 
 class Disk(Namespace, test_blkzone.Disk):

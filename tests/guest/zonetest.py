@@ -152,18 +152,18 @@ FULL = ('fu', None)
 
 
 def image_only(reason):
-    """Decorate a test that makes no sense on null_blk."""
+    """Decorate a test that makes no sense on other disks."""
     def decorate(test):
         @functools.wraps(test)
         def wrapper(self):
-            if self.null_blk:
+            if self.disk != 'image':
                 self.skipTest(reason)
             test(self)
         return wrapper
     return decorate
 
 
-restarts = image_only('null_blk does not outlive its guest')
+restarts = image_only('zones in memory do not outlive it')
 
 
 class ZoneCase(unittest.TestCase):
@@ -182,17 +182,16 @@ class ZoneCase(unittest.TestCase):
         prepare()
         cls.geometry = GEOMETRY | cls.OPTIONS
         cls.guest = None
-        cls.null_blk = tap.options().null_blk
-        if cls.null_blk and cls.EXPORTED:
-            raise unittest.SkipTest('null_blk is not exported')
+        cls.disk = tap.options().disk
+        if cls.disk != 'image' and (cls.EXPORTED or cls.MORE_DISKS):
+            raise unittest.SkipTest(f'{cls.disk} is set up for one disk, and '
+                                    'not exported')
         cls.daemon = None
-        cls.dev = '/dev/nullb0' if cls.null_blk else '/dev/vda'
+        cls.dev = '/dev/nullb0' if cls.disk == 'null-blk' else '/dev/vda'
         cls.dir = Path(tempfile.mkdtemp(prefix='zoned-', dir=IMAGE))
         cls.addClassCleanup(shutil.rmtree, cls.dir)
-        if cls.null_blk and cls.MORE_DISKS:
-            raise unittest.SkipTest('null_blk is only set up for one disk')
         cls.images = []
-        for options in ({}, *cls.MORE_DISKS) if not cls.null_blk else ():
+        for options in ({}, *cls.MORE_DISKS) if cls.disk == 'image' else ():
             cls.images.append(cls.dir / f'zbc{len(cls.images)}.qcow2')
             create_image(cls.images[-1], cls.geometry | options)
         cls.boot()
@@ -203,15 +202,17 @@ class ZoneCase(unittest.TestCase):
 
     @classmethod
     def boot(cls):
-        cls.guest = Guest([] if cls.null_blk else cls.attach())
+        cls.guest = Guest([] if cls.disk == 'null-blk' else cls.attach())
         cls.addClassCleanup(cls.guest.kill)
         cls.guest.start()
-        if cls.null_blk:
+        if cls.disk == 'null-blk':
             cls.check(null_blk(cls.geometry))
 
     @classmethod
     def attach(cls):
         """The QEMU arguments for the disks."""
+        if cls.disk == 'volatile':
+            raise unittest.SkipTest('zones in memory are those of NVMe')
         if not cls.EXPORTED:
             return disk_args(*cls.images)
         cls.daemon = StorageDaemon(cls.images[0])
@@ -266,7 +267,7 @@ class ZoneCase(unittest.TestCase):
 
     def unwritten(self, size):
         """What reads above a write pointer give: zeroes (null_blk: ones)."""
-        return (b'\xff' if self.null_blk else b'\0') * size
+        return (b'\xff' if self.disk == 'null-blk' else b'\0') * size
 
     def checksum(self, zone, offset, size):
         """The SHA-256 of what the disk has there, not of any cache."""
@@ -282,6 +283,46 @@ class ZoneCase(unittest.TestCase):
 
     def assertData(self, zone, offset, data):
         self.assertEqual(self.checksum(zone, offset, len(data)), sha256(data))
+
+
+class Namespace(ZoneCase):
+    """The disk is the only namespace of an NVMe controller."""
+    PREFIX = 'NVMe, '
+    BLOCK = 512
+
+    @classmethod
+    def attach(cls):
+        if cls.disk == 'volatile':
+            drive, options = cls.volatile()
+        else:
+            drive, options = ('driver=qcow2,file.driver=file,'
+                              f'file.filename={cls.images[0]}'), ''
+        return ['-blockdev', f'node-name=drive1,{drive}',
+                '-device', 'nvme,id=nvme0,serial=zoned',
+                '-device', 'nvme-ns,drive=drive1,bus=nvme0,nsid=1,'
+                           f'logical_block_size={cls.BLOCK},'
+                           f'physical_block_size={cls.BLOCK}{options}']
+
+    @classmethod
+    def volatile(cls):
+        """A raw file, and options for a namespace with zones in memory."""
+        if cls.geometry['zone.conventional_zones']:
+            raise unittest.SkipTest('NVMe has no conventional zones')
+        path = cls.dir / 'volatile.raw'
+        qemu_img('create', '-f', 'raw', path, cls.geometry['size'])
+        values = {'zone_size': 'size', 'zone_capacity': 'capacity',
+                  'max_open': 'max_open_zones',
+                  'max_active': 'max_active_zones'}
+        return f'driver=raw,file.driver=file,file.filename={path}', ''.join(
+            f',zoned.{key}={cls.geometry[f"zone.{value}"]}'
+            for key, value in values.items()) + ',zoned=on'
+
+    @classmethod
+    def boot(cls):
+        super().boot()
+        cls.dev = '/dev/' + cls.guest.check(
+            "lsblk -dno NAME,ZONED | awk '$2 == \"host-managed\" {print $1}'"
+        ).strip()
 
 
 class FilesCase(ZoneCase):
