@@ -81,9 +81,13 @@ class Guest:
     killed.  Its console log is deleted unless something went wrong.
     """
 
-    def __init__(self, devices=(), timeout=240):
-        """devices: QEMU arguments; timeout: seconds, for boot and each run."""
+    def __init__(self, devices=(), timeout=240, root='nvme,serial=guest-root'):
+        """
+        devices: QEMU arguments; timeout: seconds, for boot and each run; root:
+        the device of the root disk, of which others come first in the guest.
+        """
         self.devices = [str(arg) for arg in devices]
+        self.root = root
         self.timeout = timeout
         self.boot_seconds = None
         self.proc = None
@@ -102,14 +106,14 @@ class Guest:
             '-kernel', IMAGE / 'vmlinuz', '-append', CMDLINE,
             '-blockdev', 'node-name=guest-root,driver=raw,read-only=on,'
                          f'file.driver=file,file.filename={IMAGE}/root.img',
-            '-device', 'nvme,serial=guest-root,drive=guest-root,addr=1e.0',
+            '-device', f'{self.root},drive=guest-root,addr=1e.0',
             *self.devices)]
 
     def start(self):
         """Start QEMU, wait until the guest accepts scripts."""
         for boots in range(BOOTS):
             start = time.monotonic()
-            self._launch()
+            self.launch()
             try:
                 self.check('true')
                 break
@@ -120,7 +124,8 @@ class Guest:
         self.boot_seconds = time.monotonic() - start
         return self
 
-    def _launch(self):
+    def launch(self):
+        """Start QEMU; what is in the guest is another's matter (migration)."""
         logs = IMAGE / 'logs'
         logs.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
