@@ -25,6 +25,7 @@ help:
 	@echo 'make check-fuzz     100,000 crafted images'
 	@echo 'make check-tsan     the unit tests of zones under the thread sanitizer'
 	@echo 'make bench          how fast zoned images are; build/bench/bench.svg'
+	@echo 'make bench-guest    NVMe namespaces in a Linux guest'
 	@echo 'make series         build/series/*.patch, for git am on QEMU 10.0'
 	@echo 'make overlay        only bring build/qemu up to date'
 	@echo 'make clean          remove what was built; QEMU'"'"'s source stays'
@@ -87,9 +88,11 @@ check-fuzz: check-programs
 check-tsan: overlay
 	@scripts/check-tsan
 
-.PHONY: bench
+.PHONY: bench bench-guest
 bench: check-programs
 	@tests/bench/run
+bench-guest: check-programs
+	@tests/bench/run --directory build/bench-guest nvme-guest
 
 .PHONY: series
 series: overlay
@@ -97,6 +100,6 @@ series: overlay
 
 .PHONY: clean distclean
 clean:
-	rm -rf build/obj build/bench build/tsan build/check build/crash build/fuzz build/series
+	rm -rf build/obj build/bench build/bench-guest build/tsan build/check build/crash build/fuzz build/series
 distclean:
 	rm -rf build

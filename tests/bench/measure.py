@@ -60,6 +60,7 @@ class Measurements:
         self.cache, self.options = cache, options
         self.throughput, self.flushes = Samples(), Samples()
         self.resets, self.opens = Samples(), Samples()
+        self.guest, self.guest_cpu = Samples(), Samples()
         self.scratch, self.settled = self.disk('scratch', 'raw'), 0
         self.scratch.fresh(SETTLE_BYTES)
 
