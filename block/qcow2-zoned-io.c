@@ -582,6 +582,32 @@ empty_zones(BlockDriverState *bs, uint64_t offset, uint64_t bytes)
     }
 }
 
+static int coroutine_fn GRAPH_RDLOCK store_and_flush(BlockDriverState *bs)
+{
+    int ret = qcow2_zoned_co_store(bs);
+
+    return ret < 0 ? ret : bdrv_co_flush(bs->file->bs);
+}
+
+/*
+ * The record of the zone must not say that it has an extension before it is
+ * there; nor may it while another one is written over it, which a set that
+ * failed has perhaps left.  So a record without one is stored first.
+ */
+static int coroutine_fn GRAPH_RDLOCK
+set_ext(BlockDriverState *bs, ZoneMgmt *m, uint32_t i, const void *ext)
+{
+    int ret = store_and_flush(bs);
+
+    if (ret == 0) {
+        ret = qcow2_zoned_write_ext(bs, i, ext);
+    }
+    if (ret == 0) {
+        zone_mgmt_ext_written(qcow2_zone_table(bs), m);
+    }
+    return ret;
+}
+
 int coroutine_fn
 qcow2_zoned_co_mgmt(BlockDriverState *bs, BlockZoneOp op, BlockZoneFlags flags,
                     int64_t offset, int64_t len, const void *ext)
@@ -598,13 +624,10 @@ qcow2_zoned_co_mgmt(BlockDriverState *bs, BlockZoneOp op, BlockZoneFlags flags,
         return ret;
     }
     if (op == BLK_ZO_SET_EXT) {
-        ret = qcow2_zoned_write_ext(bs, offset / bs->bl.zone_size, ext);
+        ret = set_ext(bs, &m, offset / bs->bl.zone_size, ext);
     }
     if (ret == 0 && m.commit) {
-        ret = qcow2_zoned_co_store(bs);
-        if (ret == 0) {
-            ret = bdrv_co_flush(bs->file->bs);
-        }
+        ret = store_and_flush(bs);
     }
     if (ret == 0 && op == BLK_ZO_RESET && m.commit) {
         empty_zones(bs, offset, len);

@@ -50,7 +50,9 @@ typedef struct Zone {
 QEMU_BUILD_BUG_ON(sizeof(Zone) > 48);
 
 #define NOTHING_PENDING 0xff
-#define COMMIT_PENDING 0xfe     /* of a random write area, in the same state */
+/* In the same state: */
+#define COMMIT_PENDING 0xfe     /* of a random write area */
+#define EXT_PENDING 0xfd        /* a descriptor extension */
 
 struct ZoneTable {
     ZoneGeometry geometry;
@@ -321,6 +323,13 @@ static void open_zone(ZoneTable *t, uint32_t i, BlockZoneState state)
 static bool zone_is_held(const Zone *z)
 {
     return z->draining || z->pending != NOTHING_PENDING;
+}
+
+/* Will it have another state, when something has become durable? */
+static bool changes_state(const Zone *z)
+{
+    return z->pending != NOTHING_PENDING && z->pending != COMMIT_PENDING &&
+           z->pending != EXT_PENDING;
 }
 
 static bool zone_is_busy(const Zone *z)
@@ -868,8 +877,8 @@ static void start_mgmt(ZoneTable *t, const ZoneMgmt *m, uint32_t i)
     case BLK_ZO_SET_EXT:
         /* Its resources are taken at once; should it fail, given back */
         set_state(t, i, BLK_ZS_CLOSED);
-        set_attributes(t, i, BDRV_ZA_EXT | zrwa);
-        z->pending = BLK_ZS_CLOSED;
+        set_attributes(t, i, zrwa);
+        z->pending = EXT_PENDING;
         return;
     case BLK_ZO_ZRWA_COMMIT:
         z->pending = COMMIT_PENDING;
@@ -937,9 +946,9 @@ static void drop_noop_pending(ZoneTable *t, ZoneMgmt *m)
         if (z->pending == NOTHING_PENDING) {
             continue;
         }
-        if (z->pending == z->state && m->op != BLK_ZO_SET_EXT) {
+        if (z->pending == z->state) {
             z->pending = NOTHING_PENDING;
-        } else {
+        } else if (z->pending != EXT_PENDING) {
             mark_dirty(t, i);
         }
     }
@@ -1028,6 +1037,14 @@ int coroutine_fn zone_mgmt_begin(ZoneTable *t, ZoneMgmt *m, BlockZoneOp op,
     return 0;
 }
 
+void zone_mgmt_ext_written(ZoneTable *t, ZoneMgmt *m)
+{
+    QEMU_LOCK_GUARD(&t->lock);
+
+    set_attributes(t, m->first, t->zones[m->first].attributes | BDRV_ZA_EXT);
+    mark_dirty(t, m->first);
+}
+
 int coroutine_fn zone_mgmt_end(ZoneTable *t, ZoneMgmt *m, int ret)
 {
     QEMU_LOCK_GUARD(&t->lock);
@@ -1041,13 +1058,13 @@ int coroutine_fn zone_mgmt_end(ZoneTable *t, ZoneMgmt *m, int ret)
         t->repairs -= m->op == BLK_ZO_FORCE_REPAIR &&
                       z->pending == BLK_ZS_CLOSED;
         if (ret < 0) {
-            if (m->op == BLK_ZO_SET_EXT) {
+            if (z->pending == EXT_PENDING) {
                 settle_state(t, i, BLK_ZS_EMPTY);
             } else if (z->pending == COMMIT_PENDING) {
                 z->wp = m->wp_before;
             }
             mark_dirty(t, i);
-        } else if (z->pending != COMMIT_PENDING) {
+        } else if (changes_state(z)) {
             settle_state(t, i, z->pending);
         }
         z->pending = NOTHING_PENDING;
@@ -1092,7 +1109,9 @@ void zone_table_report(ZoneTable *t, uint64_t offset, unsigned int *nr_zones,
             .wp = full ? zone_start(t, i) + zone_length(t, i) : z->wp,
             .type = zone_is_conventional(t, i) ? BLK_ZT_CONV : BLK_ZT_SWR,
             .state = z->state,
-            .attributes = z->attributes,
+            /* An extension is not there before it is durable */
+            .attributes = z->attributes &
+                          ~(z->pending == EXT_PENDING ? BDRV_ZA_EXT : 0),
         };
     }
     *nr_zones = n;
@@ -1220,8 +1239,7 @@ void zone_table_record(ZoneTable *t, uint32_t index, bool live,
     QEMU_LOCK_GUARD(&t->lock);
 
     z = &t->zones[index];
-    state = z->pending == NOTHING_PENDING || z->pending == COMMIT_PENDING ?
-            z->state : z->pending;
+    state = changes_state(z) ? z->pending : z->state;
     if (!live && (state == BLK_ZS_IOPEN || state == BLK_ZS_EOPEN ||
                   state == BLK_ZS_CLOSED)) {
         state = unpowered_state(t, index);

@@ -143,7 +143,8 @@ typedef struct ZoneMgmt {
     /*
      * Set by zone_mgmt_begin(): the records of these zones show the outcome
      * already and must be durable before zone_mgmt_end() makes it so (also
-     * where none had to change: stable storage may still have another).
+     * where none had to change: stable storage may still have another).  An
+     * extension has to be written first, see zone_mgmt_ext_written().
      */
     bool commit;
 
@@ -167,6 +168,12 @@ typedef struct ZoneMgmt {
 int coroutine_fn zone_mgmt_begin(ZoneTable *t, ZoneMgmt *m, BlockZoneOp op,
                                  BlockZoneFlags flags,
                                  uint64_t offset, uint64_t bytes);
+
+/*
+ * Between begin and end of BLK_ZO_SET_EXT: the extension itself is where it is
+ * kept, so that the record can say so from now on.
+ */
+void zone_mgmt_ext_written(ZoneTable *t, ZoneMgmt *m);
 
 /*
  * End the operation; @ret < 0 says that it could not be made durable, then

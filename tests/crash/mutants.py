@@ -35,10 +35,9 @@ MUTANTS = [
     Mutant('reset-not-stored',
            'ret = qcow2_zoned_co_store(bs);', 'ret = 0;', 'reset'),
     Mutant('reset-not-flushed',
-           '            ret = bdrv_co_flush(bs->file->bs);\n        }\n    }\n'
-           '    if (ret == 0 && op == BLK_ZO_RESET',
-           '            ret = 0;\n        }\n    }\n'
-           '    if (ret == 0 && op == BLK_ZO_RESET', 'reset'),
+           'int ret = qcow2_zoned_co_store(bs);\n\n'
+           '    return ret < 0 ? ret : bdrv_co_flush(bs->file->bs);',
+           'return qcow2_zoned_co_store(bs);', 'reset'),
     Mutant('file-not-extended',
            'if (ret == 0 && file_length < host + bytes) {', 'if (false) {', 'mixed'),
     Mutant('reserved-pointer',

@@ -135,6 +135,7 @@ typedef struct Request {
     int ended;                  /* result of the whole request, or WAITING */
     unsigned int order;         /* how many had ended before it */
     int io_ret;
+    bool ext_late;              /* the test calls zone_mgmt_ext_written() */
     Coroutine *co;
     ZoneWrite w;
     ZoneMgmt m;
@@ -161,6 +162,9 @@ static void coroutine_fn request_entry(void *opaque)
     }
     r->begun = ret;
     if (ret == 0) {
+        if (r->op == BLK_ZO_SET_EXT && !r->ext_late) {
+            zone_mgmt_ext_written(r->t, &r->m);
+        }
         qemu_coroutine_yield();
         ret = r->kind == MGMT ? zone_mgmt_end(r->t, &r->m, r->io_ret)
                               : zone_end_write(r->t, &r->w, r->io_ret);
@@ -2814,11 +2818,20 @@ static void test_set_ext(void)
 
         start(&m, &(Request) {
             .t = t, .kind = MGMT, .op = BLK_ZO_SET_EXT, .flags = flags,
-            .offset = 4 * ZONE, .bytes = ZONE,
+            .offset = 4 * ZONE, .bytes = ZONE, .ext_late = true,
         });
         expect_ret(cell, m.begun, 0);
         expect_value(cell, "need to commit", m.m.commit, true);
+
+        /* The extension is not written yet, which another store must not say */
+        expect_state(cell, record_of(t, 4, false).state, EM);
+        expect_value(cell, "attributes to store at first",
+                     record_of(t, 4, true).attributes,
+                     after & ~BDRV_ZA_EXT);
+        zone_mgmt_ext_written(t, &m.m);
         g_assert_true(zone_table_is_dirty(t));
+        expect_value(cell, "attributes meanwhile",
+                     report_zone(t, 4).attributes, after & ~BDRV_ZA_EXT);
 
         /* What it needs is taken already, by it alone */
         expect_ret(cell, do_write(t, 5 * ZONE, BLOCK), -EOVERFLOW);
@@ -4544,6 +4557,10 @@ static void coroutine_fn area_stress_mgmt(Worker *w, uint32_t zone,
         return;
     }
     stress_io(w);
+    if (op == BLK_ZO_SET_EXT) {
+        zone_mgmt_ext_written(s->t, &m);
+        stress_io(w);
+    }
     ret = g_rand_int_range(w->rand, 0, 4) || !m.commit ? 0 : -EIO;
     if (m.commit && op != BLK_ZO_FORCE_REPAIR &&
         (op != BLK_ZO_RESET || zone_table_being_reset(s->t, zone))) {
