@@ -1132,13 +1132,13 @@ static void zns_power_cycle(NvmeNamespace *ns)
     }
 }
 
-void nvme_zns_shutdown(NvmeCtrl *n)
+bool nvme_zns_shutdown(NvmeCtrl *n)
 {
     for (uint32_t i = 0; i < NVME_MAX_CONTROLLERS; i++) {
         NvmeCtrl *other = nvme_subsys_ctrl(n->subsys, i);
 
         if (other && other != n && !zns_is_shut_down(other)) {
-            return;
+            return false;
         }
     }
     for (uint32_t nsid = 1; nsid <= NVME_MAX_NAMESPACES; nsid++) {
@@ -1148,6 +1148,7 @@ void nvme_zns_shutdown(NvmeCtrl *n)
             zns_power_cycle(ns);
         }
     }
+    return true;
 }
 
 /* --- Events --- */

@@ -46,8 +46,11 @@ BlockAIOCB *nvme_zns_format(NvmeNamespace *ns, int64_t *offset,
 uint16_t nvme_zns_changed_zones(NvmeCtrl *n, uint8_t rae, size_t len,
                                 uint64_t off, NvmeRequest *req);
 
-/* Controller @n is about to report that its shutdown is complete. */
-void nvme_zns_shutdown(NvmeCtrl *n);
+/*
+ * Controller @n is about to report that its shutdown is complete.  Returns
+ * whether it is the last one of its subsystem.
+ */
+bool nvme_zns_shutdown(NvmeCtrl *n);
 void nvme_zns_reset(NvmeCtrl *n);
 
 #endif
