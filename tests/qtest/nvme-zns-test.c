@@ -4,8 +4,9 @@
  *
  * A driver of a few functions sends commands that no operating system would;
  * after each, the status and the zones must be exactly right.  The rules are
- * those of the ZNS Command Set 1.1; "Gn" in a comment is a defect of QEMU's own
- * zones in memory, by its number in our list, that is shown to be absent here.
+ * those of the ZNS Command Set 1.1; "G-nn" in a comment is a defect that QEMU's
+ * own zones in memory had (docs/devel/zoned-nvme.rst).  Points that begin with
+ * "in memory" are about those, all others about zones in the image.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -54,7 +55,9 @@
 #define TOO_MANY_ACTIVE 0x1bd
 #define TOO_MANY_OPEN   0x1be
 #define TRANSITION      0x1bf
+#define BAD_PROTECTION  0x181
 #define WRITE_FAULT     0x280
+#define BAD_GUARD       0x282
 #define MISCOMPARE      0x285
 #define UNWRITTEN       0x287
 
@@ -75,6 +78,8 @@ typedef struct Setup {
     const char *machine;    /* more options of QEMU */
     unsigned controllers;   /* of the subsystem, if not 1 */
     unsigned worn;          /* read-only zones at the end, offline before */
+    bool throttled;         /* one write per second of the clock's steps */
+    const char *memory;     /* for QEMU's own zones: options of the namespace */
 } Setup;
 
 typedef struct Queue {
@@ -100,6 +105,7 @@ typedef struct Controller {
 
 struct Machine {
     const Setup *setup;
+    bool memory;
     char *image;
     QOSState *qos;
     QTestState *qts;
@@ -161,15 +167,22 @@ static void remove_image(void *path)
     unlink(path);
 }
 
-static char *create_image(const Setup *setup)
+static char *create_image(const Setup *setup, bool memory)
 {
     g_autofree char *arguments = NULL;
     char *path;
-    int fd = g_file_open_tmp("nvme-zns-XXXXXX.qcow2", &path, NULL);
+    int fd = g_file_open_tmp("nvme-zns-XXXXXX.img", &path, NULL);
 
     g_assert_cmpint(fd, >=, 0);
-    close(fd);
     qtest_add_abrt_handler(remove_image, path);
+    if (memory) {
+        /* With room for 8 bytes of metadata per block */
+        g_assert_cmpint(ftruncate(fd, setup->zones * (ZONE_BYTES + 8 * ZONE)),
+                        ==, 0);
+        close(fd);
+        return path;
+    }
+    close(fd);
     arguments = g_strdup_printf("create -q -f qcow2 %s -o size=%u,"
                                 "zone.mode=host-managed,zone.size=%u,"
                                 "zone.capacity=%u,zone.max_append_bytes=%u%s",
@@ -378,22 +391,30 @@ static void start_machine(Machine *m)
     g_autofree char *second = g_strdup(
         s->controllers == 2 ? "-device nvme,id=c1,serial=zns,subsys=s0,addr=5"
                             : "");
+    g_autofree char *memory = g_strdup_printf(
+        ",physical_block_size=%d,zoned=on,zoned.zone_size=%u,"
+        "zoned.zone_capacity=%u%s", BLOCK, ZONE_BYTES, CAP * BLOCK,
+        s->memory ?: "");
+    const char *filter =
+        s->below ? "-blockdev driver=blkdebug,node-name=f0,image=g0" :
+        s->throttled ? "-object throttle-group,id=t0,x-iops-write=1 "
+                       "-blockdev driver=throttle,node-name=f0,"
+                       "throttle-group=t0,file=g0" : NULL;
 
     m->qos = qtest_pc_boot("-nodefaults -blockdev driver=file,filename=%s,"
                            "node-name=%s "
                            "%s%s "
-                           "-blockdev driver=qcow2,node-name=z0,file=f0%s "
+                           "-blockdev driver=%s,node-name=z0,file=f0%s "
                            "-device nvme-subsys,id=s0 "
                            "-device nvme,id=c0,serial=zns,subsys=s0,addr=%d%s "
                            "%s %s "
-                           "-device nvme-ns,drive=z0,bus=c0,nsid=%d,"
-                           "logical_block_size=%d%s",
-                           m->image, s->below ? "g0" : "f0",
-                           s->below ? "-blockdev driver=blkdebug,node-name=f0,"
-                                      "image=g0" : "", s->below ?: "",
+                           "-device nvme-ns,id=n1,drive=z0,bus=c0,nsid=%d,"
+                           "logical_block_size=%d%s%s",
+                           m->image, filter ? "g0" : "f0", filter ?: "",
+                           s->below ?: "", m->memory ? "raw" : "qcow2",
                            s->node ?: "", PCI_SLOT, s->controller ?: "",
                            second, s->machine ?: "", NSID, BLOCK,
-                           s->namespace ?: "");
+                           s->namespace ?: "", m->memory ? memory : "");
     m->qts = m->qos->qts;
     for (int i = 0; i < MAX(s->controllers, 1); i++) {
         Controller *c = &m->controller[i];
@@ -432,12 +453,17 @@ static void crash_machine(Machine *m)
     restart_machine(m);
 }
 
+/* QEMU's own zones in memory are asked to behave, too. */
+static bool in_memory;
+
 static Machine *new_machine(const Setup *setup)
 {
     Machine *m = g_new0(Machine, 1);
 
+    g_assert_true(setup->memory || !in_memory);
     m->setup = setup;
-    m->image = create_image(setup);
+    m->memory = in_memory;
+    m->image = create_image(setup, in_memory);
     m->fresh_rdonly = setup->zones - setup->worn;
     m->fresh_offline = m->fresh_rdonly - setup->worn;
     start_machine(m);
@@ -656,7 +682,7 @@ static void delete_shared_machine(void)
 /* QEMU is started anew only for another setup. */
 static Machine *get_machine(const Setup *setup)
 {
-    if (shared && shared->setup != setup) {
+    if (shared && (shared->setup != setup || shared->memory != in_memory)) {
         delete_shared_machine();
     }
     if (!shared) {
@@ -676,14 +702,16 @@ static Controller *get_clean(const Setup *setup)
     return &m->controller[0];
 }
 
-static const Setup standard = { .zones = 16 };
+static const Setup standard = { .zones = 16, .memory = "" };
 static const Setup limited = {
     .zones = 16,
     .image = ",zone.max_open_zones=2,zone.max_active_zones=3",
+    .memory = ",zoned.max_open=2,zoned.max_active=3",
 };
 static const Setup equal_limits = {
     .zones = 16,
     .image = ",zone.max_open_zones=2,zone.max_active_zones=2",
+    .memory = ",zoned.max_open=2,zoned.max_active=2",
 };
 static const Setup cross_read = {
     .zones = 16,
@@ -694,7 +722,9 @@ static const Setup unlimited_append = {
     .controller = ",mdts=2",
 };
 static const Setup many_zones = { .zones = 1100 };
-static const Setup two_controllers = { .zones = 16, .controllers = 2 };
+static const Setup two_controllers = {
+    .zones = 16, .controllers = 2, .memory = "",
+};
 /* One failing write after each of the first three reads of data */
 static const Setup write_errors = {
     .zones = 16,
@@ -719,6 +749,7 @@ static const Setup read_errors = {
 static const Setup flush_errors = {
     .zones = 16,
     .below = ",inject-error.0.event=write_aio,inject-error.0.iotype=flush",
+    .memory = "",
 };
 static const Setup with_plain = {
     .zones = 16,
@@ -739,6 +770,12 @@ static const Setup read_only = { .zones = 16, .node = ",read-only=on" };
 static const Setup features = {
     .zones = 16,
     .image = ZNS_FEATURES ",zone.zrwa_zones=2,zone.max_active_zones=5",
+    .memory = ",zoned.descr_ext_size=128,zoned.zrwas=32k,zoned.zrwafg=8k,"
+              "zoned.numzrwa=2,zoned.max_active=5",
+};
+static const Setup held = {
+    .zones = 16, .below = "", .image = ZNS_FEATURES,
+    .memory = ",zoned.zrwas=32k,zoned.zrwafg=8k",
 };
 static const Setup feature_cells = {
     .zones = 512, .worn = 20, .image = ZNS_FEATURES,
@@ -1300,6 +1337,17 @@ static void test_identify_namespace(void)
     g_assert_cmpint(field(c, 99, 1), ==, 0);        /* not write protected */
 }
 
+/* G-53 */
+static void test_identify_allocated(void)
+{
+    Controller *c = get_clean(&standard);
+
+    identify(c, 0x11, 0, NSID);
+    g_assert_cmpint(field(c, 0, 8), ==, 16 * ZONE);
+    identify(c, 0x1b, NVME_CSI_ZONED, NSID);
+    g_assert_cmpint(field(c, 2816, 8), ==, ZONE);
+}
+
 static void test_identify_zoned(void)
 {
     Controller *c = get_clean(&limited);
@@ -1668,6 +1716,7 @@ static void test_failed_copies_use_nothing(void)
     for (unsigned i = 1; i < 16; i++) {
         g_assert_cmphex(copy(c, i * ZONE + 1, 0, 1), ==, INVALID_WRITE);
         g_assert_cmphex(copy(c, i * ZONE, 0, 129), ==, SIZE_LIMIT);
+        g_assert_cmphex(copy(c, i * ZONE, 0, CAP + 1), ==, BOUNDARY);
         g_assert_cmphex(copy(c, i * ZONE, ZONE - 1, 2), ==, BOUNDARY);
         g_assert_cmphex(copy(c, i * ZONE, 16 * ZONE, 1), ==, LBA_RANGE);
         assert_zone(c, i, EMPTY, 0);
@@ -2001,6 +2050,7 @@ static const struct {
     Event *event;
     bool power_cycle;
     bool two;
+    bool loses_memory;
 } events[] = {
     { "a shutdown", all_shut_down, true },
     { "a shutdown of both controllers", all_shut_down, true, true },
@@ -2008,8 +2058,8 @@ static const struct {
     { "a reset of the controller", all_reset },
     { "a reset of both controllers", all_reset, false, true },
     { "a reset of the system", system_reset },
-    { "another QEMU", restart_machine, true },
-    { "a flush and a crash", flush_and_crash, true },
+    { "another QEMU", restart_machine, true, .loses_memory = true },
+    { "a flush and a crash", flush_and_crash, true, .loses_memory = true },
 };
 
 /* G-05, G-56; and what all zones of QEMU's own lose with another QEMU */
@@ -2399,6 +2449,19 @@ static void test_format(void)
     }
 }
 
+static void test_format_failed(void)
+{
+    Machine *m = new_machine(&flush_errors);
+    Controller *c = &m->controller[0];
+
+    g_assert_cmphex(write_at(c, 0, 2, 0x31), ==, OK);
+    g_assert_cmphex(format(c, NSID, 0).status, ==, NVME_INTERNAL_DEV_ERROR);
+    /* It has not changed anything, and is over */
+    assert_zone(c, 0, IOPEN, 2);
+    assert_blocks(c, 0, 2, 0x31);
+    delete_machine(m);
+}
+
 static void test_format_worn(void)
 {
     Machine *m = new_machine(&cells);
@@ -2765,6 +2828,41 @@ static void test_zrwa_resources(void)
     g_assert_cmphex(do_open_zrwa(c, 2 * ZONE, 0), ==, NO_ZRWA);
 }
 
+/* G-20 */
+static void test_zrwa_no_limit(void)
+{
+    Controller *c = get_clean(&held);
+
+    for (int i = 0; i < 40; i++) {
+        g_assert_cmphex(do_open_zrwa(c, (i % 2) * ZONE, 0), ==, OK);
+        g_assert_cmphex(manage(c, NVME_ZONE_ACTION_RESET, (i % 2) * ZONE), ==,
+                        OK);
+    }
+    for (int i = 0; i < 16; i++) {
+        g_assert_cmphex(do_open_zrwa(c, i * ZONE, 0), ==, OK);
+    }
+}
+
+/* G-22 */
+static void test_zrwa_only_empty(void)
+{
+    Controller *c = get_clean(&features);
+
+    for (State s = S_IOPEN; s <= S_FULL; s++) {
+        unsigned zone = prepare(c, s);
+
+        g_assert_cmphex(do_open_zrwa(c, zone * ZONE, 0), ==, INVALID_OP);
+        assert_zone(c, zone, states[s].zs, states[s].wp);
+        g_assert_cmphex(get_zone(c, zone).attributes, ==, 0);
+        g_assert_cmphex(manage(c, NVME_ZONE_ACTION_RESET, zone * ZONE), ==,
+                        OK);
+    }
+    g_assert_cmphex(set_extension(c, 0, 1, WITH_ZRWA), ==, OK);
+    g_assert_cmphex(get_zone(c, 0).attributes, ==, 0x88);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_ZRWA_FLUSH, ZONE + 1), ==,
+                    INVALID_OP);
+}
+
 /* G-30 */
 static void test_zrwa_copy(void)
 {
@@ -2983,9 +3081,324 @@ static void test_events_of_plain(void)
                     INVALID_FIELD);
 }
 
+/* --- Commands while others are in progress --- */
+
+/* The next request of this kind stops, until it is let go on. */
+static void hold(Controller *c, const char *event)
+{
+    g_free(qtest_hmp(c->m->qts, "qemu-io -d n1 \"break %s held\"", event));
+}
+
+static void wait_held(Controller *c)
+{
+    g_free(qtest_hmp(c->m->qts, "qemu-io -d n1 \"wait_break held\""));
+}
+
+static void let_go(Controller *c)
+{
+    g_free(qtest_hmp(c->m->qts, "qemu-io -d n1 \"resume held\""));
+}
+
+static const struct {
+    const char *name;
+    uint32_t action;
+    bool zrwa;
+} overtaking[] = {
+    { "queue/a reset does not overtake a write", NVME_ZONE_ACTION_RESET },
+    { "queue/a reset of all zones does not either",
+      NVME_ZONE_ACTION_RESET | SELECT_ALL },
+    { "queue/a finish loses no write", NVME_ZONE_ACTION_FINISH },
+    { "queue/a reset does not overtake a write to a random write area",
+      NVME_ZONE_ACTION_RESET, true },
+    { "queue/a finish loses no write to a random write area",
+      NVME_ZONE_ACTION_FINISH, true },
+};
+
+/* G-03, G-33 */
+static void test_overtaking(const void *opaque)
+{
+    unsigned i = GPOINTER_TO_UINT(opaque), write, mgmt;
+    Controller *c = get_clean(&held);
+    bool reset = (uint8_t)overtaking[i].action == NVME_ZONE_ACTION_RESET;
+
+    if (overtaking[i].zrwa) {
+        g_assert_cmphex(do_open_zrwa(c, 0, 0), ==, OK);
+    }
+    hold(c, "write_aio");
+    fill(c, 0, 2, 0x61);
+    write = submit(c, &c->io, write_command(c, NVME_CMD_WRITE, 0, 2, 0));
+    wait_held(c);
+    mgmt = submit(c, &c->io, command(NVME_CMD_ZONE_MGMT_SEND, 0, 0,
+                                     overtaking[i].action));
+    /* A command that is done later than that one is begun */
+    g_assert_cmphex(set_feature(c, NVME_ERROR_RECOVERY, NSID, 0).status, ==,
+                    OK);
+    g_assert_false(c->io.command[write].done);
+    let_go(c);
+    g_assert_cmphex(wait_for(c, &c->io, write).status, ==, OK);
+    g_assert_cmphex(wait_for(c, &c->io, mgmt).status, ==, OK);
+    assert_zone(c, 0, reset ? EMPTY : FULL, reset ? 0 : NO_WP);
+    g_assert_cmphex(get_zone(c, 0).attributes, ==, 0);
+    assert_blocks(c, 0, 2, reset ? 0 : 0x61);
+    if (reset) {
+        g_assert_cmphex(write_at(c, 0, 2, 0x62), ==, OK);
+        assert_zone(c, 0, IOPEN, 2);
+    }
+}
+
+/* --- QEMU's own zones in memory --- */
+
+static const Setup throttled = {
+    .zones = 16, .throttled = true, .memory = "",
+};
+
+static Result step_until(Controller *c, unsigned cid)
+{
+    gint64 end = g_get_monotonic_time() + TIMEOUT_US;
+
+    while (!c->io.command[cid].done) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        qtest_clock_step(c->m->qts, 1000000000);
+        take_completion(c, &c->io);
+    }
+    return wait_for(c, &c->io, cid);
+}
+
+/* What is written next has to wait for the clock. */
+static unsigned use_up(Controller *c)
+{
+    unsigned cid = 0;
+
+    fill(c, 0, 2, 0x71);
+    for (int i = 0; i < 2; i++) {
+        cid = submit(c, &c->io, write_command(c, NVME_CMD_ZONE_APPEND,
+                                              15 * ZONE, 1, 0));
+    }
+    return cid;
+}
+
+/* G-03 */
+static void test_write_in_reset(void)
+{
+    Controller *c = get_clean(&throttled);
+
+    for (unsigned all = 0; all < 2; all++) {
+        unsigned busy, reset, next, first;
+        Zone z;
+
+        fill(c, 0, 2, 0x71);
+        next = submit(c, &c->io, write_command(c, NVME_CMD_WRITE, 0, 2, 0));
+        g_assert_cmphex(step_until(c, next).status, ==, OK);
+        busy = use_up(c);
+        reset = submit(c, &c->io,
+                       command(NVME_CMD_ZONE_MGMT_SEND, 0, 0,
+                               NVME_ZONE_ACTION_RESET |
+                               (all ? SELECT_ALL : 0)));
+        next = submit(c, &c->io, write_command(c, NVME_CMD_WRITE, 2, 2, 0));
+        first = submit(c, &c->io, write_command(c, NVME_CMD_WRITE, 0, 2, 0));
+        step_until(c, busy);
+        step_until(c, next);
+        step_until(c, first);
+        g_assert_cmphex(step_until(c, reset).status, ==, OK);
+
+        z = get_zone(c, 0);
+        g_assert_cmphex(z.state, ==, z.wp ? IOPEN : EMPTY);
+        if (z.wp) {
+            assert_blocks(c, 0, z.wp, 0x71);
+        }
+        assert_blocks(c, z.wp, CAP - z.wp, 0);
+        first = submit(c, &c->io, write_command(c, NVME_CMD_WRITE, z.wp, 1,
+                                                0));
+        g_assert_cmphex(step_until(c, first).status, ==, OK);
+        reset = submit(c, &c->io, command(NVME_CMD_ZONE_MGMT_SEND, 0, 0,
+                                          NVME_ZONE_ACTION_RESET));
+        g_assert_cmphex(step_until(c, reset).status, ==, OK);
+    }
+    delete_shared_machine();
+}
+
+/* G-04 */
+static void test_shutdown_with_write(void)
+{
+    Controller *c = get_clean(&throttled);
+    unsigned cid;
+    Zone z;
+
+    use_up(c);
+    submit(c, &c->io, write_command(c, NVME_CMD_WRITE, 0, 2, 0));
+    g_assert_cmphex(do_open(c, ZONE, 0), ==, OK);
+    shutdown_controller(c, CC_ABRUPT);
+    reset_controller(c);
+    assert_zone(c, 1, EMPTY, 0);
+    z = get_zone(c, 0);
+    g_assert_cmphex(z.state, ==, z.wp ? CLOSED : EMPTY);
+    cid = submit(c, &c->io, write_command(c, NVME_CMD_WRITE, z.wp, 1, 0));
+    g_assert_cmphex(step_until(c, cid).status, ==, OK);
+    delete_shared_machine();
+}
+
+/* It must be possible to go on where the report says. */
+static void assert_goes_on(Controller *c, unsigned i)
+{
+    int wp = get_zone(c, i).wp;
+
+    g_assert_cmphex(write_at(c, i * ZONE + wp, 1, 0x01), ==, OK);
+    g_assert_cmphex(write_at(c, i * ZONE + wp + 1, CAP - wp - 1, 0x02), ==,
+                    OK);
+    assert_zone(c, i, FULL, NO_WP);
+}
+
+/* G-01 */
+static void test_bad_pointers(void)
+{
+    Controller *c = get_clean(&standard);
+    static const State tried[] = { S_EMPTY, S_IOPEN, S_CLOSED };
+
+    for (int i = 0; i < ARRAY_SIZE(tried); i++) {
+        unsigned zone = prepare(c, tried[i]);
+        int wp = states[tried[i]].wp;
+
+        g_assert_cmphex(do_write_bad_prp(c, zone * ZONE, wp), ==, PRP_OFFSET);
+        g_assert_cmphex(do_append_bad_prp(c, zone * ZONE, wp), ==, PRP_OFFSET);
+        assert_zone(c, zone, states[tried[i]].zs, wp);
+        assert_goes_on(c, zone);
+    }
+}
+
+static const Setup protected = { .zones = 16, .memory = ",ms=8,pi=1" };
+
+#define CHECK_GUARD     (1u << 28)      /* in dword 12 */
+#define PROTECT         (1u << 29)
+
+/* G-02 */
+static void test_bad_protection(void)
+{
+    Controller *c = get_clean(&protected);
+    static const struct {
+        uint8_t opcode;
+        uint32_t flags;
+        uint16_t status;
+    } writes[] = {
+        { NVME_CMD_WRITE, CHECK_GUARD, BAD_GUARD },
+        { NVME_CMD_WRITE, PROTECT, OK },
+        { NVME_CMD_WRITE_ZEROES, CHECK_GUARD, BAD_PROTECTION },
+        { NVME_CMD_WRITE_ZEROES, 0, OK },
+    };
+    int wp = 0;
+
+    for (int i = 0; i < ARRAY_SIZE(writes); i++) {
+        Command cmd = write_command(c, writes[i].opcode, ZONE + wp, 2,
+                                    writes[i].flags);
+
+        fill(c, 0, 5, 0x77);
+        cmd.dw[4] = c->buffer + 4 * BLOCK;
+        cmd.dw[14] = ZONE + wp;
+        g_assert_cmphex(io(c, cmd).status, ==, writes[i].status);
+        wp += writes[i].status ? 0 : 2;
+        assert_zone(c, 1, wp ? IOPEN : EMPTY, wp);
+    }
+}
+
+/* G-10 */
+static void test_copy_to_full_zone(void)
+{
+    Controller *c = get_clean(&standard);
+
+    g_assert_cmphex(write_at(c, 0, 2, 0x21), ==, OK);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_FINISH, ZONE), ==, OK);
+    g_assert_cmphex(copy(c, ZONE, 0, 2), ==, IS_FULL);
+    assert_zone(c, 1, FULL, NO_WP);
+}
+
+/* One write that fails after the first read */
+static const Setup copy_error = {
+    .zones = 16, .memory = "",
+    .below = ",set-state.0.event=read_aio,set-state.0.state=1,"
+             "set-state.0.new_state=2,"
+             "inject-error.0.event=write_aio,inject-error.0.state=2,"
+             "inject-error.0.once=on,inject-error.0.iotype=write",
+};
+
+/* G-11 */
+static void test_copy_error(void)
+{
+    Controller *c = get_clean(&copy_error);
+
+    g_assert_cmphex(write_at(c, 0, 2, 0x21), ==, OK);
+    g_assert_cmphex(copy(c, ZONE, 0, 2), ==, WRITE_FAULT);
+    assert_goes_on(c, 1);
+}
+
+/* G-50 */
+static void test_memory_fua(void)
+{
+    Controller *c = get_clean(&flush_errors);
+    static const uint8_t opcodes[] = {
+        NVME_CMD_WRITE, NVME_CMD_WRITE_ZEROES, NVME_CMD_ZONE_APPEND,
+        NVME_CMD_READ,
+    };
+    Source source = { .slba = 0, .nlb = 2 };
+
+    for (int i = 0; i < ARRAY_SIZE(opcodes); i++) {
+        for (unsigned fua = 0; fua < 2; fua++) {
+            uint64_t zslba = (2 * i + fua) * ZONE;
+            uint16_t error = opcodes[i] == NVME_CMD_READ ?
+                             NVME_UNRECOVERED_READ : WRITE_FAULT;
+
+            g_assert_cmphex(io(c, write_command(c, opcodes[i], zslba, 2,
+                                                fua ? FUA : 0)).status,
+                            ==, fua ? error : OK);
+        }
+    }
+    for (unsigned fua = 0; fua < 2; fua++) {
+        Command cmd = copy_command(c, (10 + fua) * ZONE, 0, &source, 1);
+
+        cmd.dw[12] |= fua ? FUA : 0;
+        g_assert_cmphex(io(c, cmd).status, ==, fua ? WRITE_FAULT : OK);
+    }
+}
+
+static void run_in_memory(const void *test)
+{
+    in_memory = true;
+    ((void (*)(void))test)();
+    in_memory = false;
+}
+
+static void run_overtaking_in_memory(const void *i)
+{
+    in_memory = true;
+    test_overtaking(i);
+    in_memory = false;
+}
+
+static void run_survival_in_memory(const void *i)
+{
+    in_memory = true;
+    test_survival(i);
+    in_memory = false;
+}
+
 static void add(const char *name, void (*test)(void))
 {
     qtest_add_func(name, test);
+}
+
+static void add_in_memory(const char *name, void (*test)(void))
+{
+    g_autofree char *path = g_strdup_printf("in memory/%s", name);
+
+    qtest_add_data_func(path, (const void *)test, run_in_memory);
+}
+
+static void add_overtaking(unsigned i)
+{
+    g_autofree char *path = g_strdup_printf("in memory/%s",
+                                            strchr(overtaking[i].name, '/') + 1);
+
+    qtest_add_data_func(overtaking[i].name, GUINT_TO_POINTER(i),
+                        test_overtaking);
+    qtest_add_data_func(path, GUINT_TO_POINTER(i), run_overtaking_in_memory);
 }
 
 int main(int argc, char **argv)
@@ -2993,6 +3406,8 @@ int main(int argc, char **argv)
     int ret;
 
     g_test_init(&argc, &argv, NULL);
+    /* What QEMU allocates is not zero by chance */
+    g_setenv("MALLOC_PERTURB_", "165", true);
     if (!getenv("QTEST_QEMU_IMG")) {
         g_test_message("QTEST_QEMU_IMG is not set");
         return g_test_run();
@@ -3001,6 +3416,8 @@ int main(int argc, char **argv)
 
     add("identify/size and capacity are those of the zones",
         test_identify_namespace);
+    add("identify/allocated namespaces can be asked for, too",
+        test_identify_allocated);
     add("identify/limits are told less one", test_identify_zoned);
     add("identify/no limit is all ones", test_identify_no_limits);
     add("identify/reads across zones are announced", test_identify_cross_read);
@@ -3065,6 +3482,9 @@ int main(int argc, char **argv)
     add("queue/deleting it waits for commands",
         test_delete_queue_with_commands);
     add("queue/no opcode does harm", test_unknown_opcodes);
+    for (int i = 0; i < ARRAY_SIZE(overtaking); i++) {
+        add_overtaking(i);
+    }
 
     for (int i = 0; i < ARRAY_SIZE(events); i++) {
         g_autofree char *name = g_strdup_printf(
@@ -3073,6 +3493,12 @@ int main(int argc, char **argv)
                                   : "changes no zone");
 
         qtest_add_data_func(name, GUINT_TO_POINTER(i), test_survival);
+        if (!events[i].loses_memory) {
+            g_autofree char *memory = g_strdup_printf("in memory/%s", name);
+
+            qtest_add_data_func(memory, GUINT_TO_POINTER(i),
+                                run_survival_in_memory);
+        }
     }
     add("survival/worn zones stay so", test_worn_zones_stay);
     add("survival/a crash undoes no reset and no finish",
@@ -3107,6 +3533,7 @@ int main(int argc, char **argv)
     add("medium/a read-only disk is write protected", test_read_only);
 
     add("admin/format empties all zones", test_format);
+    add("admin/a format that fails changes nothing", test_format_failed);
     add("admin/format takes read-only zones offline", test_format_worn);
     add("admin/a namespace that was detached stays so",
         test_detached_stays_detached);
@@ -3126,6 +3553,8 @@ int main(int argc, char **argv)
     add("zrwa/a commit is in its bounds", test_zrwa_commit);
     add("zrwa/a commit can fill the zone", test_zrwa_to_the_end);
     add("zrwa/there are only so many", test_zrwa_resources);
+    add("zrwa/there need not be a limit", test_zrwa_no_limit);
+    add("zrwa/only empty zones get one", test_zrwa_only_empty);
     add("zrwa/a copy is a write", test_zrwa_copy);
     add("zrwa/it survives with what was written to it", test_zrwa_survives);
     add("zrwa/a crash undoes no commit", test_zrwa_crash_after_commit);
@@ -3134,6 +3563,42 @@ int main(int argc, char **argv)
     add("failing/there are events, and a list of the zones", test_events);
     add("failing/the list may be too short", test_events_too_many);
     add("failing/a plain namespace has no list", test_events_of_plain);
+
+    add_in_memory("a bad data pointer changes no zone", test_bad_pointers);
+    add_in_memory("bad protection information changes no zone",
+                  test_bad_protection);
+    add_in_memory("a write while a reset is in progress is before or after it",
+                  test_write_in_reset);
+    add_in_memory("an abrupt shutdown leaves write pointers that work",
+                  test_shutdown_with_write);
+    add_in_memory("the last controller that shuts down closes zones",
+                  test_shutdown_one_after_the_other);
+    add_in_memory("no zone is closed where that does not help",
+                  test_no_close_without_active);
+    add_in_memory("without both resources the active one is named",
+                  test_active_first);
+    add_in_memory("open opens all zones or none", test_open_all_is_atomic);
+    add_in_memory("failed copies use no resource",
+                  test_failed_copies_use_nothing);
+    add_in_memory("a copy to a full zone says so", test_copy_to_full_zone);
+    add_in_memory("a failed copy leaves a write pointer that works",
+                  test_copy_error);
+    add_in_memory("what has to be durable is flushed", test_memory_fua);
+    add_in_memory("the size of a report does not overflow",
+                  test_report_too_large);
+    add_in_memory("allocated namespaces can be identified",
+                  test_identify_allocated);
+    add_in_memory("an extension that is refused replaces none",
+                  test_extension_not_replaced);
+    add_in_memory("a commit is in its bounds", test_zrwa_commit);
+    add_in_memory("a commit can fill the zone", test_zrwa_to_the_end);
+    add_in_memory("there are only so many random write areas",
+                  test_zrwa_resources);
+    add_in_memory("random write areas need not be limited",
+                  test_zrwa_no_limit);
+    add_in_memory("only empty zones get a random write area",
+                  test_zrwa_only_empty);
+    add_in_memory("a copy to a random write area is a write", test_zrwa_copy);
 
     for (int i = 0; i < ARRAY_SIZE(refusals); i++) {
         qtest_add_data_func(refusals[i].name, &refusals[i], test_setup);
