@@ -20,6 +20,7 @@
 #include "libqos/libqos-pc.h"
 #include "block/nvme.h"
 #include "hw/pci/pci_regs.h"
+#include "zoned-image.h"
 
 #define BLOCK           4096
 #define ZONE            64          /* blocks of a zone */
@@ -113,84 +114,27 @@ struct Machine {
     unsigned fresh, fresh_rdonly, fresh_offline;
 };
 
-static void run_qemu_img(const char *arguments)
-{
-    g_autofree char *command = g_strdup_printf("%s %s",
-                                               getenv("QTEST_QEMU_IMG"),
-                                               arguments);
-    g_autofree char *err = NULL;
-    int status;
-
-    g_assert_true(g_spawn_command_line_sync(command, NULL, &err, &status,
-                                            NULL));
-    if (status) {
-        g_test_message("%s: %s", command, err);
-    }
-    g_assert_cmpint(status, ==, 0);
-}
-
-/* Where the zone table of the image begins (docs/interop/qcow2-zoned.rst) */
-static uint64_t zone_table_offset(const uint8_t *header)
-{
-    uint32_t pos = ldl_be_p(header + 100);
-
-    while (ldl_be_p(header + pos) != 0x5a4f4e45) {
-        g_assert_cmphex(ldl_be_p(header + pos), !=, 0);
-        pos += 8 + ROUND_UP(ldl_be_p(header + pos + 4), 8);
-    }
-    return ldq_be_p(header + pos + 8 + 48);
-}
-
-static void wear_out(const Setup *setup, const char *path)
-{
-    uint8_t header[64 * KiB];
-    int fd = open(path, O_RDWR);
-
-    g_assert_cmpint(pread(fd, header, sizeof(header), 0), ==, sizeof(header));
-    for (unsigned i = 0; i < 2 * setup->worn; i++) {
-        uint64_t zone = setup->zones - 1 - i;
-        uint64_t state = i < setup->worn ? 13 : 15;
-        uint64_t wp = zone * ZONE_BYTES + WRITTEN * BLOCK;
-        uint64_t record[2] = {
-            cpu_to_be64(state << 60 | wp), cpu_to_be64(wp)
-        };
-
-        g_assert_cmpint(pwrite(fd, record, sizeof(record),
-                               zone_table_offset(header) +
-                               zone * sizeof(record)), ==, sizeof(record));
-    }
-    close(fd);
-}
-
-static void remove_image(void *path)
-{
-    unlink(path);
-}
-
 static char *create_image(const Setup *setup, bool memory)
 {
-    g_autofree char *arguments = NULL;
+    g_autofree char *options =
+        g_strdup_printf("-o zone.mode=host-managed,zone.size=%u,"
+                        "zone.capacity=%u,zone.max_append_bytes=%u%s",
+                        ZONE_BYTES, CAP * BLOCK, APPEND_MAX * BLOCK,
+                        setup->image ?: "");
+    g_autofree char *size = g_strdup_printf("%u", setup->zones * ZONE_BYTES);
     char *path;
-    int fd = g_file_open_tmp("nvme-zns-XXXXXX.img", &path, NULL);
 
-    g_assert_cmpint(fd, >=, 0);
-    qtest_add_abrt_handler(remove_image, path);
     if (memory) {
         /* With room for 8 bytes of metadata per block */
-        g_assert_cmpint(ftruncate(fd, setup->zones * (ZONE_BYTES + 8 * ZONE)),
-                        ==, 0);
-        close(fd);
-        return path;
+        return zoned_image_create_raw(setup->zones * (ZONE_BYTES + 8 * ZONE));
     }
-    close(fd);
-    arguments = g_strdup_printf("create -q -f qcow2 %s -o size=%u,"
-                                "zone.mode=host-managed,zone.size=%u,"
-                                "zone.capacity=%u,zone.max_append_bytes=%u%s",
-                                path, setup->zones * ZONE_BYTES, ZONE_BYTES,
-                                CAP * BLOCK, APPEND_MAX * BLOCK,
-                                setup->image ?: "");
-    run_qemu_img(arguments);
-    wear_out(setup, path);
+    path = zoned_image_create(options, size);
+    for (unsigned i = 0; i < 2 * setup->worn; i++) {
+        unsigned zone = setup->zones - 1 - i;
+
+        zoned_image_wear_out(path, zone, i < setup->worn ? 13 : 15,
+                             zone * ZONE_BYTES + WRITTEN * BLOCK);
+    }
     return path;
 }
 
@@ -473,9 +417,7 @@ static Machine *new_machine(const Setup *setup)
 static void delete_machine(Machine *m)
 {
     stop_machine(m);
-    qtest_remove_abrt_handler(m->image);
-    unlink(m->image);
-    g_free(m->image);
+    zoned_image_delete(m->image);
     g_free(m);
 }
 
@@ -2589,14 +2531,12 @@ static const Refusal refusals[] = {
 static void test_setup(const void *opaque)
 {
     const Refusal *r = opaque;
-    g_autofree char *path = NULL, *create = NULL, *run = NULL;
-    g_autofree char *out = NULL, *err = NULL;
-    int status, fd = g_file_open_tmp("nvme-zns-XXXXXX.qcow2", &path, NULL);
+    g_autofree char *options = g_strdup_printf("-o %s", r->image);
+    g_autofree char *run = NULL, *out = NULL, *err = NULL;
+    char *path = zoned_image_create(options, "");
     const char *argv[] = { "/bin/sh", "-c", NULL, NULL };
+    int status;
 
-    close(fd);
-    create = g_strdup_printf("create -q -f qcow2 %s -o %s", path, r->image);
-    run_qemu_img(create);
     argv[2] = run = g_strdup_printf(
         "echo quit | %s -nodefaults -machine pc -display none -accel qtest "
         "-monitor stdio -drive file=%s,id=z0,format=qcow2,if=none "
@@ -2609,7 +2549,7 @@ static void test_setup(const void *opaque)
         g_test_fail();
     }
     g_assert_cmpint(status == 0, ==, !r->error);
-    unlink(path);
+    zoned_image_delete(path);
 }
 
 /* --- Zone descriptor extensions --- */

@@ -23,6 +23,7 @@
 #include "libqtest.h"
 #include "libqos/libqos-pc.h"
 #include "libqos/virtio-pci.h"
+#include "zoned-image.h"
 
 #define SECTOR          512
 #define DISK            (64 * MiB)
@@ -66,73 +67,9 @@ typedef struct Disk {
     uint64_t features;      /* those that the device offers */
 } Disk;
 
-static void run_qemu_img(const char *arguments)
-{
-    g_autofree char *command = g_strdup_printf("%s %s",
-                                               getenv("QTEST_QEMU_IMG"),
-                                               arguments);
-    g_autofree char *out = NULL, *err = NULL;
-    int status;
-
-    g_assert_true(g_spawn_command_line_sync(command, &out, &err, &status,
-                                            NULL));
-    if (status) {
-        g_test_message("%s: %s", command, err);
-    }
-    g_assert_cmpint(status, ==, 0);
-}
-
-/* Where the zone table of the image begins (docs/interop/zoned-qcow2.rst) */
-static uint64_t zone_table_offset(const uint8_t *header)
-{
-    uint32_t pos = ldl_be_p(header + 100);
-
-    while (ldl_be_p(header + pos) != 0x5a4f4e45) {
-        g_assert_cmphex(ldl_be_p(header + pos), !=, 0);
-        pos += 8 + ROUND_UP(ldl_be_p(header + pos + 4), 8);
-    }
-    return ldq_be_p(header + pos + 8 + 48);
-}
-
-/* Give a zone 8K of data that nobody wrote, in a state that cannot be left. */
-static void wear_out(int fd, uint64_t table, unsigned zone, uint64_t state)
-{
-    uint64_t wp = zone * ZONE + 8 * KiB;
-    uint64_t record[2] = { cpu_to_be64(state << 60 | wp), cpu_to_be64(wp) };
-
-    g_assert_cmpint(pwrite(fd, record, sizeof(record),
-                           table + zone * sizeof(record)),
-                    ==, sizeof(record));
-}
-
-static void wear_image_out(const char *path)
-{
-    uint8_t header[64 * KiB];
-    uint64_t table;
-    int fd = open(path, O_RDWR);
-
-    g_assert_cmpint(pread(fd, header, sizeof(header), 0), ==, sizeof(header));
-    table = zone_table_offset(header);
-    wear_out(fd, table, ZONE_RDONLY, 13);
-    wear_out(fd, table, ZONE_OFFLINE, 15);
-    close(fd);
-}
-
-static void remove_image(void *path)
-{
-    unlink(path);
-}
-
 static char *create_image(const Setup *setup)
 {
-    g_autofree char *options = NULL, *arguments = NULL;
-    char *path;
-    int fd = g_file_open_tmp("virtio-blk-zoned-XXXXXX.qcow2", &path, NULL);
-
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
-    qtest_add_abrt_handler(remove_image, path);
-    options = setup->plain ? g_strdup("") :
+    g_autofree char *options = setup->plain ? g_strdup("") :
         g_strdup_printf("-o zone.mode=host-managed,zone.size=%" PRIu64
                         ",zone.capacity=%" PRIu64 ",zone.conventional_zones=%d,"
                         "zone.max_open_zones=%d,zone.max_active_zones=%d,"
@@ -140,11 +77,14 @@ static char *create_image(const Setup *setup)
                         setup->capacity ?: (uint64_t)CAPACITY, NR_CONV,
                         MAX_OPEN, MAX_ACTIVE, (unsigned)MAX_APPEND,
                         setup->image ?: "");
-    arguments = g_strdup_printf("create -q -f qcow2 %s %s %s", options, path,
-                                setup->size ?: "64M");
-    run_qemu_img(arguments);
+    char *path = zoned_image_create(options, setup->size ?: "64M");
+
     if (setup->worn) {
-        wear_image_out(path);
+        /* 8K of data that nobody wrote */
+        zoned_image_wear_out(path, ZONE_RDONLY, 13,
+                             ZONE_RDONLY * ZONE + 8 * KiB);
+        zoned_image_wear_out(path, ZONE_OFFLINE, 15,
+                             ZONE_OFFLINE * ZONE + 8 * KiB);
     }
     return path;
 }
@@ -233,9 +173,7 @@ static Disk *new_disk(const Setup *setup)
 static void delete_disk(Disk *d)
 {
     power_off(d);
-    qtest_remove_abrt_handler(d->image);
-    remove_image(d->image);
-    g_free(d->image);
+    zoned_image_delete(d->image);
     g_free(d);
 }
 
@@ -943,13 +881,6 @@ static char *add_image(Disk *d, const Setup *setup)
     return image;
 }
 
-static void forget_image(char *image)
-{
-    qtest_remove_abrt_handler(image);
-    remove_image(image);
-    g_free(image);
-}
-
 static void assert_no_device(Disk *d, QDict *options, const char *message)
 {
     QDict *answer = qtest_qmp(d->qts, "{'execute': 'device_add',"
@@ -987,7 +918,7 @@ static void test_impossible_devices(void)
     assert_no_device(d, block_sizes(16 * KiB),
                      "must not exceed the largest append of the zoned disk "
                      "(8192)");
-    forget_image(image);
+    zoned_image_delete(image);
     delete_shared_disk();
 }
 
@@ -1012,7 +943,7 @@ static void test_other_node(const void *other)
     assert_zones(d, "3:iopen@4K");
     assert_ok(write_at(d, 3 * ZONE + 4 * KiB, 4 * KiB, NEW));
     delete_disk(d);
-    forget_image(image);
+    zoned_image_delete(image);
 }
 
 /* V14, V15 */
@@ -2872,14 +2803,9 @@ static void test_restart(void)
 static Disk *disk_after_crash(Disk *d)
 {
     Disk *copy = g_new0(Disk, 1);
-    g_autofree char *data = NULL;
-    size_t size;
 
     copy->setup = d->setup;
-    copy->image = g_strdup_printf("%s.copy", d->image);
-    qtest_add_abrt_handler(remove_image, copy->image);
-    g_assert_true(g_file_get_contents(d->image, &data, &size, NULL));
-    g_assert_true(g_file_set_contents(copy->image, data, size, NULL));
+    copy->image = zoned_image_copy(d->image);
     power_on(copy);
     return copy;
 }
@@ -2975,7 +2901,7 @@ static char *migrate_to(Disk *d, const Setup *setup)
     status = migration_status(to.qts);
     qtest_shutdown(to.machine);
     if (to.image != d->image) {
-        forget_image(to.image);
+        zoned_image_delete(to.image);
     }
     unlink(uri + strlen("file:"));
     return status;

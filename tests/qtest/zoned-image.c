@@ -1,0 +1,106 @@
+/*
+ * Zoned qcow2 images for the tests of zoned devices
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bswap.h"
+#include "qemu/units.h"
+#include "libqtest.h"
+#include "zoned-image.h"
+
+static void run_qemu_img(const char *arguments)
+{
+    g_autofree char *command = g_strdup_printf("%s %s",
+                                               getenv("QTEST_QEMU_IMG"),
+                                               arguments);
+    g_autofree char *err = NULL;
+    int status;
+
+    g_assert_true(g_spawn_command_line_sync(command, NULL, &err, &status,
+                                            NULL));
+    if (status) {
+        g_test_message("%s: %s", command, err);
+    }
+    g_assert_cmpint(status, ==, 0);
+}
+
+static void remove_image(void *path)
+{
+    unlink(path);
+}
+
+/* An empty file that is removed at an abort */
+static char *new_file(void)
+{
+    char *path;
+    int fd = g_file_open_tmp("zoned-XXXXXX.qcow2", &path, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    qtest_add_abrt_handler(remove_image, path);
+    return path;
+}
+
+char *zoned_image_create(const char *options, const char *size)
+{
+    char *path = new_file();
+    g_autofree char *arguments = g_strdup_printf("create -q -f qcow2 %s %s %s",
+                                                 options, path, size);
+
+    run_qemu_img(arguments);
+    return path;
+}
+
+char *zoned_image_create_raw(uint64_t size)
+{
+    char *path = new_file();
+
+    g_assert_cmpint(truncate(path, size), ==, 0);
+    return path;
+}
+
+char *zoned_image_copy(const char *path)
+{
+    char *copy = new_file();
+    g_autofree char *data = NULL;
+    size_t size;
+
+    g_assert_true(g_file_get_contents(path, &data, &size, NULL));
+    g_assert_true(g_file_set_contents(copy, data, size, NULL));
+    return copy;
+}
+
+void zoned_image_delete(char *path)
+{
+    qtest_remove_abrt_handler(path);
+    unlink(path);
+    g_free(path);
+}
+
+/* Where the zone table of the image begins (docs/interop/qcow2-zoned.rst) */
+static uint64_t zone_table_offset(const uint8_t *header)
+{
+    uint32_t pos = ldl_be_p(header + 100);
+
+    while (ldl_be_p(header + pos) != 0x5a4f4e45) {
+        g_assert_cmphex(ldl_be_p(header + pos), !=, 0);
+        pos += 8 + ROUND_UP(ldl_be_p(header + pos + 4), 8);
+    }
+    return ldq_be_p(header + pos + 8 + 48);
+}
+
+void zoned_image_wear_out(const char *path, unsigned zone, uint64_t state,
+                          uint64_t wp)
+{
+    uint64_t record[2] = { cpu_to_be64(state << 60 | wp), cpu_to_be64(wp) };
+    uint8_t header[64 * KiB];
+    int fd = open(path, O_RDWR);
+
+    g_assert_cmpint(pread(fd, header, sizeof(header), 0), ==, sizeof(header));
+    g_assert_cmpint(pwrite(fd, record, sizeof(record),
+                           zone_table_offset(header) + zone * sizeof(record)),
+                    ==, sizeof(record));
+    close(fd);
+}

@@ -1,0 +1,32 @@
+/*
+ * Zoned qcow2 images for the tests of zoned devices
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_ZONED_IMAGE_H
+#define TESTS_ZONED_IMAGE_H
+
+/*
+ * Create an image in the directory for temporary files, with "qemu-img create
+ * @options PATH @size".  A test that aborts removes it.
+ */
+char *zoned_image_create(const char *options, const char *size);
+
+/* A file of zeroes, for a device that has zones of its own */
+char *zoned_image_create_raw(uint64_t size);
+
+/* Another image with what is in the file now, as after a crash of its writer */
+char *zoned_image_copy(const char *path);
+
+/* Remove the image, and free @path. */
+void zoned_image_delete(char *path);
+
+/*
+ * Make a zone read-only (@state is 13) or offline (15) in an image that nobody
+ * uses, and let it have data up to @wp, which is counted from the disk's start.
+ */
+void zoned_image_wear_out(const char *path, unsigned zone, uint64_t state,
+                          uint64_t wp);
+
+#endif
