@@ -73,6 +73,15 @@ append(const VirtioBlkHandler *h, int64_t offset, const struct iovec *in_iov,
     return virtio_blk_zoned_status(ret);
 }
 
+void virtio_blk_zoned_clear_answer(const VirtioBlkHandler *h,
+                                   const struct iovec *in_iov,
+                                   unsigned int in_num)
+{
+    if (h->zoned.model != BLK_Z_NONE) {
+        iov_memset(in_iov, in_num, 0, 0, -1);
+    }
+}
+
 uint8_t coroutine_fn
 virtio_blk_zoned_process_req(const VirtioBlkHandler *h, uint32_t type,
                              uint64_t sector, const struct iovec *in_iov,
@@ -88,8 +97,6 @@ virtio_blk_zoned_process_req(const VirtioBlkHandler *h, uint32_t type,
     if (!h->zones_known) {
         return VIRTIO_BLK_S_UNSUPP;
     }
-    /* The whole buffer counts as written */
-    iov_memset(in_iov, in_num, 0, 0, -1);
     status = virtio_blk_zoned_check(&h->zoned, h->blk, offset,
                                     type != VIRTIO_BLK_T_ZONE_REPORT);
     if (status != VIRTIO_BLK_S_OK) {
@@ -119,6 +126,14 @@ virtio_blk_zoned_process_req(const VirtioBlkHandler *h, uint32_t type,
     return virtio_blk_zoned_status(
         blk_co_zone_mgmt(h->blk, op, all ? BDRV_ZONE_ALL : 0, offset, bytes,
                          NULL));
+}
+
+bool virtio_blk_zoned_may_zero(const VirtioBlkHandler *h, uint32_t type)
+{
+    unsigned feature = type == VIRTIO_BLK_T_DISCARD ? VIRTIO_BLK_F_DISCARD
+                                                    : VIRTIO_BLK_F_WRITE_ZEROES;
+
+    return h->zoned.model == BLK_Z_NONE || h->features & 1ull << feature;
 }
 
 uint8_t coroutine_fn

@@ -22,6 +22,17 @@ virtio_blk_zoned_process_req(const VirtioBlkHandler *h, uint32_t type,
                              unsigned int in_num, struct iovec *out_iov,
                              unsigned int out_num);
 
+/*
+ * On a zoned disk, all of the guest's buffer counts as written, up to the
+ * status: let no byte of it be what it was.
+ */
+void virtio_blk_zoned_clear_answer(const VirtioBlkHandler *h,
+                                   const struct iovec *in_iov,
+                                   unsigned int in_num);
+
+/* May the driver send requests of this @type, discard or write zeroes? */
+bool virtio_blk_zoned_may_zero(const VirtioBlkHandler *h, uint32_t type);
+
 /* May data be written there?  Called before the range is checked. */
 uint8_t coroutine_fn
 virtio_blk_zoned_check_write(const VirtioBlkHandler *h, uint64_t sector,

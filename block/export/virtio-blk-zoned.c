@@ -120,45 +120,29 @@ virtio_blk_zoned_config(const VirtIOBlkZoned *z)
 
 /* --- Requests --- */
 
-static bool is_exact_type(uint32_t type)
-{
-    switch (type) {
-    case VIRTIO_BLK_T_IN:
-    case VIRTIO_BLK_T_OUT:
-    case VIRTIO_BLK_T_FLUSH:
-    case VIRTIO_BLK_T_GET_ID:
-    case VIRTIO_BLK_T_DISCARD:
-    case VIRTIO_BLK_T_WRITE_ZEROES:
-    case VIRTIO_BLK_T_ZONE_APPEND:
-    case VIRTIO_BLK_T_ZONE_REPORT:
-    case VIRTIO_BLK_T_ZONE_OPEN:
-    case VIRTIO_BLK_T_ZONE_CLOSE:
-    case VIRTIO_BLK_T_ZONE_FINISH:
-    case VIRTIO_BLK_T_ZONE_RESET:
-    case VIRTIO_BLK_T_ZONE_RESET_ALL:
-        return true;
-    default:
-        return false;
-    }
-}
+#define BIT_OF(type) (1u << VIRTIO_BLK_T_##type)
+
+static const uint32_t plain_types =
+    BIT_OF(IN) | BIT_OF(OUT) | BIT_OF(FLUSH) | BIT_OF(GET_ID) |
+    BIT_OF(DISCARD) | BIT_OF(WRITE_ZEROES);
+
+static const uint32_t zone_types =
+    BIT_OF(ZONE_APPEND) | BIT_OF(ZONE_REPORT) | BIT_OF(ZONE_OPEN) |
+    BIT_OF(ZONE_CLOSE) | BIT_OF(ZONE_FINISH) | BIT_OF(ZONE_RESET) |
+    BIT_OF(ZONE_RESET_ALL);
+
+#undef BIT_OF
 
 bool virtio_blk_zoned_is_type(uint32_t type, bool zoned)
 {
-    if (zoned || is_exact_type(type)) {
-        return is_exact_type(type);
-    }
-    switch (type & ~(VIRTIO_BLK_T_OUT | VIRTIO_BLK_T_BARRIER)) {
-    case VIRTIO_BLK_T_SECURE_ERASE:     /* an append without its lowest bit */
-    case VIRTIO_BLK_T_ZONE_REPORT:
-    case VIRTIO_BLK_T_ZONE_OPEN:
-    case VIRTIO_BLK_T_ZONE_CLOSE:
-    case VIRTIO_BLK_T_ZONE_FINISH:
-    case VIRTIO_BLK_T_ZONE_RESET:
-    case VIRTIO_BLK_T_ZONE_RESET_ALL:
-        return false;
-    default:
+    uint32_t base = type & ~(VIRTIO_BLK_T_OUT | VIRTIO_BLK_T_BARRIER);
+
+    if (type < 32 && (plain_types | zone_types) >> type & 1) {
         return true;
     }
+    /* Legacy flags are for disks without zones, and make no zone request */
+    return !zoned && (base < VIRTIO_BLK_T_SECURE_ERASE ||
+                      base > VIRTIO_BLK_T_ZONE_RESET_ALL);
 }
 
 int64_t virtio_blk_zoned_offset(uint64_t sector)

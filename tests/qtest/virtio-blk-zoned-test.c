@@ -4,7 +4,8 @@
  * A guest kernel sends only requests that make sense.  Here a virtio-blk-pci
  * device on a zoned qcow2 image is driven without one, so that every request
  * can be sent, the broken ones too; after each, the status, the data and the
- * report of all zones must be exactly right.  The rules are those of virtio
+ * report of all zones must be exactly right.  Most tests run once more with
+ * the image in a storage daemon, whose vhost-user-blk export does the requests.  The rules are those of virtio
  * 1.3, section 5.2.6; "Vn" in a comment is a number of our list of them.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -20,6 +21,7 @@
 #include "standard-headers/linux/virtio_blk.h"
 #include "standard-headers/linux/virtio_config.h"
 #include "standard-headers/linux/virtio_ids.h"
+#include "libqmp.h"
 #include "libqtest.h"
 #include "libqos/libqos-pc.h"
 #include "libqos/virtio-pci.h"
@@ -49,8 +51,9 @@ typedef struct Setup {
     const char *image;      /* more options of qemu-img create, with a comma */
     const char *debug;      /* options of a blkdebug node below, likewise */
     const char *blockdev;   /* more options of the qcow2 node, likewise */
-    const char *device;     /* more options of the device, likewise */
-    const char *machine;    /* more options of QEMU */
+    const char *objects;    /* more options of the program with the image */
+    const char *device;     /* more options of the device, likewise... */
+    const char *export;     /* ...and of the export, in its place */
     uint64_t capacity;      /* of a zone, if not CAPACITY */
     bool plain;             /* not zoned */
     bool worn;              /* has ZONE_RDONLY and ZONE_OFFLINE */
@@ -58,7 +61,10 @@ typedef struct Setup {
 
 typedef struct Disk {
     const Setup *setup;
+    bool exported;          /* by a storage daemon, to vhost-user-blk-pci */
     char *image;
+    GPid daemon;
+    int daemon_qmp;
     QOSState *machine;
     QTestState *qts;
     QVirtioPCIDevice *pci;
@@ -125,25 +131,86 @@ static void drop_device(Disk *d)
     d->pci = NULL;
 }
 
-/* Run QEMU on the image.  Whatever the guest does, it must not stop it. */
-static void boot(Disk *d, const char *more)
+/* What makes a block node of the image, in QEMU or the storage daemon */
+static char *block_nodes(Disk *d)
 {
     const Setup *setup = d->setup;
     g_autofree char *debug =
         !setup->debug ? g_strdup("") :
-        g_strdup_printf("-blockdev driver=blkdebug,node-name=debug,"
+        g_strdup_printf("--blockdev driver=blkdebug,node-name=debug,"
                         "image=file%s", setup->debug);
 
+    return g_strdup_printf("%s "
+                           "--blockdev driver=file,node-name=file,filename=%s "
+                           "%s "
+                           "--blockdev driver=qcow2,node-name=zoned,file=%s%s",
+                           setup->objects ?: "", d->image, debug,
+                           setup->debug ? "debug" : "file",
+                           setup->blockdev ?: "");
+}
+
+static void kill_daemon(void *opaque)
+{
+    Disk *d = opaque;
+
+    kill(d->daemon, SIGKILL);
+}
+
+/* The options of QEMU to connect to a storage daemon, which is started. */
+static char *start_daemon(Disk *d, const char *nodes)
+{
+    g_autofree char *path = g_strdup_printf("%s.socket", d->image);
+    g_autofree char *command = NULL;
+    char *argv[] = { (char *)"/bin/sh", (char *)"-c", NULL, NULL };
+    int server = qtest_socket_server(path), qmp[2];
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, qmp), ==, 0);
+    argv[2] = command = g_strdup_printf(
+        "exec %s %s --chardev socket,id=qmp,fd=%d --monitor chardev=qmp "
+        "--export vhost-user-blk,id=export,node-name=zoned,addr.type=fd,"
+        "addr.str=%d,writable=%s%s",
+        getenv("QTEST_QEMU_STORAGE_DAEMON_BINARY"), nodes, qmp[1], server,
+        strstr(nodes, "read-only=on") ? "off" : "on", d->setup->export ?: "");
+    g_assert_true(g_spawn_async(NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD |
+                                G_SPAWN_LEAVE_DESCRIPTORS_OPEN |
+                                G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL,
+                                &d->daemon, NULL));
+    qtest_add_abrt_handler(kill_daemon, d);
+    close(server);
+    close(qmp[1]);
+    d->daemon_qmp = qmp[0];
+    qobject_unref(qmp_fd_receive(d->daemon_qmp));
+    qobject_unref(qmp_fd(d->daemon_qmp, "{'execute': 'qmp_capabilities'}"));
+    return g_strdup_printf("-object memory-backend-memfd,id=mem,size=128M "
+                           "-machine memory-backend=mem -m 128M "
+                           "-chardev socket,id=daemon,path=%s", path);
+}
+
+static void stop_daemon(Disk *d)
+{
+    g_autofree char *path = g_strdup_printf("%s.socket", d->image);
+    int status;
+
+    qtest_remove_abrt_handler(d);
+    kill(d->daemon, SIGTERM);
+    g_assert_cmpint(waitpid(d->daemon, &status, 0), ==, d->daemon);
+    g_assert_cmpint(status, ==, 0);
+    close(d->daemon_qmp);
+    unlink(path);
+}
+
+/* Run QEMU on the image.  Whatever the guest does, it must not stop it. */
+static void boot(Disk *d, const char *more)
+{
+    g_autofree char *nodes = block_nodes(d);
+    g_autofree char *client = d->exported ? start_daemon(d, nodes) : NULL;
+
     d->machine = qtest_pc_boot(
-        "-machine pc -nodefaults %s %s "
-        "-blockdev driver=file,node-name=file,filename=%s "
-        "%s "
-        "-blockdev driver=qcow2,node-name=zoned,file=%s%s "
-        "-device virtio-blk-pci,id=disk,drive=zoned,addr=%x.0,"
-        "werror=stop,rerror=stop%s",
-        setup->machine ?: "", more, d->image, debug,
-        setup->debug ? "debug" : "file", setup->blockdev ?: "", PCI_SLOT,
-        setup->device ?: "");
+        "-machine pc -nodefaults %s %s -device %s,id=disk,addr=%x.0,%s%s",
+        more, client ?: nodes,
+        client ? "vhost-user-blk-pci" : "virtio-blk-pci", PCI_SLOT,
+        client ? "chardev=daemon" : "drive=zoned,werror=stop,rerror=stop",
+        client ? "" : d->setup->device ?: "");
     d->qts = d->machine->qts;
 }
 
@@ -158,13 +225,20 @@ static void power_off(Disk *d)
 {
     drop_device(d);
     qtest_shutdown(d->machine);
+    if (d->exported) {
+        stop_daemon(d);
+    }
 }
+
+/* Is the test that runs now one of exports? */
+static bool test_exports;
 
 static Disk *new_disk(const Setup *setup)
 {
     Disk *d = g_new0(Disk, 1);
 
     d->setup = setup;
+    d->exported = test_exports;
     d->image = create_image(setup);
     power_on(d);
     return d;
@@ -618,7 +692,8 @@ static void delete_shared_disk(void)
 /* All zones empty; QEMU is started anew only for another setup. */
 static Disk *get_disk(const Setup *setup)
 {
-    if (shared_disk && shared_disk->setup != setup) {
+    if (shared_disk && (shared_disk->setup != setup ||
+                        shared_disk->exported != test_exports)) {
         delete_shared_disk();
     }
     if (!shared_disk) {
@@ -660,6 +735,14 @@ static int64_t statistic(Disk *d, const char *name)
 
     qobject_unref(stats);
     return value;
+}
+
+/* Exports count nothing. */
+static void assert_statistic(Disk *d, const char *name, int64_t value)
+{
+    if (!d->exported) {
+        g_assert_cmpint(statistic(d, name), ==, value);
+    }
 }
 
 static uint32_t config32(Disk *d, size_t field)
@@ -765,35 +848,30 @@ static void test_legacy_registers(void)
                    zoned | 1u << VIRTIO_BLK_F_FLUSH);
     g_assert_cmphex(qpci_io_readl(d->pci->pdev, bar, LEGACY_GUEST_FEATURES), ==,
                     1u << VIRTIO_BLK_F_FLUSH);
-    qvirtio_set_driver_ok(d->dev);
-    for (size_t i = CONFIG(zoned); i < sizeof(struct virtio_blk_config); i++) {
-        g_assert_cmphex(qpci_io_readb(d->pci->pdev, bar, LEGACY_CONFIG + i),
-                        ==, 0);
+    if (!d->exported) {     /* legacy drivers cannot use vhost-user at all */
+        qvirtio_set_driver_ok(d->dev);
+        for (size_t i = CONFIG(zoned); i < sizeof(struct virtio_blk_config);
+             i++) {
+            g_assert_cmphex(qpci_io_readb(d->pci->pdev, bar,
+                                          LEGACY_CONFIG + i), ==, 0);
+        }
     }
     restart_driver(d, 0);
     assert_zones(d, "");
 }
 
-/* V2, V7, V9: it cannot be refused, so it gets no status that it cannot know */
-static void test_legacy_driver(void)
+/*
+ * V6, V7, V9: without the feature there are no zones, and no statuses that the
+ * driver cannot know.
+ */
+static void assert_can_only_read(Disk *d)
 {
     g_autofree Report *report = g_malloc(report_size(1));
-    Disk *d = get_disk(&standard);
     uint64_t position;
-    QPCIBar legacy;
 
-    assert_ok(write_at(d, 3 * ZONE, 4 * KiB, OLD));
-    drop_device(d);
-    find_device(d);
-    legacy = qpci_iomap(d->pci->pdev, 0, NULL);
-    qpci_io_writel(d->pci->pdev, legacy, LEGACY_GUEST_FEATURES,
-                   d->features & ~QVIRTIO_F_BAD_FEATURE);
-    d->dev->features = 0;
-    d->dev->features_negotiated = true;
-    d->vq = qvirtqueue_setup(d->dev, &d->machine->alloc, 0);
-    qvirtio_set_driver_ok(d->dev);
-
-    g_assert_cmpint(config32(d, CONFIG(zoned.zone_sectors)), ==, 0);
+    for (size_t i = CONFIG(zoned); i < sizeof(struct virtio_blk_config); i++) {
+        g_assert_cmphex(qvirtio_config_readb(d->dev, i), ==, 0);
+    }
     assert_data(d, 3 * ZONE, 4 * KiB, OLD);
     assert_ok(read_at(d, 3 * ZONE, 2 * ZONE, NULL));
     assert_status(write_at(d, 3 * ZONE, 4 * KiB, NEW), "IOERR");
@@ -811,6 +889,45 @@ static void test_legacy_driver(void)
     assert_vm_runs(d);
     restart_driver(d, 0);
     assert_zones(d, "3:iopen@4K");
+}
+
+/* V2: it cannot be refused */
+static void test_legacy_driver(void)
+{
+    Disk *d = get_disk(&standard);
+    QPCIBar legacy;
+
+    assert_ok(write_at(d, 3 * ZONE, 4 * KiB, OLD));
+    drop_device(d);
+    find_device(d);
+    legacy = qpci_iomap(d->pci->pdev, 0, NULL);
+    qpci_io_writel(d->pci->pdev, legacy, LEGACY_GUEST_FEATURES,
+                   d->features & ~QVIRTIO_F_BAD_FEATURE);
+    d->dev->features = 0;
+    d->dev->features_negotiated = true;
+    d->vq = qvirtqueue_setup(d->dev, &d->machine->alloc, 0);
+    qvirtio_set_driver_ok(d->dev);
+    assert_can_only_read(d);
+}
+
+/* V5: a driver that is refused, and does not ask whether it is */
+static void test_stubborn_driver(void)
+{
+    Disk *d = get_disk(&standard);
+
+    assert_ok(write_at(d, 3 * ZONE, 4 * KiB, OLD));
+    drop_device(d);
+    find_device(d);
+    d->dev->features = d->features & ~(1ull << VIRTIO_BLK_F_ZONED |
+                                       QVIRTIO_F_BAD_FEATURE |
+                                       1ull << VIRTIO_RING_F_INDIRECT_DESC |
+                                       1ull << VIRTIO_RING_F_EVENT_IDX);
+    d->dev->bus->set_features(d->dev, d->dev->features);
+    d->dev->features_negotiated = true;
+    d->vq = qvirtqueue_setup(d->dev, &d->machine->alloc, 0);
+    d->dev->bus->set_status(d->dev, d->dev->bus->get_status(d->dev) |
+                                    VIRTIO_CONFIG_S_DRIVER_OK);
+    assert_can_only_read(d);
 }
 
 /* V9 */
@@ -832,6 +949,7 @@ static void test_block_size(void)
 {
     static const Setup setup = {
         .device = ",logical_block_size=4096,physical_block_size=4096",
+        .export = ",logical-block-size=4096",
         .image = ",zone.max_append_bytes=36K",
     };
     Disk *d = new_disk(&setup);
@@ -857,10 +975,12 @@ static void test_block_size(void)
     assert_status(write_at(d, ZONE, SECTOR, NEW), "IOERR");
     assert_status(write_at(d, DISK, SECTOR, NEW), "IOERR");
     assert_status(write_zeroes(d, ZONE, SECTOR), "IOERR");
-    assert_status(read_at(d, 3 * ZONE, SECTOR, NULL), "IOERR");
+    if (!d->exported) {     /* whose reads can be in sectors */
+        assert_status(read_at(d, 3 * ZONE, SECTOR, NULL), "IOERR");
+    }
     assert_vm_runs(d);
-    g_assert_cmpint(statistic(d, "invalid_wr_operations"), ==, 9);
-    g_assert_cmpint(statistic(d, "invalid_rd_operations"), ==, 1);
+    assert_statistic(d, "invalid_wr_operations", 9);
+    assert_statistic(d, "invalid_rd_operations", 1);
 
     assert_ok(write_at(d, 3 * ZONE, 4 * KiB, NEW));
     assert_ok(append(d, 3 * ZONE, 36 * KiB, NEW, &position));
@@ -1506,17 +1626,8 @@ static char *cell_name(const Cell *c)
         outcome = g_strdup_printf("makes it %s", c->after[0] ?
                                   strchr(c->after, ':') + 1 : "empty");
     }
-    return g_strdup_printf("virtio-blk-zoned/state/%s %s %s",
+    return g_strdup_printf("state/%s %s %s",
                            actions[c->action], states[c->state].name, outcome);
-}
-
-static void add_cells(void)
-{
-    for (unsigned i = 0; i < ARRAY_SIZE(cells); i++) {
-        g_autofree char *name = cell_name(&cells[i]);
-
-        qtest_add_data_func(name, &cells[i], test_cell);
-    }
 }
 
 /* --- Places that are no zone --- */
@@ -1634,7 +1745,7 @@ static void test_get_id(void)
     assert_ok(submit(d, &(Request) {
         .type = VIRTIO_BLK_T_GET_ID, .in_len = sizeof(id), .in = id,
     }));
-    g_assert_cmpstr(id, ==, "zoned");
+    g_assert_cmpstr(id, ==, d->exported ? "vhost_user_blk" : "zoned");
     delete_disk(d);
 }
 
@@ -1784,6 +1895,25 @@ static void test_flush(void)
     assert_zones(d, "3:iopen@8K 4:eopen@0K");
 }
 
+/* V29: there can be room for more than the status that a request tells */
+static void test_room_for_nothing(void)
+{
+    static const uint32_t types[] = {
+        VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_ZONE_OPEN,
+        VIRTIO_BLK_T_ZONE_FINISH, VIRTIO_BLK_T_ZONE_RESET,
+        VIRTIO_BLK_T_ZONE_RESET_ALL,
+    };
+    Disk *d = get_disk(&standard);
+
+    for (unsigned i = 0; i < ARRAY_SIZE(types); i++) {
+        assert_ok(submit(d, &(Request) {
+            .type = types[i], .sector = 3 * ZONE / SECTOR,
+            .out_len = types[i] == VIRTIO_BLK_T_OUT ? 4 * KiB : 0,
+            .in_len = 40,
+        }));
+    }
+}
+
 /* V24, V110: what is written does not depend on how the guest's buffers lie */
 static void test_buffers(const void *opaque)
 {
@@ -1832,7 +1962,9 @@ static void test_read_into_next_zone(const void *setup)
                   "INVALID_CMD");
     assert_status(read_at(d, 0, 3 * ZONE, NULL), "INVALID_CMD");
     assert_vm_runs(d);
-    g_assert_cmpint(statistic(d, "failed_rd_operations"), >=, 6);
+    if (!d->exported) {
+        g_assert_cmpint(statistic(d, "failed_rd_operations"), >=, 6);
+    }
     assert_ok(read_at(d, 3 * ZONE, ZONE, NULL));
     assert_ok(read_at(d, DISK - SECTOR, SECTOR, NULL));
     assert_status(read_at(d, DISK - SECTOR, 2 * SECTOR, NULL), "IOERR");
@@ -2280,8 +2412,9 @@ static void test_resources_come_back(void)
 /* --- Many requests in one kick --- */
 
 static const Setup with_iothread = {
-    .machine = "-object iothread,id=iothread",
+    .objects = "--object iothread,id=iothread",
     .device = ",iothread=iothread",
+    .export = ",iothread=iothread",
 };
 
 /* L27, V47: each is its own request, also if they could be merged */
@@ -2532,18 +2665,18 @@ static void test_statistics(void)
 
     assert_ok(append(d, 3 * ZONE, 4 * KiB, NEW, &position));
     assert_ok(append(d, 3 * ZONE, 12 * KiB, NEW, &position));
-    g_assert_cmpint(statistic(d, "zone_append_operations"), ==, 2);
-    g_assert_cmpint(statistic(d, "zone_append_bytes"), ==, 16 * KiB);
-    g_assert_cmpint(statistic(d, "failed_zone_append_operations"), ==, 0);
+    assert_statistic(d, "zone_append_operations", 2);
+    assert_statistic(d, "zone_append_bytes", 16 * KiB);
+    assert_statistic(d, "failed_zone_append_operations", 0);
     assert_ok(zone_finish(d, 3));
     assert_status(append(d, 3 * ZONE, 4 * KiB, NEW, &position), "INVALID_CMD");
-    g_assert_cmpint(statistic(d, "zone_append_operations"), ==, 2);
-    g_assert_cmpint(statistic(d, "failed_zone_append_operations"), ==, 1);
-    g_assert_cmpint(statistic(d, "wr_operations"), ==, 0);
+    assert_statistic(d, "zone_append_operations", 2);
+    assert_statistic(d, "failed_zone_append_operations", 1);
+    assert_statistic(d, "wr_operations", 0);
     assert_ok(write_at(d, 4 * ZONE, 4 * KiB, NEW));
     assert_status(write_at(d, 4 * ZONE, 4 * KiB, NEW), "UNALIGNED_WP");
-    g_assert_cmpint(statistic(d, "wr_operations"), ==, 1);
-    g_assert_cmpint(statistic(d, "failed_wr_operations"), ==, 1);
+    assert_statistic(d, "wr_operations", 1);
+    assert_statistic(d, "failed_wr_operations", 1);
     delete_disk(d);
 }
 
@@ -2564,7 +2697,7 @@ static void test_management_statistics(void)
     assert_management(d, 4, 1, 1);
     assert_status(append(d, 3 * ZONE + SECTOR, SECTOR, NEW, &position),
                   "INVALID_CMD");
-    g_assert_cmpint(statistic(d, "invalid_zone_append_operations"), ==, 1);
+    assert_statistic(d, "invalid_zone_append_operations", 1);
     delete_disk(d);
 }
 
@@ -2805,6 +2938,7 @@ static Disk *disk_after_crash(Disk *d)
     Disk *copy = g_new0(Disk, 1);
 
     copy->setup = d->setup;
+    copy->exported = d->exported;
     copy->image = zoned_image_copy(d->image);
     power_on(copy);
     return copy;
@@ -2826,12 +2960,10 @@ static void test_crash_after_flush(void)
     delete_disk(copy);
 }
 
-/* V55 */
-static void test_crash_without_write_cache(void)
+static void assert_nothing_to_flush(Disk *d)
 {
-    static const Setup setup = { .device = ",write-cache=off" };
-    Disk *d = new_disk(&setup), *copy;
     uint64_t position;
+    Disk *copy;
 
     assert_ok(write_at(d, 3 * ZONE, 8 * KiB, OLD));
     copy = disk_after_crash(d);
@@ -2844,6 +2976,29 @@ static void test_crash_without_write_cache(void)
     assert_zones(copy, "3:closed@8K 4:closed@4K");
     assert_data(copy, 4 * ZONE, 4 * KiB, NEW);
     delete_disk(copy);
+}
+
+/* V55 */
+static void test_crash_without_write_cache(void)
+{
+    static const Setup setup = {
+        .device = ",write-cache=off",
+        .export = ",writethrough=on",
+    };
+    Disk *d = new_disk(&setup);
+
+    assert_nothing_to_flush(d);
+    delete_disk(d);
+}
+
+/* V55: such a driver takes all that is done for durable */
+static void test_crash_without_flush(void)
+{
+    Disk *d = new_disk(&standard);
+
+    restart_driver(d, 1ull << VIRTIO_BLK_F_FLUSH |
+                      1ull << VIRTIO_BLK_F_CONFIG_WCE);
+    assert_nothing_to_flush(d);
     delete_disk(d);
 }
 
@@ -2937,7 +3092,7 @@ static void test_trace(void)
         "virtio_blk_handle_zone_append", "virtio_blk_zone_append_complete",
         "virtio_blk_zone_rule_broken", "zone_table_state",
     };
-    g_autofree char *log = NULL, *machine = NULL, *text = NULL;
+    g_autofree char *log = NULL, *options = NULL, *text = NULL;
     Setup setup = {};
     uint64_t position;
     Disk *d;
@@ -2945,9 +3100,9 @@ static void test_trace(void)
 
     g_assert_cmpint(fd, >=, 0);
     close(fd);
-    machine = g_strdup_printf("-trace virtio_blk_*zone* -trace zone_table_* "
+    options = g_strdup_printf("-trace virtio_blk_*zone* -trace zone_table_* "
                               "-D %s", log);
-    setup.machine = machine;
+    setup.objects = options;
     d = new_disk(&setup);
     assert_zones(d, "");
     assert_ok(zone_open(d, 3));
@@ -2970,6 +3125,20 @@ static void test_trace(void)
     unlink(log);
 }
 
+/* Have a QMP command done by the program that has the image. */
+static void G_GNUC_PRINTF(2, 3) storage_qmp(Disk *d, const char *fmt, ...)
+{
+    va_list ap;
+    QDict *answer;
+
+    va_start(ap, fmt);
+    answer = d->exported ? qmp_fdv(d->daemon_qmp, fmt, ap)
+                         : qtest_vqmp(d->qts, fmt, ap);
+    va_end(ap);
+    g_assert_true(qdict_haskey(answer, "return"));
+    qobject_unref(answer);
+}
+
 /* V13 */
 static void test_resize(void)
 {
@@ -2977,10 +3146,9 @@ static void test_resize(void)
     g_autofree Report *r = g_malloc(report_size(8));
 
     assert_status(zone_open(d, NR_ZONES), "INVALID_CMD");
-    qtest_qmp_assert_success(d->qts, "{'execute': 'block_resize',"
-                             " 'arguments': {'node-name': 'zoned',"
-                             " 'size': %" PRIu64 "}}",
-                             (uint64_t)(DISK + 2 * ZONE));
+    storage_qmp(d, "{'execute': 'block_resize', 'arguments': {"
+                "    'node-name': 'zoned', 'size': %" PRIu64 "}}",
+                (uint64_t)(DISK + 2 * ZONE));
     qvirtio_wait_config_isr(d->dev, TIMEOUT_US);
     g_assert_cmpint(qvirtio_config_readq(d->dev, CONFIG(capacity)), ==,
                     (DISK + 2 * ZONE) / SECTOR);
@@ -2996,19 +3164,74 @@ static void test_resize(void)
 
 /* --- */
 
-static void add(const char *name, void (*function)(void))
-{
-    g_autofree char *path = g_strdup_printf("virtio-blk-zoned/%s", name);
+typedef struct Test {
+    void (*function)(void);
+    void (*function_with)(const void *data);
+    const void *data;
+    bool exported;
+} Test;
 
-    qtest_add_func(path, function);
+static void run_test(const void *opaque)
+{
+    const Test *test = opaque;
+
+    test_exports = test->exported;
+    if (test->function) {
+        test->function();
+    } else {
+        test->function_with(test->data);
+    }
+}
+
+static void add_test(const char *prefix, const char *name, Test test)
+{
+    g_autofree char *path = g_strdup_printf("virtio-blk-zoned/%s%s", prefix,
+                                            name);
+
+    qtest_add_data_func_full(path, g_memdup2(&test, sizeof(test)), run_test,
+                             g_free);
+}
+
+/* A test of what only the device has */
+static void add_device_with(const char *name, const void *data,
+                            void (*function)(const void *))
+{
+    add_test("", name, (Test) { .function_with = function, .data = data });
+}
+
+static void add_device(const char *name, void (*function)(void))
+{
+    add_test("", name, (Test) { .function = function });
+}
+
+/* A test of the device and, where there is a storage daemon, of the export */
+static void add_both(const char *name, Test test)
+{
+    add_test("", name, test);
+    if (getenv("QTEST_QEMU_STORAGE_DAEMON_BINARY")) {
+        test.exported = true;
+        add_test("export/", name, test);
+    }
 }
 
 static void add_with(const char *name, const void *data,
                      void (*function)(const void *))
 {
-    g_autofree char *path = g_strdup_printf("virtio-blk-zoned/%s", name);
+    add_both(name, (Test) { .function_with = function, .data = data });
+}
 
-    qtest_add_data_func(path, data, function);
+static void add(const char *name, void (*function)(void))
+{
+    add_both(name, (Test) { .function = function });
+}
+
+static void add_cells(void)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(cells); i++) {
+        g_autofree char *name = cell_name(&cells[i]);
+
+        add_with(name, &cells[i], test_cell);
+    }
 }
 
 int main(int argc, char **argv)
@@ -3027,16 +3250,18 @@ int main(int argc, char **argv)
     add("config/it offers zones and no discard", test_features);
     add("config/a driver without zones is refused", test_features_refused);
     add("config/legacy registers do not tell of zones", test_legacy_registers);
-    add("config/a legacy driver can only read", test_legacy_driver);
+    add_device("config/a legacy driver can only read", test_legacy_driver);
+    add("config/a driver that goes on without zones can only read",
+        test_stubborn_driver);
     add("config/zeroes need their feature", test_without_write_zeroes);
     add("config/the block size is the unit of writes", test_block_size);
-    add("config/a device that a driver could not use is an error",
+    add_device("config/a device that a driver could not use is an error",
         test_impossible_devices);
-    add_with("config/it stays if the host takes the zones away", &no_zones,
+    add_device_with("config/it stays if the host takes the zones away", &no_zones,
              test_other_node);
-    add_with("config/it stays if the host has other zones", &other_zones,
+    add_device_with("config/it stays if the host has other zones", &other_zones,
              test_other_node);
-    add_with("config/it stays if the host has other limits", &other_limits,
+    add_device_with("config/it stays if the host has other limits", &other_limits,
              test_other_node);
     add("config/no limits are told as 0", test_config_no_limits);
     add("config/the last zone can be smaller", test_smaller_last_zone);
@@ -3082,13 +3307,16 @@ int main(int argc, char **argv)
     add("rw/a read can go over many conventional zones",
         test_read_many_conventional);
     add("rw/a flush changes no zone", test_flush);
+    add("rw/room for an answer that there is not is cleared",
+        test_room_for_nothing);
     add_with("rw/header and data can be in one buffer", &joined, test_buffers);
     add_with("rw/buffers can be misaligned", &misaligned, test_buffers);
     add_with("rw/buffers can be in odd pieces", &in_pieces, test_buffers);
 
     add("zeroes/they cannot go past the capacity", test_zeroes_past_capacity);
     add("zeroes/they cannot go into the next zone", test_zeroes_into_next_zone);
-    add("zeroes/they are all or nothing in a large zone",
+    /* Exports take 16 MiB at a time */
+    add_device("zeroes/they are all or nothing in a large zone",
         test_zeroes_large_zone);
     add("zeroes/detected ones follow the rules too", test_detect_zeroes);
     add("zeroes/they can fill a zone", test_zeroes_fill);
@@ -3147,11 +3375,11 @@ int main(int argc, char **argv)
     add_with("kick/a reset and an append both succeed in an iothread",
              &with_iothread, test_kick_reset_and_append);
 
-    add("accounting/appends are counted", test_statistics);
-    add("accounting/zone management is counted", test_management_statistics);
-    add("accounting/a plain disk has no zone management",
+    add_device("accounting/appends are counted", test_statistics);
+    add_device("accounting/zone management is counted", test_management_statistics);
+    add_device("accounting/a plain disk has no zone management",
         test_plain_statistics);
-    add("accounting/appends can have the only histogram",
+    add_device("accounting/appends can have the only histogram",
         test_append_histogram);
     add("medium/a read-only disk refuses all that writes",
         test_read_only_disk);
@@ -3161,13 +3389,13 @@ int main(int argc, char **argv)
     add("medium/an error of an append does too",
         test_medium_append_error);
 
-    add_with("medium/a write that stopped the VM is done later",
+    add_device_with("medium/a write that stopped the VM is done later",
              &stopped_write, test_medium_error_stops);
-    add_with("medium/an append that stopped the VM is done later",
+    add_device_with("medium/an append that stopped the VM is done later",
              &stopped_append, test_medium_error_stops);
-    add_with("medium/so is a write in one buffer with its header",
+    add_device_with("medium/so is a write in one buffer with its header",
              &stopped_joined_write, test_medium_error_stops);
-    add_with("medium/so is an append in one buffer with its header",
+    add_device_with("medium/so is an append in one buffer with its header",
              &stopped_joined_append, test_medium_error_stops);
 
     add("life/a reset of the device changes no zone", test_device_reset);
@@ -3176,19 +3404,21 @@ int main(int argc, char **argv)
     add("life/a crash loses nothing that was flushed", test_crash_after_flush);
     add("life/a crash loses nothing without a write cache",
         test_crash_without_write_cache);
+    add("life/a crash loses nothing of a driver that cannot flush",
+        test_crash_without_flush);
     add("life/a crash undoes no reset and no finish", test_crash_after_reset);
-    add_with("life/it can be migrated", &standard, test_migration);
-    add_with("life/it cannot be migrated to other limits", &other_limits,
+    add_device_with("life/it can be migrated", &standard, test_migration);
+    add_device_with("life/it cannot be migrated to other limits", &other_limits,
              test_migration);
-    add_with("life/it cannot be migrated to another append limit",
+    add_device_with("life/it cannot be migrated to another append limit",
              &other_append, test_migration);
-    add_with("life/it cannot be migrated to other zones", &other_zones,
+    add_device_with("life/it cannot be migrated to other zones", &other_zones,
              test_migration);
-    add_with("life/it cannot be migrated to other blocks", &other_blocks,
+    add_device_with("life/it cannot be migrated to other blocks", &other_blocks,
              test_migration);
-    add_with("life/it cannot be migrated to a disk without zones", &no_zones,
+    add_device_with("life/it cannot be migrated to a disk without zones", &no_zones,
              test_migration);
-    add("life/each zone operation can be traced", test_trace);
+    add_device("life/each zone operation can be traced", test_trace);
     add("life/a larger disk has more zones", test_resize);
 
     ret = g_test_run();
