@@ -56,6 +56,7 @@ typedef struct Setup {
     const char *export;     /* ...and of the export, in its place */
     uint64_t capacity;      /* of a zone, if not CAPACITY */
     bool plain;             /* not zoned */
+    bool drive;             /* given with -drive, so it can be removed */
     bool worn;              /* has ZONE_RDONLY and ZONE_OFFLINE */
 } Setup;
 
@@ -140,6 +141,10 @@ static char *block_nodes(Disk *d)
         g_strdup_printf("--blockdev driver=blkdebug,node-name=debug,"
                         "image=file%s", setup->debug);
 
+    if (setup->drive) {
+        return g_strdup_printf("-drive if=none,id=zoned,format=qcow2,file=%s",
+                               d->image);
+    }
     return g_strdup_printf("%s "
                            "--blockdev driver=file,node-name=file,filename=%s "
                            "%s "
@@ -1064,6 +1069,31 @@ static void test_other_node(const void *other)
     assert_ok(write_at(d, 3 * ZONE + 4 * KiB, 4 * KiB, NEW));
     delete_disk(d);
     zoned_image_delete(image);
+}
+
+/* V22, V72: an error of the host, not of the driver */
+static void test_no_medium(void)
+{
+    static const Setup setup = { .drive = true };
+    g_autofree Report *report = g_malloc(report_size(1));
+    g_autofree char *message = NULL;
+    Disk *d = new_disk(&setup);
+    uint64_t position;
+
+    assert_ok(write_at(d, 3 * ZONE, 4 * KiB, OLD));
+    message = qtest_hmp(d->qts, "drive_del zoned");
+    g_assert_cmpstr(message, ==, "");
+    g_assert_cmphex(config32(d, CONFIG(zoned.model)), ==, VIRTIO_BLK_Z_HM);
+    g_assert_cmpint(config32(d, CONFIG(zoned.zone_sectors)), ==, ZONE / SECTOR);
+    assert_status(get_report(d, 0, report, report_size(1)), "IOERR");
+    assert_status(reset_all(d), "IOERR");
+    for (unsigned i = 0; i < ARRAY_SIZE(management); i++) {
+        assert_status(manage(d, management[i], 3 * ZONE), "IOERR");
+    }
+    assert_status(append(d, 3 * ZONE, 4 * KiB, NEW, &position), "IOERR");
+    assert_status(write_at(d, 3 * ZONE + 4 * KiB, 4 * KiB, NEW), "IOERR");
+    assert_status(read_at(d, 3 * ZONE, 4 * KiB, NULL), "IOERR");
+    delete_disk(d);
 }
 
 /* V14, V15 */
@@ -3263,6 +3293,7 @@ int main(int argc, char **argv)
              test_other_node);
     add_device_with("config/it stays if the host has other limits", &other_limits,
              test_other_node);
+    add_device("config/it stays if the host removes the disk", test_no_medium);
     add("config/no limits are told as 0", test_config_no_limits);
     add("config/the last zone can be smaller", test_smaller_last_zone);
     add("config/a plain disk has no zones", test_plain_disk);

@@ -1,0 +1,169 @@
+/*
+ * Unit tests of what virtio-blk devices and exports share of zones
+ * (include/hw/virtio/virtio-blk-zoned.h), as far as no disk of the other tests
+ * gets there: one without appends, and a request for zones that there are none.
+ *
+ * "Vn" in a comment is a number of the list in docs/devel/zoned-virtio.rst.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/units.h"
+#include "block/block-zoned.h"
+#include "hw/virtio/virtio-blk-zoned.h"
+
+#define ZONE    (1 * MiB)
+#define ROOM    sizeof(uint64_t)
+
+static const VirtIOBlkZoned no_zones = { .model = BLK_Z_NONE };
+static const VirtIOBlkZoned zones = {
+    .model = BLK_Z_HM, .zone_size = ZONE, .granularity = 4096,
+    .max_append_sectors = 16,
+};
+
+/* V3, V7: a device can offer the feature for the config space's sake */
+static void test_none(void)
+{
+    struct virtio_blk_zoned_characteristics nothing = {}, config;
+
+    config = virtio_blk_zoned_config(&no_zones);
+    g_assert_cmpmem(&config, sizeof(config), &nothing, sizeof(nothing));
+    g_assert_cmpint(virtio_blk_zoned_check(&no_zones, NULL, 0, false), ==,
+                    VIRTIO_BLK_S_UNSUPP);
+    g_assert_cmpint(virtio_blk_zoned_check(&no_zones, NULL, -1, true), ==,
+                    VIRTIO_BLK_S_UNSUPP);
+    g_assert_true(virtio_blk_zoned_may_merge(&no_zones, 8, true));
+    g_assert_false(virtio_blk_zoned_spans(&no_zones, 0, 2 * ZONE));
+}
+
+/* V101: without data it is no append that could be too large (V107) */
+static void test_no_appends(void)
+{
+    VirtIOBlkZoned z = zones;
+
+    z.max_append_sectors = 0;
+    g_assert_cmpint(virtio_blk_zoned_check_append(&z, 0, 4096, ROOM), ==,
+                    VIRTIO_BLK_S_UNSUPP);
+    g_assert_cmpint(virtio_blk_zoned_check_append(&z, 0, 100, ROOM), ==,
+                    VIRTIO_BLK_S_UNSUPP);
+    g_assert_cmpint(virtio_blk_zoned_check_append(&z, 512, 4096, ROOM), ==,
+                    VIRTIO_BLK_S_UNSUPP);
+    g_assert_cmpint(virtio_blk_zoned_check_append(&z, 0, 0, ROOM), ==,
+                    VIRTIO_BLK_S_OK);
+    g_assert_cmpint(virtio_blk_zoned_check_append(&z, 0, 4096, ROOM - 1), ==,
+                    VIRTIO_BLK_S_ZONE_INVALID_CMD);
+}
+
+/* V16, V99, V100, V102, V109, and V36: which of them goes first */
+static void test_appends(void)
+{
+    static const struct {
+        int64_t offset;
+        uint64_t bytes;
+        size_t room;
+        uint8_t status;
+    } cases[] = {
+        { ZONE, 4096, ROOM, VIRTIO_BLK_S_OK },
+        { ZONE, 8192, ROOM, VIRTIO_BLK_S_OK },
+        { ZONE, 8192, ROOM - 1, VIRTIO_BLK_S_ZONE_INVALID_CMD },
+        { ZONE, 12288, ROOM, VIRTIO_BLK_S_ZONE_INVALID_CMD },
+        { ZONE, 8193, ROOM, VIRTIO_BLK_S_ZONE_INVALID_CMD },
+        { ZONE, 512, ROOM, VIRTIO_BLK_S_ZONE_UNALIGNED_WP },
+        { ZONE, 4097, ROOM, VIRTIO_BLK_S_ZONE_UNALIGNED_WP },
+        { ZONE + 4096, 4096, ROOM, VIRTIO_BLK_S_ZONE_INVALID_CMD },
+        { ZONE + 4096, 512, ROOM, VIRTIO_BLK_S_ZONE_INVALID_CMD },
+        { ZONE - 512, 4096, ROOM, VIRTIO_BLK_S_ZONE_INVALID_CMD },
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+        g_assert_cmpint(virtio_blk_zoned_check_append(&zones, cases[i].offset,
+                                                      cases[i].bytes,
+                                                      cases[i].room),
+                        ==, cases[i].status);
+    }
+}
+
+/* V27, V38: each rule of block-zoned.h has a status, all else is an I/O error */
+static void test_statuses(void)
+{
+    static const uint8_t expected[] = {
+        [ERANGE] = VIRTIO_BLK_S_ZONE_INVALID_CMD,
+        [EFBIG] = VIRTIO_BLK_S_ZONE_INVALID_CMD,
+        [EROFS] = VIRTIO_BLK_S_ZONE_INVALID_CMD,
+        [ENODEV] = VIRTIO_BLK_S_ZONE_INVALID_CMD,
+        [EINVAL] = VIRTIO_BLK_S_ZONE_INVALID_CMD,
+        [ESPIPE] = VIRTIO_BLK_S_ZONE_UNALIGNED_WP,
+        [ETOOMANYREFS] = VIRTIO_BLK_S_ZONE_OPEN_RESOURCE,
+        [EOVERFLOW] = VIRTIO_BLK_S_ZONE_ACTIVE_RESOURCE,
+        [ENOTSUP] = VIRTIO_BLK_S_UNSUPP,
+        [255] = 0,
+    };
+
+    g_assert_cmpint(virtio_blk_zoned_status(0), ==, VIRTIO_BLK_S_OK);
+    for (unsigned i = 1; i < ARRAY_SIZE(expected); i++) {
+        g_assert_cmpint(virtio_blk_zoned_status(-i), ==,
+                        expected[i] ?: VIRTIO_BLK_S_IOERR);
+    }
+}
+
+/* V25 */
+static void test_types(void)
+{
+    static const bool is_type[32] = {
+        [VIRTIO_BLK_T_IN] = true, [VIRTIO_BLK_T_OUT] = true,
+        [VIRTIO_BLK_T_FLUSH] = true, [VIRTIO_BLK_T_GET_ID] = true,
+        [VIRTIO_BLK_T_DISCARD] = true, [VIRTIO_BLK_T_WRITE_ZEROES] = true,
+        [VIRTIO_BLK_T_ZONE_APPEND] = true, [VIRTIO_BLK_T_ZONE_REPORT] = true,
+        [VIRTIO_BLK_T_ZONE_OPEN] = true, [VIRTIO_BLK_T_ZONE_CLOSE] = true,
+        [VIRTIO_BLK_T_ZONE_FINISH] = true, [VIRTIO_BLK_T_ZONE_RESET] = true,
+        [VIRTIO_BLK_T_ZONE_RESET_ALL] = true,
+    };
+
+    for (uint32_t type = 0; type < 64; type++) {
+        bool known = type < 32 && is_type[type];
+        uint32_t base = type & ~VIRTIO_BLK_T_OUT;
+
+        g_assert_cmpint(virtio_blk_zoned_is_type(type, true), ==, known);
+        g_assert_false(virtio_blk_zoned_is_type(type | VIRTIO_BLK_T_BARRIER,
+                                                true));
+        /* Where there is no zone request to mistake it for, as it was */
+        if (base < VIRTIO_BLK_T_SECURE_ERASE ||
+            base > VIRTIO_BLK_T_ZONE_RESET_ALL) {
+            g_assert_true(virtio_blk_zoned_is_type(type, false));
+            g_assert_true(virtio_blk_zoned_is_type(type | VIRTIO_BLK_T_BARRIER,
+                                                   false));
+        } else {
+            g_assert_cmpint(virtio_blk_zoned_is_type(type, false), ==, known);
+            g_assert_false(virtio_blk_zoned_is_type(type | VIRTIO_BLK_T_BARRIER,
+                                                    false));
+        }
+    }
+}
+
+/* V26 */
+static void test_offsets(void)
+{
+    g_assert_cmpint(virtio_blk_zoned_offset(0), ==, 0);
+    g_assert_cmpint(virtio_blk_zoned_offset((1ull << 54) - 1), ==,
+                    INT64_MAX - 511);
+    g_assert_cmpint(virtio_blk_zoned_offset(1ull << 54), ==, -1);
+    g_assert_cmpint(virtio_blk_zoned_offset(1ull << 55), ==, -1);
+    g_assert_cmpint(virtio_blk_zoned_offset(UINT64_MAX), ==, -1);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/virtio-blk-zoned/no zones are no zones", test_none);
+    g_test_add_func("/virtio-blk-zoned/appends can be unsupported",
+                    test_no_appends);
+    g_test_add_func("/virtio-blk-zoned/an append is checked in this order",
+                    test_appends);
+    g_test_add_func("/virtio-blk-zoned/each broken rule has a status",
+                    test_statuses);
+    g_test_add_func("/virtio-blk-zoned/types are whole numbers", test_types);
+    g_test_add_func("/virtio-blk-zoned/sectors do not wrap around",
+                    test_offsets);
+    return g_test_run();
+}
