@@ -25,6 +25,8 @@ struct Qcow2Zoned {
     uint32_t flags;
     ZoneTable *table;           /* NULL until qcow2_zoned_open() */
     CoMutex store_lock;         /* one writer of the table at a time */
+    uint64_t stores_begun;      /* written under store_lock, read without */
+    uint64_t last_stored;       /* of these the last that succeeded */
     CoMutex map_lock;           /* one that maps a zone, or fills it in */
     /*
      * Where each zone is in the image file: the number that its first cluster

@@ -497,20 +497,30 @@ qcow2_zoned_store_records(BlockDriverState *bs, bool live)
 int coroutine_fn qcow2_zoned_co_store(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
+    Qcow2Zoned *z = s->zoned;
+    uint64_t begun;
     int ret = 0;
 
     if (!qcow2_is_zoned(bs)) {
         return 0;
     }
     /*
-     * Whoever waits here finds its records stored by the one before, more
-     * often than not: many resets at once share one write of the table.
+     * What the caller changed is in every store that begins from here on.  So
+     * those who wait share one; without the numbers each would store what has
+     * changed since the one before it.
      */
-    qemu_co_mutex_lock(&s->zoned->store_lock);
-    if (zone_table_is_dirty(s->zoned->table)) {
+    begun = qatomic_read_u64(&z->stores_begun);
+    qemu_co_mutex_lock(&z->store_lock);
+    if (z->last_stored <= begun && zone_table_is_dirty(z->table)) {
+        uint64_t number = z->stores_begun + 1;
+
+        qatomic_set_u64(&z->stores_begun, number);
         ret = qcow2_zoned_store_records(bs, false);
+        if (ret == 0) {
+            z->last_stored = number;
+        }
     }
-    qemu_co_mutex_unlock(&s->zoned->store_lock);
+    qemu_co_mutex_unlock(&z->store_lock);
     return ret;
 }
 

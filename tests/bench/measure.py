@@ -18,7 +18,8 @@ DEPTHS = (1, 8, 32)
 # Block size, depth, a flush after so many writes
 FLUSHES = (('4k', 1, 1), ('64k', 1, 1), ('4k', 32, 32), ('4k', 32, 1024))
 RESETS = ('one by one', '32 at a time', 'in one request')
-RESET_ZONES = 1000
+# Zones, and their size: many small ones, and some of the size that disks have
+RESET_CASES = ((1000, MIB), (64, 64 * MIB))
 ZONE_COUNTS = (1000, 100000, 1000000)
 TINY_ZONES = 16
 STATES = ('empty', 'full')
@@ -166,8 +167,11 @@ class Measurements:
     # --- Reset and discard ---
 
     def measure_resets(self):
-        zone_size = self.options.reset_zone_size
-        size = RESET_ZONES * zone_size
+        for count, zone_size in RESET_CASES:
+            self.measure_resets_of(count, zone_size)
+
+    def measure_resets_of(self, count, zone_size):
+        size = count * zone_size
         disks = {
             'reset': self.disk('reset', 'qcow2', zoned(zone_size)),
             'reset, unmap': self.disk('unmap', 'qcow2', zoned(zone_size),
@@ -184,12 +188,14 @@ class Measurements:
             disk.flush()
             _, nanoseconds = disk.load(kind, block, depth, size, flush)
             disk.flush()
-            self.resets.add((way, name), nanoseconds / RESET_ZONES / 1000)
+            self.resets.add((zone_size, way, name),
+                            nanoseconds / count / 1000)
 
         for disk in disks.values():
             disk.fresh(size)
         for way in RESETS:
-            self.say(f'{RESET_ZONES} resets and discards, {way}')
+            self.say(f'{count} resets and discards of {zone_size // MIB} MiB, '
+                     f'{way}')
             for turn in self.rounds(self.options.reset_rounds, disks):
                 for name, disk in turn:
                     if name == 'discard':
