@@ -10,6 +10,7 @@
 #include "block/zoned-filter.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-zoned.h"
+#include "trace.h"
 
 /* Tell the devices on top, whatever filters are between */
 static void GRAPH_RDLOCK notify_devices(BlockDriverState *bs, int64_t offset)
@@ -66,6 +67,8 @@ qmp_block_zone_set_condition(const char *node_name, uint64_t offset,
     ret = bs->drv->bdrv_co_zone_mgmt(bs, ops[condition], 0, start,
                                      MIN(bs->bl.zone_size, size - start), NULL);
     bdrv_dec_in_flight(bs);
+    trace_block_zone_set_condition(node_name, start,
+                                   BlockZoneCondition_str(condition), ret);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not set the condition of the zone "
                          "at %" PRIu64, start);

@@ -8,6 +8,7 @@
 #include "qemu/iov.h"
 #include "block/block-zoned.h"
 #include "virtio-blk-zoned-handler.h"
+#include "trace/trace-block.h"
 
 /* Zones that the block layer is asked for at a time */
 #define REPORT_BATCH 64
@@ -82,11 +83,10 @@ void virtio_blk_zoned_clear_answer(const VirtioBlkHandler *h,
     }
 }
 
-uint8_t coroutine_fn
-virtio_blk_zoned_process_req(const VirtioBlkHandler *h, uint32_t type,
-                             uint64_t sector, const struct iovec *in_iov,
-                             unsigned int in_num, struct iovec *out_iov,
-                             unsigned int out_num)
+static uint8_t coroutine_fn
+process(const VirtioBlkHandler *h, uint32_t type, uint64_t sector,
+        const struct iovec *in_iov, unsigned int in_num,
+        struct iovec *out_iov, unsigned int out_num)
 {
     bool all = type == VIRTIO_BLK_T_ZONE_RESET_ALL;
     int64_t offset = all ? 0 : virtio_blk_zoned_offset(sector);
@@ -126,6 +126,18 @@ virtio_blk_zoned_process_req(const VirtioBlkHandler *h, uint32_t type,
     return virtio_blk_zoned_status(
         blk_co_zone_mgmt(h->blk, op, all ? BDRV_ZONE_ALL : 0, offset, bytes,
                          NULL));
+}
+
+uint8_t coroutine_fn
+virtio_blk_zoned_process_req(const VirtioBlkHandler *h, uint32_t type,
+                             uint64_t sector, const struct iovec *in_iov,
+                             unsigned int in_num, struct iovec *out_iov,
+                             unsigned int out_num)
+{
+    uint8_t status = process(h, type, sector, in_iov, in_num, out_iov, out_num);
+
+    trace_virtio_blk_export_zone_request(h->blk, type, sector, status);
+    return status;
 }
 
 bool virtio_blk_zoned_may_zero(const VirtioBlkHandler *h, uint32_t type)
@@ -168,6 +180,9 @@ virtio_blk_zoned_check_read(const VirtioBlkHandler *h, uint64_t sector,
 
 uint8_t virtio_blk_zoned_rw_status(const VirtioBlkHandler *h, int ret)
 {
-    return h->zones_known && bdrv_is_zone_error(ret)
-           ? virtio_blk_zoned_status(ret) : VIRTIO_BLK_S_IOERR;
+    if (!h->zones_known || !bdrv_is_zone_error(ret)) {
+        return VIRTIO_BLK_S_IOERR;
+    }
+    trace_virtio_blk_export_zone_rule_broken(h->blk, ret);
+    return virtio_blk_zoned_status(ret);
 }

@@ -5,8 +5,10 @@
  * device on a zoned qcow2 image is driven without one, so that every request
  * can be sent, the broken ones too; after each, the status, the data and the
  * report of all zones must be exactly right.  Most tests run once more with
- * the image in a storage daemon, whose vhost-user-blk export does the requests.  The rules are those of virtio
- * 1.3, section 5.2.6; "Vn" in a comment is a number of our list of them.
+ * the image in a storage daemon, whose vhost-user-blk export does the requests.
+ *
+ * The rules are those of virtio 1.3, section 5.2.6; "Vn" in a comment is a
+ * number of our list of them (docs/devel/zoned-virtio.rst).
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -3112,49 +3114,6 @@ static const Setup other_blocks = {
 };
 static const Setup no_zones = { .plain = true };
 
-/* Each operation leaves a trace, those that fail too. */
-static void test_trace(void)
-{
-    static const char *const events[] = {
-        "virtio_blk_handle_zone_report", "virtio_blk_zone_report_complete",
-        "virtio_blk_handle_zone_mgmt", "virtio_blk_zone_mgmt_complete",
-        "virtio_blk_handle_zone_reset_all",
-        "virtio_blk_handle_zone_append", "virtio_blk_zone_append_complete",
-        "virtio_blk_zone_rule_broken", "zone_table_state",
-    };
-    g_autofree char *log = NULL, *options = NULL, *text = NULL;
-    Setup setup = {};
-    uint64_t position;
-    Disk *d;
-    int fd = g_file_open_tmp("virtio-blk-zoned-XXXXXX.log", &log, NULL);
-
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
-    options = g_strdup_printf("-trace virtio_blk_*zone* -trace zone_table_* "
-                              "-D %s", log);
-    setup.objects = options;
-    d = new_disk(&setup);
-    assert_zones(d, "");
-    assert_ok(zone_open(d, 3));
-    assert_ok(reset_all(d));
-    assert_ok(append(d, 3 * ZONE, 4 * KiB, NEW, &position));
-    assert_status(write_at(d, 3 * ZONE, 4 * KiB, NEW), "UNALIGNED_WP");
-    delete_disk(d);
-
-    g_assert_true(g_file_get_contents(log, &text, NULL, NULL));
-    if (!strstr(text, "virtio_blk")) {
-        g_test_skip("QEMU is built without the log trace backend");
-    } else {
-        for (unsigned i = 0; i < ARRAY_SIZE(events); i++) {
-            if (!strstr(text, events[i])) {
-                g_test_message("no trace of %s", events[i]);
-                g_test_fail();
-            }
-        }
-    }
-    unlink(log);
-}
-
 /* Have a QMP command done by the program that has the image. */
 static void G_GNUC_PRINTF(2, 3) storage_qmp(Disk *d, const char *fmt, ...)
 {
@@ -3167,6 +3126,72 @@ static void G_GNUC_PRINTF(2, 3) storage_qmp(Disk *d, const char *fmt, ...)
     va_end(ap);
     g_assert_true(qdict_haskey(answer, "return"));
     qobject_unref(answer);
+}
+
+static void assert_traced(const char *log, const char *const *events,
+                          unsigned n)
+{
+    g_autofree char *text = NULL;
+
+    g_assert_true(g_file_get_contents(log, &text, NULL, NULL));
+    if (!strstr(text, "zone_table_")) {
+        g_test_skip("QEMU is built without the log trace backend");
+        return;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (!strstr(text, events[i])) {
+            g_test_message("no trace of %s", events[i]);
+            g_test_fail();
+        }
+    }
+}
+
+/* Each operation leaves a trace, those that fail too. */
+static void test_trace(void)
+{
+    static const char *const events[] = {
+        "block_zone_set_condition", "qcow2_zoned_map", "qcow2_zoned_mgmt",
+        "qcow2_zoned_refused", "qcow2_zoned_store", "qcow2_zoned_write_table",
+        "zone_table_state",
+    };
+    static const char *const device_events[] = {
+        "virtio_blk_handle_zone_append", "virtio_blk_handle_zone_mgmt",
+        "virtio_blk_handle_zone_report", "virtio_blk_handle_zone_reset_all",
+        "virtio_blk_zone_append_complete", "virtio_blk_zone_mgmt_complete",
+        "virtio_blk_zone_report_complete", "virtio_blk_zone_rule_broken",
+    };
+    static const char *const export_events[] = {
+        "virtio_blk_export_zone_rule_broken", "virtio_blk_export_zone_request",
+    };
+    g_autofree char *log = NULL, *options = NULL;
+    Setup setup = {};
+    uint64_t position;
+    Disk *d;
+    int fd = g_file_open_tmp("virtio-blk-zoned-XXXXXX.log", &log, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    options = g_strdup_printf("--trace '*zone*' 2>%s", log);
+    setup.objects = options;
+    d = new_disk(&setup);
+    assert_zones(d, "");
+    assert_ok(zone_open(d, 3));
+    assert_ok(reset_all(d));
+    assert_ok(append(d, 3 * ZONE, 4 * KiB, NEW, &position));
+    assert_status(write_at(d, 3 * ZONE, 4 * KiB, NEW), "UNALIGNED_WP");
+    assert_ok(manage(d, VIRTIO_BLK_T_FLUSH, 0));
+    storage_qmp(d, "{'execute': 'block-zone-set-condition', 'arguments': {"
+                "    'node-name': 'zoned', 'offset': %" PRIu64 ","
+                "    'condition': 'offline'}}", (uint64_t)(5 * ZONE));
+    delete_disk(d);
+
+    assert_traced(log, events, ARRAY_SIZE(events));
+    if (test_exports) {
+        assert_traced(log, export_events, ARRAY_SIZE(export_events));
+    } else {
+        assert_traced(log, device_events, ARRAY_SIZE(device_events));
+    }
+    unlink(log);
 }
 
 /* V13 */
@@ -3286,13 +3311,13 @@ int main(int argc, char **argv)
     add("config/zeroes need their feature", test_without_write_zeroes);
     add("config/the block size is the unit of writes", test_block_size);
     add_device("config/a device that a driver could not use is an error",
-        test_impossible_devices);
-    add_device_with("config/it stays if the host takes the zones away", &no_zones,
-             test_other_node);
+               test_impossible_devices);
+    add_device_with("config/it stays if the host takes the zones away",
+                    &no_zones, test_other_node);
     add_device_with("config/it stays if the host has other zones", &other_zones,
-             test_other_node);
-    add_device_with("config/it stays if the host has other limits", &other_limits,
-             test_other_node);
+                    test_other_node);
+    add_device_with("config/it stays if the host has other limits",
+                    &other_limits, test_other_node);
     add_device("config/it stays if the host removes the disk", test_no_medium);
     add("config/no limits are told as 0", test_config_no_limits);
     add("config/the last zone can be smaller", test_smaller_last_zone);
@@ -3348,7 +3373,7 @@ int main(int argc, char **argv)
     add("zeroes/they cannot go into the next zone", test_zeroes_into_next_zone);
     /* Exports take 16 MiB at a time */
     add_device("zeroes/they are all or nothing in a large zone",
-        test_zeroes_large_zone);
+               test_zeroes_large_zone);
     add("zeroes/detected ones follow the rules too", test_detect_zeroes);
     add("zeroes/they can fill a zone", test_zeroes_fill);
     add("zeroes/unmapping does not move a write pointer back",
@@ -3407,11 +3432,12 @@ int main(int argc, char **argv)
              &with_iothread, test_kick_reset_and_append);
 
     add_device("accounting/appends are counted", test_statistics);
-    add_device("accounting/zone management is counted", test_management_statistics);
+    add_device("accounting/zone management is counted",
+               test_management_statistics);
     add_device("accounting/a plain disk has no zone management",
-        test_plain_statistics);
+               test_plain_statistics);
     add_device("accounting/appends can have the only histogram",
-        test_append_histogram);
+               test_append_histogram);
     add("medium/a read-only disk refuses all that writes",
         test_read_only_disk);
     add("medium/requests that the host splits keep the rules",
@@ -3421,13 +3447,13 @@ int main(int argc, char **argv)
         test_medium_append_error);
 
     add_device_with("medium/a write that stopped the VM is done later",
-             &stopped_write, test_medium_error_stops);
+                    &stopped_write, test_medium_error_stops);
     add_device_with("medium/an append that stopped the VM is done later",
-             &stopped_append, test_medium_error_stops);
+                    &stopped_append, test_medium_error_stops);
     add_device_with("medium/so is a write in one buffer with its header",
-             &stopped_joined_write, test_medium_error_stops);
+                    &stopped_joined_write, test_medium_error_stops);
     add_device_with("medium/so is an append in one buffer with its header",
-             &stopped_joined_append, test_medium_error_stops);
+                    &stopped_joined_append, test_medium_error_stops);
 
     add("life/a reset of the device changes no zone", test_device_reset);
     add("life/a reset of the system changes no zone", test_system_reset);
@@ -3440,16 +3466,16 @@ int main(int argc, char **argv)
     add("life/a crash undoes no reset and no finish", test_crash_after_reset);
     add_device_with("life/it can be migrated", &standard, test_migration);
     add_device_with("life/it cannot be migrated to other limits", &other_limits,
-             test_migration);
+                    test_migration);
     add_device_with("life/it cannot be migrated to another append limit",
-             &other_append, test_migration);
+                    &other_append, test_migration);
     add_device_with("life/it cannot be migrated to other zones", &other_zones,
-             test_migration);
+                    test_migration);
     add_device_with("life/it cannot be migrated to other blocks", &other_blocks,
-             test_migration);
-    add_device_with("life/it cannot be migrated to a disk without zones", &no_zones,
-             test_migration);
-    add_device("life/each zone operation can be traced", test_trace);
+                    test_migration);
+    add_device_with("life/it cannot be migrated to a disk without zones",
+                    &no_zones, test_migration);
+    add("life/each zone operation can be traced", test_trace);
     add("life/a larger disk has more zones", test_resize);
 
     ret = g_test_run();

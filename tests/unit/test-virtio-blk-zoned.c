@@ -84,7 +84,7 @@ static void test_appends(void)
     }
 }
 
-/* V27, V38: each rule of block-zoned.h has a status, all else is an I/O error */
+/* V27, V38: each rule of block-zoned.h has a status, all else is an error */
 static void test_statuses(void)
 {
     static const uint8_t expected[] = {
