@@ -36,6 +36,7 @@ struct Qcow2Zoned {
     uintptr_t *host_cluster;
     GPtrArray *retired;         /* arrays that host_cluster was before */
     QEMUTimer *flush_timer;     /* in the main loop */
+    bool flush_timed;           /* it is set; atomic, any thread sets it */
 };
 
 #define HOST_UNKNOWN 0

@@ -635,7 +635,10 @@ static void coroutine_fn background_flush_entry(void *opaque)
 static void background_flush_cb(void *opaque)
 {
     BlockDriverState *bs = opaque;
+    BDRVQcow2State *s = bs->opaque;
 
+    /* Who finds it set has changed a zone that this flush will still see */
+    qatomic_set(&s->zoned->flush_timed, false);
     if (qatomic_read(&bs->quiesce_counter)) {
         qcow2_zoned_flush_soon(bs);
         return;
@@ -649,7 +652,8 @@ void qcow2_zoned_flush_soon(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
 
-    if (!timer_pending(s->zoned->flush_timer)) {
+    if (!qatomic_read(&s->zoned->flush_timed) &&
+        !qatomic_xchg(&s->zoned->flush_timed, true)) {
         timer_mod(s->zoned->flush_timer,
                   qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + BACKGROUND_FLUSH_MS);
     }
