@@ -10,7 +10,7 @@
 import os
 import re
 import struct
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import iotests
 
@@ -22,6 +22,8 @@ INCOMPATIBLE_ZONED = 1 << 40
 EXT_MAGIC = 0x5a4f4e45
 EXT_LEN = 80
 RECORD_LEN = 16
+# In the first word of a record
+HAS_EXTENSION = 0x80 << 51
 
 # Zone states: as qemu-io prints them, and in the record of a zone
 STATES = {0: 'conv', 1: 'empty', 2: 'iopen', 3: 'eopen', 4: 'closed',
@@ -217,6 +219,26 @@ class Header:
         with open(self.path, 'r+b') as image:
             image.seek(self.record_offset(zone))
             image.write(struct.pack('>QQ', first, second))
+
+    def _place_of_extension(self, zone: int) -> int:
+        size: int = self.fields['descriptor_extension_size']
+        offset: int = self.fields['descriptor_extension_offset']
+        return offset + zone * size
+
+    def descriptor_extension(self, zone: int) -> Optional[bytes]:
+        if not self.records()[zone][0] & HAS_EXTENSION:
+            return None
+        with open(self.path, 'rb') as image:
+            image.seek(self._place_of_extension(zone))
+            return image.read(self.fields['descriptor_extension_size'])
+
+    def store_descriptor_extension(self, zone: int, data: bytes) -> None:
+        """What a namespace of NVMe does to a zone with data"""
+        first, second = self.records()[zone]
+        self.store_record(zone, first | HAS_EXTENSION, second)
+        with open(self.path, 'r+b') as image:
+            image.seek(self._place_of_extension(zone))
+            image.write(data)
 
     def store(self, length: int = 0) -> None:
         """Write the header; @length is one to claim for the extension."""
