@@ -21,7 +21,7 @@
 
 /*
  * A sequential zone is mapped before its first write, from the cluster that
- * its write pointer is in to its end: one extent of the image file, linked in
+ * its write pointer is in (or its end of data, if that is lower) to its end: one extent of the image file, linked in
  * the L2 tables and the file extended over it.  Writes then change no metadata,
  * and go where zone_host_offset() says.  It is safe to have clusters mapped
  * that hold anything, because nothing is read from above the end of data.
@@ -238,7 +238,8 @@ map_zone_locked(BlockDriverState *bs, uint32_t i, bool allocate)
         wp = data_end = start;
     }
     c = (ZoneClusters) {
-        .start = start_of_cluster(s, wp),
+        /* Where a random write area was committed, data may end below */
+        .start = start_of_cluster(s, MIN(wp, data_end)),
         .end = QEMU_ALIGN_UP(end, s->cluster_size),
         .data_end = data_end,
     };
