@@ -1251,6 +1251,7 @@ uint16_t nvme_zns_changed_zones(NvmeCtrl *n, uint8_t rae, size_t len,
 
 void nvme_zns_reset(NvmeCtrl *n)
 {
+    n->features.async_config &= ~AEC_ZONE_CHANGED;
     for (uint32_t nsid = 1; nsid <= NVME_MAX_NAMESPACES; nsid++) {
         NvmeNamespace *ns = nvme_subsys_ns(n->subsys, nsid);
 

@@ -3021,6 +3021,308 @@ static void test_events_of_plain(void)
                     INVALID_FIELD);
 }
 
+/* --- What survives, row by row --- */
+
+/*
+ * Every kind of zone after each of these.  Zone 0 is brought to a state; what it
+ * is and reads then must be there afterwards, where the zones lose their power
+ * with what the row says.
+ */
+
+static const Setup lasting = {
+    .zones = 16,
+    .image = ZNS_FEATURES ",zone.max_open_zones=3,zone.max_active_zones=4",
+};
+
+static void last_flush(Controller *c)
+{
+    g_assert_cmphex(flush(c), ==, OK);
+}
+
+static void last_written(Controller *c)
+{
+    g_assert_cmphex(write_at(c, 0, WRITTEN, 0x81), ==, OK);
+    last_flush(c);
+}
+
+static void last_empty(Controller *c)
+{
+    last_written(c);
+    g_assert_cmphex(do_reset(c, 0, 0), ==, OK);
+}
+
+static void last_opened(Controller *c)
+{
+    g_assert_cmphex(do_open(c, 0, 0), ==, OK);
+}
+
+static void last_explicit(Controller *c)
+{
+    last_opened(c);
+    last_written(c);
+}
+
+static void last_closed(Controller *c)
+{
+    last_written(c);
+    g_assert_cmphex(do_close(c, 0, 0), ==, OK);
+}
+
+static void last_unwritten(Controller *c)
+{
+    last_opened(c);
+    g_assert_cmphex(do_close(c, 0, 0), ==, OK);
+}
+
+static void last_finished(Controller *c)
+{
+    last_written(c);
+    g_assert_cmphex(do_finish(c, 0, 0), ==, OK);
+}
+
+static void last_filled(Controller *c)
+{
+    g_assert_cmphex(write_at(c, 0, CAP, 0x82), ==, OK);
+    last_flush(c);
+}
+
+static void last_rdonly(Controller *c)
+{
+    last_written(c);
+    set_condition(c, 0, "read-only");
+}
+
+static void last_offline(Controller *c)
+{
+    last_written(c);
+    set_condition(c, 0, "offline");
+}
+
+static void last_extension(Controller *c)
+{
+    g_assert_cmphex(set_extension(c, 0, 0xe7, 0), ==, OK);
+}
+
+static void last_extension_open(Controller *c)
+{
+    last_extension(c);
+    last_opened(c);
+}
+
+static void last_extension_full(Controller *c)
+{
+    last_extension(c);
+    last_finished(c);
+}
+
+static void last_extension_rdonly(Controller *c)
+{
+    last_extension(c);
+    last_rdonly(c);
+}
+
+/* No command does this: QEMU, where it repairs an image */
+static void last_by_controller(Controller *c)
+{
+    Machine *m = c->m;
+    uint8_t header[64 * KiB], record[8];
+    uint64_t offset;
+    int fd;
+
+    last_finished(c);
+    stop_machine(m);
+    fd = open(m->image, O_RDWR);
+    g_assert_cmpint(pread(fd, header, sizeof(header), 0), ==, sizeof(header));
+    offset = zone_table_offset(header);
+    g_assert_cmpint(pread(fd, record, sizeof(record), offset), ==,
+                    sizeof(record));
+    stq_be_p(record, ldq_be_p(record) | 1ull << 51);
+    g_assert_cmpint(pwrite(fd, record, sizeof(record), offset), ==,
+                    sizeof(record));
+    close(fd);
+    start_machine(m);
+}
+
+static void last_area(Controller *c)
+{
+    g_assert_cmphex(do_open_zrwa(c, 0, 0), ==, OK);
+    g_assert_cmphex(write_at(c, 2, 2, 0x83), ==, OK);
+    last_flush(c);
+}
+
+static void last_area_unwritten(Controller *c)
+{
+    g_assert_cmphex(do_open_zrwa(c, 0, 0), ==, OK);
+}
+
+static void last_area_committed(Controller *c)
+{
+    last_area(c);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_ZRWA_FLUSH, 3), ==, OK);
+}
+
+static const struct {
+    const char *name;
+    void (*prepare)(Controller *c);
+    /* After a loss of power; without one, nothing changes */
+    uint8_t zs;
+    int wp;
+    uint8_t attributes;
+} lasts[] = {
+    { "an empty zone stays empty", last_empty, EMPTY, 0 },
+    { "an implicitly open zone is closed", last_written, CLOSED, WRITTEN },
+    { "an explicitly open zone is closed", last_explicit, CLOSED, WRITTEN },
+    { "a zone that was only opened is empty", last_opened, EMPTY, 0 },
+    { "an open zone with an extension is closed", last_extension_open, CLOSED,
+      0, 0x80 },
+    { "a closed zone stays closed", last_closed, CLOSED, WRITTEN },
+    { "a zone that was only opened and closed is empty", last_unwritten,
+      EMPTY, 0 },
+    { "a closed zone with an extension stays closed", last_extension, CLOSED,
+      0, 0x80 },
+    { "a zone that was finished stays full", last_finished, FULL, NO_WP },
+    { "a zone that was written to the end stays full", last_filled, FULL,
+      NO_WP },
+    { "a read-only zone stays so", last_rdonly, RDONLY, WRITTEN },
+    { "an offline zone stays so", last_offline, OFFLINE, NO_WP },
+    { "a full zone keeps its extension", last_extension_full, FULL, NO_WP,
+      0x80 },
+    { "a read-only zone keeps its extension", last_extension_rdonly, RDONLY,
+      WRITTEN, 0x80 },
+    { "that the controller finished a zone is kept", last_by_controller, FULL,
+      NO_WP, 0x01 },
+    { "a random write area is kept with what it holds", last_area, CLOSED, 0,
+      0x08 },
+    { "a random write area that holds nothing is lost", last_area_unwritten,
+      EMPTY, 0 },
+    { "a commit of a random write area is kept", last_area_committed, CLOSED,
+      4, 0x08 },
+};
+
+static const struct {
+    const char *name;
+    Event *event;
+    bool power_cycle;
+} last_events[] = {
+    { "shutdown", all_shut_down, true },
+    { "controller reset", all_reset },
+    { "restart", restart_machine, true },
+    { "kill", crash_machine, true },
+};
+
+typedef struct Lasting {
+    unsigned row, event;
+} Lasting;
+
+static void test_lasting(const void *opaque)
+{
+    const Lasting *l = opaque;
+    Controller *c = get_clean(&lasting);
+    g_autofree uint8_t *before = g_malloc(CAP * BLOCK);
+    g_autofree uint8_t *after = g_malloc(CAP * BLOCK);
+    Zone was, is;
+    uint16_t status;
+
+    set_condition(c, 0, "good");
+    g_assert_cmphex(do_reset(c, 0, 0), ==, OK);
+    lasts[l->row].prepare(c);
+    was = get_zone(c, 0);
+    status = read_from(c, 0, CAP);
+    qtest_memread(c->m->qts, c->buffer, before, CAP * BLOCK);
+
+    last_events[l->event].event(c->m);
+    is = get_zone(c, 0);
+    if (last_events[l->event].power_cycle) {
+        g_assert_cmphex(is.state, ==, lasts[l->row].zs);
+        g_assert_cmphex(is.attributes, ==, lasts[l->row].attributes);
+        if (lasts[l->row].wp != NO_WP) {
+            g_assert_cmpint(is.wp, ==, lasts[l->row].wp);
+        }
+    } else {
+        g_assert_cmphex(is.state, ==, was.state);
+        g_assert_cmphex(is.attributes, ==, was.attributes);
+        g_assert_cmpint(is.wp, ==, was.wp);
+    }
+    g_assert_cmphex(read_from(c, 0, CAP), ==, status);
+    qtest_memread(c->m->qts, c->buffer, after, CAP * BLOCK);
+    g_assert_cmpmem(before, CAP * BLOCK, after, CAP * BLOCK);
+    assert_extension(c, 0, is.attributes & 0x80 ? 0xe7 : 0);
+    set_condition(c, 0, "good");
+}
+
+/* What was not flushed may be lost, from the end. */
+static void test_lasting_tail(const void *opaque)
+{
+    const Lasting *l = opaque;
+    Controller *c = get_clean(&lasting);
+    int wp;
+
+    last_written(c);
+    g_assert_cmphex(write_at(c, WRITTEN, 6, 0x84), ==, OK);
+    last_events[l->event].event(c->m);
+    wp = get_zone(c, 0).wp;
+    g_assert_cmpint(wp, >=, WRITTEN);
+    g_assert_cmpint(wp, <=, WRITTEN + 6);
+    assert_zone(c, 0, last_events[l->event].power_cycle ? CLOSED : IOPEN, wp);
+    assert_blocks(c, 0, WRITTEN, 0x81);
+    if (wp > WRITTEN) {
+        assert_blocks(c, WRITTEN, wp - WRITTEN, 0x84);
+    }
+    assert_blocks(c, wp, CAP - wp, 0);
+}
+
+/* Resources are those of the zones that are active and open then. */
+static void test_lasting_resources(const void *opaque)
+{
+    const Lasting *l = opaque;
+    Controller *c = get_clean(&lasting);
+    bool off = last_events[l->event].power_cycle;
+
+    for (unsigned i = 0; i < 3; i++) {
+        g_assert_cmphex(do_open(c, i * ZONE, 0), ==, OK);
+    }
+    g_assert_cmphex(write_at(c, 0, 1, 0x85), ==, OK);
+    last_flush(c);
+    last_events[l->event].event(c->m);
+    /* One is closed now, and all others that were active are empty */
+    for (unsigned i = 3; i < 6; i++) {
+        g_assert_cmphex(do_open(c, i * ZONE, 0), ==, off ? OK : TOO_MANY_OPEN);
+    }
+    g_assert_cmphex(do_open(c, 6 * ZONE, 0), ==,
+                    off ? TOO_MANY_ACTIVE : TOO_MANY_OPEN);
+    g_assert_cmphex(do_open(c, 0, 0), ==, off ? TOO_MANY_OPEN : OK);
+}
+
+/* Neither the list of changed zones nor the wish for events outlives it. */
+static void test_lasting_events(const void *opaque)
+{
+    const Lasting *l = opaque;
+    Controller *c = get_clean(&lasting);
+    unsigned cid;
+
+    enable_events(c, true);
+    set_condition(c, 3, "read-only");
+    last_events[l->event].event(c->m);
+    assert_changed(c, false, 0, NULL);
+    cid = request_event(c);
+    set_condition(c, 3, "good");
+    g_assert_false(event_is_there(c, cid));
+    reset_controller(c);
+}
+
+static void add_lasting(const char *name, unsigned row,
+                        void (*test)(const void *))
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(last_events); i++) {
+        g_autofree char *path = g_strdup_printf("survival/%s/%s", name,
+                                                last_events[i].name);
+        Lasting *l = g_new(Lasting, 1);
+
+        *l = (Lasting) { row, i };
+        qtest_add_data_func_full(path, l, test, g_free);
+    }
+}
+
 /* --- Commands while others are in progress --- */
 
 /* The next request of this kind stops, until it is let go on. */
@@ -3440,6 +3742,12 @@ int main(int argc, char **argv)
                                 run_survival_in_memory);
         }
     }
+    for (unsigned i = 0; i < ARRAY_SIZE(lasts); i++) {
+        add_lasting(lasts[i].name, i, test_lasting);
+    }
+    add_lasting("writes are lost from the end only", 0, test_lasting_tail);
+    add_lasting("resources are those of the zones", 0, test_lasting_resources);
+    add_lasting("events are forgotten", 0, test_lasting_events);
     add("survival/worn zones stay so", test_worn_zones_stay);
     add("survival/a crash undoes no reset and no finish",
         test_crash_after_management);
