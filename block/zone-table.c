@@ -435,8 +435,11 @@ static uint64_t implicit_commit(const ZoneTable *t, uint32_t i, uint64_t end)
     if (!zone_has_zrwa(z)) {
         return end;
     }
-    return end > wp + g->zrwa_size ?
-           wp + ROUND_UP(end - wp - g->zrwa_size, g->zrwa_granularity) : wp;
+    if (end <= wp + g->zrwa_size) {
+        return wp;
+    }
+    /* The granularity need not be a power of two, as ROUND_UP() wants it */
+    return wp + QEMU_ALIGN_UP(end - wp - g->zrwa_size, g->zrwa_granularity);
 }
 
 static void reserve(ZoneTable *t, ZoneWrite *w, uint32_t i,
