@@ -283,6 +283,7 @@ static void set_reg(Controller *c, uint32_t offset, uint64_t value)
 #define CC_ALL_SETS     (6 << 4)
 #define CC_SHUTDOWN     (1 << 14)
 #define CC_ABRUPT       (2 << 14)
+#define CC_PAGES_8K     (1 << 7)
 #define CC_QUEUES       (6 << 16 | 4 << 20)
 
 static void start_controller(Controller *c, uint32_t command_sets)
@@ -732,6 +733,11 @@ static const Setup features = {
 static const Setup held = {
     .zones = 16, .below = "", .image = ZNS_FEATURES,
     .memory = ",zoned.zrwas=32k,zoned.zrwafg=8k",
+};
+static const Setup odd_granularity = {
+    .zones = 16,
+    .image = ",zone.zrwa_size=24k,zone.zrwa_flush_granularity=12k",
+    .memory = ",zoned.zrwas=24k,zoned.zrwafg=12k",
 };
 static const Setup feature_cells = {
     .zones = 512, .worn = 20, .image = ZNS_FEATURES,
@@ -1447,6 +1453,28 @@ static void test_report_worn_filters(void)
                     ==, OK);
     g_assert_cmpint(report_count(c), ==, 1);
     g_assert_cmphex(descriptor_at(c, 64).state, ==, RDONLY);
+}
+
+/* G-45: limits are in units of the smallest page, not of the one in use. */
+static void test_report_large_pages(void)
+{
+    Controller *c = get_mixed();
+    uint64_t unit = 2 * 4096;
+
+    stop_controller(c);
+    c->admin.sq = ROUND_UP(c->buffer, unit);
+    c->admin.cq = c->admin.sq + unit;
+    c->io.sq = c->admin.cq + unit;
+    c->io.cq = c->io.sq + unit;
+    start_controller(c, CC_ALL_SETS | CC_PAGES_8K);
+    c->buffer = ROUND_UP(c->buffer, unit) + 8 * unit;
+    g_assert_cmphex(receive(c, 0, 4096, 0), ==, OK);
+    g_assert_cmphex(receive(c, 0, MDTS_BYTES + 4, 0), ==, INVALID_FIELD);
+    g_assert_cmphex(check(io(c, command(NVME_CMD_ZONE_APPEND, 0, APPEND_MAX,
+                                        0))), ==, INVALID_FIELD);
+    g_assert_cmphex(check(io(c, command(NVME_CMD_READ, 0, MDTS_BYTES / BLOCK,
+                                        0))), ==, INVALID_FIELD);
+    delete_shared_machine();
 }
 
 static void test_report_bad_fields(void)
@@ -2517,6 +2545,13 @@ static const Refusal refusals[] = {
       ",zoned.zrwafg=4k", "zoned.zrwafg" },
     { "setup/another number of them is refused", IMAGE,
       ",zoned.numzrwa=2", "zoned.numzrwa" },
+    { "setup/a random write area beyond 16 bits is refused",
+      "size=64M,zone.mode=host-managed,zone.size=64M,zone.zrwa_size=32M,"
+      "zone.zrwa_flush_granularity=4k", "", "random write area size 33554432" },
+    { "setup/a granularity below a block is refused",
+      IMAGE ",zone.zrwa_size=64k,zone.zrwa_flush_granularity=4k",
+      ",logical_block_size=8192,physical_block_size=8192",
+      "random write area granularity 4096" },
     { "setup/no property is needed", IMAGE, "", NULL },
     { "setup/properties may say what the image says", IMAGE,
       ",zoned=on,zoned.zone_size=1M,zoned.zone_capacity=768k,"
@@ -2589,6 +2624,10 @@ static void test_identify_features(void)
     g_assert_cmpint(field(c, 50, 2), ==, ZRWA);
     g_assert_cmpint(field(c, 52, 1), ==, 1);
     g_assert_cmpint(field(c, 2824, 1), ==, EXTENSION / 64);
+
+    c = get_clean(&held);
+    identify(c, 5, NVME_CSI_ZONED, NSID);
+    g_assert_cmphex(field(c, 44, 4), ==, UINT32_MAX);
 }
 
 static void test_extended_report(void)
@@ -2795,6 +2834,37 @@ static void test_zrwa_no_limit(void)
     for (int i = 0; i < 16; i++) {
         g_assert_cmphex(do_open_zrwa(c, i * ZONE, 0), ==, OK);
     }
+}
+
+/* G-29: the granularity counts from the start of the zone. */
+static void test_zrwa_odd_granularity(void)
+{
+    Controller *c = get_clean(&odd_granularity);
+
+    g_assert_cmphex(do_open_zrwa(c, ZONE, 0), ==, OK);
+    g_assert_cmphex(write_at(c, ZONE, 6, 0xa1), ==, OK);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_ZRWA_FLUSH, ZONE + 1), ==,
+                    INVALID_FIELD);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_ZRWA_FLUSH, ZONE + 2), ==, OK);
+    assert_zone(c, 1, EOPEN, 3);
+    g_assert_cmphex(write_at(c, ZONE + 9, 1, 0xa2), ==, OK);
+    assert_zone(c, 1, EOPEN, 6);
+}
+
+/* G-34 */
+static void test_zrwa_power_cycle(void)
+{
+    Controller *c = get_zrwa();
+
+    g_assert_cmphex(do_open_zrwa(c, ZONE, 0), ==, OK);
+    g_assert_cmphex(write_at(c, 0, 2, 0xa1), ==, OK);
+    g_assert_cmphex(flush(c), ==, OK);
+    all_shut_down(c->m);
+    /* One is kept by what it holds, the other one is free */
+    assert_zone(c, 0, CLOSED, 0);
+    assert_zone(c, 1, EMPTY, 0);
+    g_assert_cmphex(do_open_zrwa(c, 2 * ZONE, 0), ==, OK);
+    g_assert_cmphex(do_open_zrwa(c, 3 * ZONE, 0), ==, NO_ZRWA);
 }
 
 /* G-22 */
@@ -3038,9 +3108,9 @@ static void test_events_of_plain(void)
 /* --- What survives, row by row --- */
 
 /*
- * Every kind of zone after each of these.  Zone 0 is brought to a state; what it
- * is and reads then must be there afterwards, where the zones lose their power
- * with what the row says.
+ * Every kind of zone after each kind of end.  Zone 0 is brought to a state;
+ * what it is and reads must be there afterwards, but where the zones lose their
+ * power, it becomes what the row says.
  */
 
 static const Setup lasting = {
@@ -3261,6 +3331,9 @@ static void test_lasting(const void *opaque)
     qtest_memread(c->m->qts, c->buffer, after, CAP * BLOCK);
     g_assert_cmpmem(before, CAP * BLOCK, after, CAP * BLOCK);
     assert_extension(c, 0, is.attributes & 0x80 ? 0xe7 : 0);
+    /* G-43: those with a recommendation, or finished by the controller */
+    g_assert_cmphex(receive(c, 0, 128, 9 << 8), ==, OK);
+    g_assert_cmpint(report_count(c), ==, is.attributes & 1);
     set_condition(c, 0, "good");
 }
 
@@ -3649,11 +3722,11 @@ static void add_in_memory(const char *name, void (*test)(void))
 
 static void add_overtaking(unsigned i)
 {
+    const char *name = overtaking[i].name;
     g_autofree char *path = g_strdup_printf("in memory/%s",
-                                            strchr(overtaking[i].name, '/') + 1);
+                                            strchr(name, '/') + 1);
 
-    qtest_add_data_func(overtaking[i].name, GUINT_TO_POINTER(i),
-                        test_overtaking);
+    qtest_add_data_func(name, GUINT_TO_POINTER(i), test_overtaking);
     qtest_add_data_func(path, GUINT_TO_POINTER(i), run_overtaking_in_memory);
 }
 
@@ -3692,6 +3765,7 @@ int main(int argc, char **argv)
         test_report_from_middle);
     add("report/it can be of one state", test_report_filters);
     add("report/it can be of worn zones", test_report_worn_filters);
+    add("report/its limit is in the smallest pages", test_report_large_pages);
     add("report/reserved values are refused", test_report_bad_fields);
     add("report/it may be shorter than its header", test_report_short);
     add("report/a descriptor that is cut off does not count",
@@ -3816,6 +3890,10 @@ int main(int argc, char **argv)
     add("zrwa/a commit can fill the zone", test_zrwa_to_the_end);
     add("zrwa/there are only so many", test_zrwa_resources);
     add("zrwa/there need not be a limit", test_zrwa_no_limit);
+    add("zrwa/its granularity counts from the zone's start",
+        test_zrwa_odd_granularity);
+    add("zrwa/a shutdown gives back what holds nothing",
+        test_zrwa_power_cycle);
     add("zrwa/only empty zones get one", test_zrwa_only_empty);
     add("zrwa/a copy is a write", test_zrwa_copy);
     add("zrwa/it survives with what was written to it", test_zrwa_survives);
@@ -3858,6 +3936,8 @@ int main(int argc, char **argv)
                   test_zrwa_resources);
     add_in_memory("random write areas need not be limited",
                   test_zrwa_no_limit);
+    add_in_memory("the granularity counts from the zone's start",
+                  test_zrwa_odd_granularity);
     add_in_memory("only empty zones get a random write area",
                   test_zrwa_only_empty);
     add_in_memory("a copy to a random write area is a write", test_zrwa_copy);
