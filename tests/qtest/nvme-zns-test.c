@@ -3209,21 +3209,10 @@ static void last_extension_rdonly(Controller *c)
 static void last_by_controller(Controller *c)
 {
     Machine *m = c->m;
-    uint8_t header[64 * KiB], record[8];
-    uint64_t offset;
-    int fd;
 
     last_finished(c);
     stop_machine(m);
-    fd = open(m->image, O_RDWR);
-    g_assert_cmpint(pread(fd, header, sizeof(header), 0), ==, sizeof(header));
-    offset = zone_table_offset(header);
-    g_assert_cmpint(pread(fd, record, sizeof(record), offset), ==,
-                    sizeof(record));
-    stq_be_p(record, ldq_be_p(record) | 1ull << 51);
-    g_assert_cmpint(pwrite(fd, record, sizeof(record), offset), ==,
-                    sizeof(record));
-    close(fd);
+    zoned_image_set_attributes(m->image, 0, NVME_ZA_FINISHED_BY_CTLR);
     start_machine(m);
 }
 

@@ -91,16 +91,36 @@ static uint64_t zone_table_offset(const uint8_t *header)
     return ldq_be_p(header + pos + 8 + 48);
 }
 
-void zoned_image_wear_out(const char *path, unsigned zone, uint64_t state,
-                          uint64_t wp)
+/* Open the image, and find the record of @zone. */
+static int open_at_record(const char *path, unsigned zone)
 {
-    uint64_t record[2] = { cpu_to_be64(state << 60 | wp), cpu_to_be64(wp) };
     uint8_t header[64 * KiB];
     int fd = open(path, O_RDWR);
 
     g_assert_cmpint(pread(fd, header, sizeof(header), 0), ==, sizeof(header));
-    g_assert_cmpint(pwrite(fd, record, sizeof(record),
-                           zone_table_offset(header) + zone * sizeof(record)),
-                    ==, sizeof(record));
+    lseek(fd, zone_table_offset(header) + zone * 16, SEEK_SET);
+    return fd;
+}
+
+void zoned_image_wear_out(const char *path, unsigned zone, uint64_t state,
+                          uint64_t wp)
+{
+    uint64_t record[2] = { cpu_to_be64(state << 60 | wp), cpu_to_be64(wp) };
+    int fd = open_at_record(path, zone);
+
+    g_assert_cmpint(write(fd, record, sizeof(record)), ==, sizeof(record));
+    close(fd);
+}
+
+void zoned_image_set_attributes(const char *path, unsigned zone,
+                                uint8_t attributes)
+{
+    uint64_t word;
+    int fd = open_at_record(path, zone);
+
+    g_assert_cmpint(read(fd, &word, sizeof(word)), ==, sizeof(word));
+    word |= cpu_to_be64((uint64_t)attributes << 51);
+    lseek(fd, -sizeof(word), SEEK_CUR);
+    g_assert_cmpint(write(fd, &word, sizeof(word)), ==, sizeof(word));
     close(fd);
 }

@@ -29,4 +29,8 @@ void zoned_image_delete(char *path);
 void zoned_image_wear_out(const char *path, unsigned zone, uint64_t state,
                           uint64_t wp);
 
+/* Give a zone these attributes, too (bits of ZNS), in an image at rest. */
+void zoned_image_set_attributes(const char *path, unsigned zone,
+                                uint8_t attributes);
+
 #endif
