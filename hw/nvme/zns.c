@@ -831,6 +831,7 @@ static uint16_t coroutine_fn zns_mgmt_send(NvmeCtrl *n, NvmeRequest *req)
         return NVME_INVALID_ZONE_OP | NVME_DNR;
     }
 
+    zns_account(req, 0, BLOCK_ACCT_ZONE_MGMT);
     switch (cmd->zsa) {
     case NVME_ZONE_ACTION_CLOSE:
         return zns_change(ns, BLK_ZO_CLOSE, BDRV_ZONE_CLOSE_EMPTY, all, offset);

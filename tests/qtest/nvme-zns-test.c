@@ -16,6 +16,7 @@
 #include "qemu/cutils.h"
 #include "qemu/units.h"
 #include "qobject/qdict.h"
+#include "qobject/qlist.h"
 #include "libqtest.h"
 #include "libqos/libqos-pc.h"
 #include "block/nvme.h"
@@ -3001,6 +3002,40 @@ static void assert_changed(Controller *c, bool keep, unsigned nr,
     }
 }
 
+/* As virtio-blk counts them */
+static void test_statistics(void)
+{
+    static const Setup setup = { .zones = 16 };
+    Machine *m = new_machine(&setup);
+    Controller *c = &m->controller[0];
+    QDict *answer, *stats, *management;
+    uint64_t slba;
+
+    g_assert_cmphex(append(c, 0, 1, 0x41, &slba), ==, OK);
+    g_assert_cmphex(append(c, 0, 3, 0x41, &slba), ==, OK);
+    g_assert_cmphex(write_at(c, 4, 2, 0x42), ==, OK);
+    g_assert_cmphex(write_at(c, 0, 2, 0x43), ==, INVALID_WRITE);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_OPEN, ZONE), ==, OK);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_FINISH, 0), ==, OK);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_CLOSE, 0), ==, TRANSITION);
+    g_assert_cmphex(append(c, 0, 1, 0x44, &slba), ==, IS_FULL);
+
+    answer = qtest_qmp(m->qts, "{'execute': 'query-blockstats'}");
+    stats = qdict_get_qdict(qobject_to(QDict, qlist_peek(
+        qdict_get_qlist(answer, "return"))), "stats");
+    management = qdict_get_qdict(stats, "zone_mgmt");
+    g_assert_cmpint(qdict_get_int(stats, "zone_append_operations"), ==, 2);
+    g_assert_cmpint(qdict_get_int(stats, "zone_append_bytes"), ==, 4 * BLOCK);
+    g_assert_cmpint(qdict_get_int(stats, "failed_zone_append_operations"), ==,
+                    1);
+    g_assert_cmpint(qdict_get_int(stats, "wr_operations"), ==, 1);
+    g_assert_cmpint(qdict_get_int(stats, "failed_wr_operations"), ==, 1);
+    g_assert_cmpint(qdict_get_int(management, "operations"), ==, 2);
+    g_assert_cmpint(qdict_get_int(management, "failed-operations"), ==, 1);
+    qobject_unref(answer);
+    delete_machine(m);
+}
+
 static void test_conditions(void)
 {
     Machine *m = new_machine(&standard);
@@ -3888,6 +3923,7 @@ int main(int argc, char **argv)
     add("zrwa/it survives with what was written to it", test_zrwa_survives);
     add("zrwa/a crash undoes no commit", test_zrwa_crash_after_commit);
 
+    add("accounting/appends and zone management are counted", test_statistics);
     add("failing/zones become read-only and offline", test_conditions);
     add("failing/there are events, and a list of the zones", test_events);
     add("failing/the list may be too short", test_events_too_many);
