@@ -17,14 +17,8 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 
 def build():
-    out = program.OBJ / 'tests/bench/zone-bench'
-    out.parent.mkdir(exist_ok=True)
-    source = HERE / 'zone-bench.c'
-    if not program.is_current(out, [source, program.__file__, *program.OBJ.glob(
-            'libblock.a.p/*.o')]):
-        program.link(out, [program.compile_object(
-            source, out.with_suffix('.o'), HERE)])
-    return out
+    return program.build_program(program.OBJ / 'tests/bench/zone-bench',
+                                 HERE / 'zone-bench.c')
 
 
 def qemu_img(*words):

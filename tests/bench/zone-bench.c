@@ -32,9 +32,9 @@
 #include "qemu/memalign.h"
 #include "qemu/timer.h"
 #include "qapi/error.h"
-#include "crypto/init.h"
 #include "block/block_int.h"
 #include "system/block-backend.h"
+#include "block-program.h"
 
 /* Zones asked for at a time, about what a guest does */
 #define REPORT_ZONES 1024
@@ -208,28 +208,20 @@ static void memory(void)
     printf("%ld\n", usage.ru_maxrss);
 }
 
-static uint64_t number(const char *s)
-{
-    uint64_t n;
-
-    g_assert(qemu_strtou64(s, NULL, 10, &n) == 0);
-    return n;
-}
-
 static void load_command(BlockBackend *blk, char **words)
 {
     Load load = {
         .blk = blk,
-        .block = number(words[2]),
-        .flush_every = number(words[4]),
-        .bytes = number(words[5]),
-        .deadline = number(words[6]) * SCALE_MS,
+        .block = block_program_number(words[2]),
+        .flush_every = block_program_number(words[4]),
+        .bytes = block_program_number(words[5]),
+        .deadline = block_program_number(words[6]) * SCALE_MS,
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
         if (g_str_equal(words[0], kinds[i].name)) {
             load.request = kinds[i].request;
-            run_load(&load, number(words[3]), kinds[i].needs_buffer);
+            run_load(&load, block_program_number(words[3]), kinds[i].needs_buffer);
             return;
         }
     }
@@ -269,13 +261,7 @@ int main(int argc, char **argv)
     char *line = NULL;
     size_t size = 0;
 
-    error_init(argv[0]);
-    module_call_init(MODULE_INIT_TRACE);
-    qcrypto_init(&error_fatal);
-    module_call_init(MODULE_INIT_QOM);
-    bdrv_init();
-    qemu_init_main_loop(&error_fatal);
-
+    block_program_init(argv[0]);
     disks = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
                                   (GDestroyNotify)blk_unref);
     while (getline(&line, &size, stdin) > 0) {

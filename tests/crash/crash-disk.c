@@ -18,14 +18,14 @@
 #include "qobject/qdict.h"
 #include "block/aio.h"
 #include "block/block_int.h"
+#include "block-program.h"
 #include "crash-disk.h"
 
 #define MAX_LENGTH (64 * 1024 * 1024)
 
 typedef struct CrashDisk {
     uint32_t number;            /* in the order in which they were opened */
-    int64_t length;
-    uint8_t *data;
+    RamDisk ram;
 } CrashDisk;
 
 GRand *crash_rand;
@@ -34,9 +34,13 @@ static int log_fd = -1;
 
 /* --- The log --- */
 
+static uint64_t last_id;
+
 void crash_log_open(const char *path)
 {
-    log_fd = qemu_create(path, O_WRONLY | O_TRUNC, 0644, &error_fatal);
+    log_fd = qemu_create(path, O_WRONLY | O_APPEND, 0644, &error_fatal);
+    /* Higher than any number that is in the log */
+    last_id = lseek(log_fd, 0, SEEK_END);
 }
 
 static void log_event(const CrashEvent *e, QEMUIOVector *payload)
@@ -56,7 +60,6 @@ static void log_event(const CrashEvent *e, QEMUIOVector *payload)
 uint64_t crash_log_begin(char kind, uint32_t disk, uint64_t offset,
                          uint64_t bytes, QEMUIOVector *payload)
 {
-    static uint64_t last_id;
     CrashEvent e = {
         .kind = kind, .disk = disk, .id = ++last_id,
         .offset = offset, .bytes = bytes,
@@ -94,10 +97,13 @@ static int crash_disk_open(BlockDriverState *bs, QDict *options, int flags,
     qdict_del(options, "filename");
     *d = (CrashDisk) {
         .number = nr_disks++,
-        .length = length,
-        .data = g_malloc0(MAX_LENGTH),
+        .ram = {
+            .data = g_malloc0(MAX_LENGTH),
+            .length = length,
+            .max_length = MAX_LENGTH,
+        },
     };
-    memcpy(d->data, content, length);
+    memcpy(d->ram.data, content, length);
     return 0;
 }
 
@@ -105,7 +111,7 @@ static void crash_disk_close(BlockDriverState *bs)
 {
     CrashDisk *d = bs->opaque;
 
-    g_free(d->data);
+    g_free(d->ram.data);
 }
 
 /* As with O_DIRECT */
@@ -118,7 +124,7 @@ static int64_t coroutine_fn crash_disk_co_getlength(BlockDriverState *bs)
 {
     CrashDisk *d = bs->opaque;
 
-    return d->length;
+    return d->ram.length;
 }
 
 static bool fails(uint32_t one_in)
@@ -144,8 +150,7 @@ crash_disk_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes,
     CrashDisk *d = bs->opaque;
 
     take_some_time();
-    g_assert(offset + bytes <= MAX_LENGTH);
-    qemu_iovec_from_buf(qiov, 0, d->data + offset, bytes);
+    ram_disk_read(&d->ram, offset, qiov);
     return 0;
 }
 
@@ -156,24 +161,16 @@ static int coroutine_fn do_write(BlockDriverState *bs, char kind,
 {
     CrashDisk *d = bs->opaque;
     uint64_t id = crash_log_begin(kind, d->number, offset, bytes, qiov);
-    int ret = 0;
+    int failed = 0, ret;
 
     take_some_time();
-    if (offset + bytes > MAX_LENGTH) {
-        ret = -ENOSPC;
-        bytes = 0;
-    } else if (fails(crash_fail_writes)) {
-        ret = -EIO;
+    if (fails(crash_fail_writes)) {
+        failed = -EIO;
         bytes = QEMU_ALIGN_DOWN(bytes / 2, BDRV_SECTOR_SIZE);
     }
-    if (qiov) {
-        qemu_iovec_to_buf(qiov, 0, d->data + offset, bytes);
-    } else {
-        memset(d->data + offset, 0, bytes);
-    }
-    d->length = MAX(d->length, bytes ? offset + bytes : 0);
-    crash_log_end(id, offset, bytes, ret);
-    return ret;
+    ret = ram_disk_write(&d->ram, offset, bytes, qiov);
+    crash_log_end(id, offset, ret < 0 ? 0 : bytes, ret < 0 ? ret : failed);
+    return ret < 0 ? ret : failed;
 }
 
 static int coroutine_fn
@@ -195,7 +192,7 @@ crash_disk_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
 {
     CrashDisk *d = bs->opaque;
 
-    bytes = MIN(bytes, d->length - offset);
+    bytes = MIN(bytes, d->ram.length - offset);
     return bytes > 0 ? do_write(bs, EVENT_ZERO, offset, bytes, NULL) : 0;
 }
 
@@ -217,19 +214,12 @@ crash_disk_co_truncate(BlockDriverState *bs, int64_t offset, bool exact,
 {
     CrashDisk *d = bs->opaque;
     uint64_t id = crash_log_begin(EVENT_TRUNCATE, d->number, offset, 0, NULL);
+    int ret;
 
     take_some_time();
-    if (offset > MAX_LENGTH) {
-        crash_log_end(id, d->length, 0, -ENOSPC);
-        error_setg(errp, "crash-disk is full");
-        return -ENOSPC;
-    }
-    if (offset < d->length) {
-        memset(d->data + offset, 0, d->length - offset);
-    }
-    d->length = offset;
-    crash_log_end(id, offset, 0, 0);
-    return 0;
+    ret = ram_disk_truncate(&d->ram, offset, errp);
+    crash_log_end(id, offset, 0, ret);
+    return ret;
 }
 
 static BlockDriver bdrv_crash_disk = {

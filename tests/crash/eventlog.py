@@ -11,7 +11,11 @@ ENTRY = struct.Struct('=IIQQQq')
 NEVER = 1 << 62
 WRITE, ZERO, TRUNCATE, FLUSH, END = 'WZTF.'
 DATA = 'awv'            # append, write, write to conventional zones
-RESET, FINISH, SYNC, SNAPSHOT = 'rfsn'
+RESET, FINISH, SYNC = 'rfs'
+SNAPSHOT, DELETE, GOTO = 'nmg'      # offset: which snapshot
+EXT, OPEN_AREA, COMMIT = 'xzk'      # for NVMe; of an extension, disk: with an area?
+CLOSE, POWER_OFF = 'cp'
+RDONLY, OFFLINE, REPAIR = 'blh'     # conditions that are forced
 
 
 class Event:

@@ -39,7 +39,7 @@ class Disk:
 
 class Replay:
     """The disks of one run, from one flush to the next."""
-    def __init__(self, contents, events, length):
+    def __init__(self, contents, events, begin, end):
         self.disks = [Disk(content) for content in contents]
         self.flushes = [e for e in events if e.kind == FLUSH and e.good]
         self.changes = sorted((e for e in events if e.is_disk and e.kind != FLUSH),
@@ -47,7 +47,7 @@ class Replay:
         ends = sorted(e.end for e in self.flushes)
         # [first, last] moments at which the cut may come, flush by flush
         self.windows = [(first + 1, last) for first, last
-                        in zip([-1] + ends, ends + [length])]
+                        in zip([begin - 1] + ends, ends + [end])]
 
     def enter(self, window):
         """Make durable what is when this window begins; windows go forward."""
@@ -84,6 +84,7 @@ def chooser(volatile, rng):
     ended = lambda e: e.end != NEVER
     return rng.choice((
         lambda e: False, lambda e: True, ended,
+        lambda e: e.disk == one.disk, lambda e: e.disk != one.disk,
         lambda e: e is one, lambda e: e is not one,
         near, lambda e: not near(e), some, some, some,
         lambda e: near(e) and some(e), lambda e: near(e) or some(e)))

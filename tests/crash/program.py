@@ -1,9 +1,10 @@
-# Compile zone-workload, also with mutants of our block layer in it.
-#
-# It is linked as QEMU's unit tests are; the flags come from QEMU's own build.
+# Compile programs that are linked with QEMU's block layer, as its unit tests are;
+# the flags come from QEMU's own build.  And zone-workload, also with mutants of our
+# part of the block layer in it.
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+import functools
 import json
 import shlex
 import subprocess
@@ -27,6 +28,7 @@ def run(command):
     return done.stdout
 
 
+@functools.cache
 def compile_flags():
     """Those of the model's own source, without its name and output."""
     commands = json.loads((OBJ / 'compile_commands.json').read_text())
@@ -44,17 +46,21 @@ def compile_object(source, out, directory):
     return out
 
 
+@functools.cache
+def link_command():
+    return shlex.split(run(['ninja', '-t', 'commands', MODEL]).splitlines()[-1])
+
+
 def link(out, objects, replaced=(), options=()):
     """
     Objects come first, so what they define wins over the library's; those in
     @replaced are left out.
     """
-    words = shlex.split(run(['ninja', '-t', 'commands', MODEL]).splitlines()[-1])
+    words = link_command()
     at = words.index('-o')
-    words[at + 1] = str(out)
     rest = [w for w in words[at + 2:]
             if w not in replaced and not w.startswith(f'{MODEL}.p/test-')]
-    run([*words[:at + 2], *options, *map(str, objects), *rest,
+    run([*words[:at + 1], str(out), *options, *map(str, objects), *rest,
          '-Wl,--allow-multiple-definition'])
 
 
@@ -63,16 +69,21 @@ def is_current(out, sources):
         Path(source).stat().st_mtime for source in sources)
 
 
-def build():
-    """The program, with the block layer as it is."""
-    OUT.mkdir(exist_ok=True)
-    out = OUT / 'zone-workload'
-    sources = [HERE / 'zone-workload.c', HERE / 'crash-disk.c']
-    library = [*OBJ.glob('libblock.a.p/*.o'), HERE / 'crash-disk.h', __file__]
-    if not is_current(out, sources + library):
-        link(out, [compile_object(source, OUT / f'{source.stem}.o', HERE)
+def build_program(out, *sources):
+    """A program with what all of them have in common, if it is not there yet."""
+    out.parent.mkdir(exist_ok=True)
+    sources = [*sources, HERE / 'block-program.c']
+    if not is_current(out, [*sources, *HERE.glob('*.h'), __file__,
+                            *OBJ.glob('libblock.a.p/*.o')]):
+        link(out, [compile_object(source, out.parent / f'{source.stem}.o', HERE)
                    for source in sources])
     return out
+
+
+def build():
+    """The program, with the block layer as it is."""
+    return build_program(OUT / 'zone-workload',
+                         HERE / 'zone-workload.c', HERE / 'crash-disk.c')
 
 
 def build_mutant(mutant):
@@ -85,6 +96,8 @@ def build_mutant(mutant):
     copy = OUT / f'{mutant.name}.c'
     copy.write_text(texts[0].replace(mutant.old, mutant.new))
     out = OUT / f'zone-workload-{mutant.name}'
-    link(out, [OUT / 'zone-workload.o', OUT / 'crash-disk.o',
+    objects = [OUT / f'{name}.o' for name in ('zone-workload', 'crash-disk',
+                                              'block-program')]
+    link(out, [*objects,
                compile_object(copy, OUT / f'{mutant.name}.o', QEMU / 'block')])
     return out

@@ -4,6 +4,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -28,6 +29,10 @@ TINY_ZONES = {**SMALL_ZONES, 'zone.size': 16 * KiB, 'zone.capacity': 4 * KiB,
               'zone.max_append_bytes': 4 * KiB}
 # 1024 zones, their records in 4 blocks of those that the table is written in
 MANY_ZONES = {'size': 4096 * KiB, 'zone.size': 4 * KiB}
+# As NVMe namespaces have them: extensions of three sectors, random write areas
+ZNS_ZONES = {**SMALL_ZONES, 'zone.max_active_zones': 12,
+             'zone.descriptor_extension_size': 1536, 'zone.zrwa_size': 16 * KiB,
+             'zone.zrwa_flush_granularity': KiB, 'zone.zrwa_zones': 4}
 BIG_ZONES = {'size': 4096 * KiB, 'zone.size': 1024 * KiB}
 
 
@@ -43,6 +48,10 @@ VARIANTS = {
 }
 
 
+# Where a reset leaves what was written where it is
+KEPT = 'default', '512'
+
+
 class Workload(NamedTuple):
     name: str
     zones: dict
@@ -53,17 +62,26 @@ class Workload(NamedTuple):
     fail_writes: int = 0        # one of so many fails
     fail_flushes: int = 0
     variants: tuple = tuple(VARIANTS)
+    base_mix: str = ''          # what is done to a backing file before, if any
 
 
+# Clusters become shared and are copied; there are none in a data file
+IN_IMAGE = tuple(v for v in VARIANTS if v != 'data-file')
 WORKLOADS = [
     Workload('mixed', SMALL_ZONES, 400, 24, 10, 'd60u2v6s5r5R1f3o2c2'),
     Workload('append', BIG_ZONES, 400, 32, 1, 'd95s5'),
     Workload('reset', SMALL_ZONES, 300, 8, 12, 'd50s3r12R1'),
     Workload('finish', {**SMALL_ZONES, 'zone.capacity': 8 * KiB}, 400, 8, 10,
              'd60s3f16r8'),
-    # Clusters become shared and are copied; there are none in a data file
     Workload('snapshots', SMALL_ZONES, 400, 16, 10, 'd60u2v4s5r5n3f2',
-             variants=tuple(v for v in VARIANTS if v != 'data-file')),
+             variants=IN_IMAGE),
+    Workload('goto', ZNS_ZONES, 400, 16, 10, 'd60u2v4s5r5n4g3f2x4z4k2b1l1h2',
+             variants=IN_IMAGE),
+    Workload('zns', ZNS_ZONES, 500, 16, 8, 'd70u3s6r3f2x6z12k4b1l1h4o2c1'),
+    # An overlay is never preallocated
+    Workload('overlay', ZNS_ZONES, 300, 16, 10, 'd60u2v6s5r5R1f3o2c2x2z2k2b1h1',
+             variants=tuple(v for v in VARIANTS if v != 'mapped'),
+             base_mix='d70v10s5f3x5z5'),
     # Zones come and go, so that the limits matter; with more of them, most
     # requests only hear that there are too many active zones
     Workload('fill', TINY_ZONES, 1600, 16, 24, 'd97s3', variants=('4k', '512')),
@@ -74,6 +92,9 @@ WORKLOADS = [
     # these there are none to link
     Workload('flusherrors', MANY_ZONES, 400, 4, 1000, 'd70s20r10', fail_writes=20,
              fail_flushes=8, variants=('mapped',)),
+    # An extension that was not set, as far as is known, is set again
+    Workload('exterrors', {**ZNS_ZONES, 'zone.max_active_zones': 0}, 400, 4, 6,
+             'x50r8d8s4', fail_writes=12, fail_flushes=8, variants=('mapped',)),
 ]
 
 
@@ -87,43 +108,70 @@ class Recording:
     def path(self, name):
         return self.directory / name
 
-    def create(self):
+    def create(self, tool):
         self.directory.mkdir(parents=True, exist_ok=True)
-        options = {'zone.mode': 'host-managed', **self.workload.zones,
-                   **VARIANTS[self.variant]}
+        self.path('log').unlink(missing_ok=True)
+        zones = {'zone.mode': 'host-managed', **self.workload.zones}
+        if self.workload.base_mix:
+            self.create_file('base', {**zones, 'cluster_size': 4096})
+            self.fill_base(tool)
+            self.create_file('image', VARIANTS[self.variant],
+                             '-b', self.path('base'), '-F', 'qcow2')
+        else:
+            self.create_file('image', {**zones, **VARIANTS[self.variant]})
+
+    def create_file(self, name, options, *more):
         if 'data_file' in options:
-            options['data_file'] = self.path('data')
+            options = {**options, 'data_file': self.path('data')}
         words = ','.join(f'{key}={value}' for key, value in options.items())
-        subprocess.run([QEMU_IMG, 'create', '-q', *SECRET, '-f', 'qcow2', '-o', words,
-                        self.path('image')], check=True)
+        subprocess.run([QEMU_IMG, 'create', '-q', *SECRET, '-f', 'qcow2',
+                        *(['-o', words] if words else []), *more, self.path(name)],
+                       check=True)
 
     def blockdev(self, driver, suffix=''):
         """The image's filename for QEMU; its files have @suffix and lie on @driver."""
         def node(name):
             return {'driver': driver, 'filename': str(self.path(name + suffix))}
         options = {'driver': 'qcow2', 'file': node('image')}
+        if self.variant not in KEPT:
+            options['discard'] = 'unmap'
         if 'data' in self.files:
             options['data-file'] = node('data')
+        if self.workload.base_mix:
+            options['backing'] = self.base()
         if self.variant == 'luks':
             options['encrypt'] = {'format': 'luks', 'key-secret': 'key'}
         return 'json:' + json.dumps(options)
 
-    def command(self, tool, driver, requests):
+    def base(self):
+        return {'driver': 'qcow2', 'file': {'driver': 'file',
+                                            'filename': str(self.path('base'))}}
+
+    def command(self, tool, image, requests, mix):
         w = self.workload
         return [str(word) for word in (
-            tool, 'run', self.blockdev(driver), self.path('log'), self.seed, requests,
-            w.depth, w.hot, w.mix, w.fail_writes, w.fail_flushes)]
+            tool, 'run', image, self.path('log'), self.seed, requests, w.depth, w.hot,
+            mix, w.fail_writes, w.fail_flushes)]
+
+    def fill_base(self, tool):
+        if self.workload.base_mix:
+            subprocess.run(self.command(tool, 'json:' + json.dumps(self.base()),
+                                        self.workload.requests, self.workload.base_mix),
+                           check=True, timeout=120)
+            shutil.copy(self.path('log'), self.path('base-log'))
 
     def record(self, tool):
         """Do the work on disks in memory; the files stay as they were."""
-        self.create()
-        subprocess.run(self.command(tool, 'crash-disk', self.workload.requests),
+        self.create(tool)
+        subprocess.run(self.command(tool, self.blockdev('crash-disk'),
+                                    self.workload.requests, self.workload.mix),
                        check=True, timeout=120)
 
     def record_killed(self, tool, rng):
         """Do it on the files themselves, until a moment that nobody knows."""
-        self.create()
-        child = subprocess.Popen(self.command(tool, 'file', 1 << 40))
+        self.create(tool)
+        child = subprocess.Popen(self.command(tool, self.blockdev('file'), 1 << 40,
+                                              self.workload.mix))
         while not self.path('log').exists():
             time.sleep(.001)
         time.sleep(rng.uniform(0, .3))
@@ -131,10 +179,13 @@ class Recording:
         child.wait()
 
     def load(self):
+        begin = 0
+        if self.path('base-log').exists():
+            _, begin = read_log(self.path('base-log'))
         events, self.length = read_log(self.path('log'))
         self.replay = Replay([self.path(name).read_bytes() for name in self.files],
-                             events, self.length)
-        self.oracle = Oracle(events, self.workload.zones.get('zone.max_active_zones'))
+                             events, begin, self.length)
+        self.oracle = Oracle(events, self.workload.zones)
 
     def try_cut(self, looker, window, number, suffix='.cut'):
         """Cut the power in some way that the numbers stand for: what is wrong then?"""

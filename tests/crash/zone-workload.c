@@ -22,17 +22,15 @@
 
 #include "qemu/osdep.h"
 #include "qemu/cutils.h"
-#include "qemu/error-report.h"
-#include "qemu/iov.h"
 #include "qemu/main-loop.h"
 #include "qemu/memalign.h"
 #include "qapi/error.h"
-#include "crypto/init.h"
 #include "crypto/secret.h"
 #include "block/block_int.h"
 #include "block/snapshot.h"
 #include "qom/object.h"
 #include "system/block-backend.h"
+#include "block-program.h"
 #include "crash-disk.h"
 
 #define SECTOR ((size_t)BDRV_SECTOR_SIZE)
@@ -69,6 +67,18 @@ static void fill_sector(uint64_t *p, uint64_t id, uint64_t index)
     }
 }
 
+/* What request @id has attached to a zone */
+static void *make_ext(uint64_t id, uint32_t size)
+{
+    size_t sectors = DIV_ROUND_UP(size, SECTOR);
+    uint64_t *ext = g_malloc(sectors * SECTOR);
+
+    for (size_t i = 0; i < sectors; i++) {
+        fill_sector(ext + i * SECTOR_WORDS, id, i);
+    }
+    return ext;
+}
+
 static bool sector_is_intact(const uint64_t *p)
 {
     uint64_t expected[SECTOR_WORDS];
@@ -85,8 +95,8 @@ static unsigned int hot_zones;
 static GString *mix;    /* a letter for each kind, as often as it weighs */
 static uint64_t requests_left;
 static unsigned int workers;
-static bool snapshot_wanted;
-static GQueue snapshots = G_QUEUE_INIT;     /* their names */
+static char pause_wanted;       /* 'n' or 'g': without requests in progress */
+static GArray *snapshots;       /* uint64_t: their names */
 
 static void parse_mix(const char *s)
 {
@@ -113,11 +123,15 @@ static unsigned int pick_zone(void)
     return nr_conventional + pick % sequential;
 }
 
-static int coroutine_fn manage(char kind, BlockZoneOp op, uint64_t offset,
-                               uint64_t bytes)
+/* What is to be attached to a zone is made up here. */
+static int coroutine_fn manage(char kind, BlockZoneOp op, BlockZoneFlags flags,
+                               uint64_t offset, uint64_t bytes)
 {
-    uint64_t id = crash_log_begin(kind, 0, offset, bytes, NULL);
-    int ret = blk_co_zone_mgmt(work_blk, op, 0, offset, bytes, NULL);
+    uint64_t id = crash_log_begin(kind, flags & BDRV_ZONE_ZRWA ? 1 : 0, offset,
+                                  bytes, NULL);
+    g_autofree void *ext = op == BLK_ZO_SET_EXT ?
+        make_ext(id, blk_bs(work_blk)->bl.zone_ext_size) : NULL;
+    int ret = blk_co_zone_mgmt(work_blk, op, flags, offset, bytes, ext);
 
     crash_log_end(id, offset, 0, ret);
     return ret;
@@ -125,12 +139,66 @@ static int coroutine_fn manage(char kind, BlockZoneOp op, uint64_t offset,
 
 static int coroutine_fn manage_zone(char kind, BlockZoneOp op, unsigned int i)
 {
-    int ret = manage(kind, op, zones[i].start, zones[i].length);
+    int ret = manage(kind, op, 0, zones[i].start, zones[i].length);
 
     if (ret == 0 && op == BLK_ZO_RESET) {
         next_write[i] = zones[i].start;
     }
     return ret;
+}
+
+static BlockZoneDescriptor coroutine_fn look_at_zone(unsigned int i)
+{
+    BlockZoneDescriptor z;
+    unsigned int one = 1;
+
+    g_assert(blk_co_zone_report(work_blk, zones[i].start, &one, &z) == 0);
+    return z;
+}
+
+static BlockZoneFlags maybe_zrwa(void)
+{
+    return blk_bs(work_blk)->bl.zrwa_size && crash_random(2) ? BDRV_ZONE_ZRWA
+                                                             : 0;
+}
+
+/* Something that only an empty zone can have */
+static void coroutine_fn equip(char kind, BlockZoneOp op, BlockZoneFlags flags,
+                               unsigned int i)
+{
+    if (look_at_zone(i).state != BLK_ZS_EMPTY && crash_random(2)) {
+        manage_zone('r', BLK_ZO_RESET, i);
+    }
+    manage(kind, op, flags, zones[i].start, zones[i].length);
+}
+
+/* Explicit commit; of a zone that has a random write area, if one is found */
+static void coroutine_fn commit_zrwa(unsigned int i)
+{
+    const BlockLimits *bl = &blk_bs(work_blk)->bl;
+    BlockZoneDescriptor z = look_at_zone(i);
+    uint64_t units = bl->zrwa_size / bl->zrwa_granularity, wp;
+
+    for (int tries = 0; !(z.attributes & BDRV_ZA_ZRWA) && tries < 10; tries++) {
+        z = look_at_zone(pick_zone());
+    }
+    wp = z.wp + bl->zrwa_granularity * (1 + crash_random(units));
+    manage('k', BLK_ZO_ZRWA_COMMIT, 0, z.start,
+           MIN(wp, z.start + z.cap) - z.start);
+}
+
+/* A zone that was made read-only or offline gets good again. */
+static void coroutine_fn repair(void)
+{
+    for (unsigned int i = nr_conventional; i < nr_zones; i++) {
+        BlockZoneState state = look_at_zone(i).state;
+
+        if ((state == BLK_ZS_RDONLY || state == BLK_ZS_OFFLINE) &&
+            crash_random(2)) {
+            manage_zone('h', BLK_ZO_FORCE_REPAIR, i);
+            return;
+        }
+    }
 }
 
 /* Returns where the data has got to, or a negative errno. */
@@ -154,24 +222,41 @@ static int64_t coroutine_fn submit(char kind, uint64_t offset, size_t bytes,
     return ret < 0 ? ret : position;
 }
 
+/* Anywhere in the random write area, and a little behind it */
+static void coroutine_fn write_zrwa(const BlockZoneDescriptor *z,
+                                    BdrvRequestFlags flags)
+{
+    uint64_t area = blk_bs(work_blk)->bl.zrwa_size / SECTOR;
+    uint64_t rest = (z->start + z->cap - z->wp) / SECTOR;
+    uint64_t first = crash_random(MIN(area + area / 4, rest));
+    size_t sectors = 1 + crash_random(crash_random(4) ? MAX_SECTORS / 4
+                                                      : MAX_SECTORS);
+
+    submit('w', z->wp + first * SECTOR, SECTOR * MIN(sectors, rest - first),
+           flags);
+}
+
 /* Even zones get appends, odd ones writes. */
 static void coroutine_fn write_data(unsigned int i, BdrvRequestFlags flags)
 {
     uint64_t end = zones[i].start + zones[i].cap, offset = next_write[i];
     size_t bytes = SECTOR * (crash_random(4) ? 1 + crash_random(MAX_SECTORS)
                                              : 1);
-    BlockZoneDescriptor now;
-    unsigned int one = 1;
+    BlockZoneDescriptor now = look_at_zone(i);
     int64_t ret;
 
+    if (now.attributes & BDRV_ZA_ZRWA) {
+        write_zrwa(&now, flags);
+        return;
+    }
     if (i % 2 == 0) {
         ret = submit('a', zones[i].start, bytes, flags);
     } else {
         bytes = MIN(bytes, end > offset ? end - offset : SECTOR);
         next_write[i] += bytes;
         ret = submit('w', offset, bytes, flags);
-        if (ret < 0 && blk_co_zone_report(work_blk, offset, &one, &now) == 0) {
-            next_write[i] = now.wp;
+        if (ret < 0) {
+            next_write[i] = look_at_zone(i).wp;
         }
     }
     if (ret == -EFBIG && crash_random(3) == 0) {
@@ -215,19 +300,39 @@ static void coroutine_fn request(char kind)
         manage_zone(kind, BLK_ZO_RESET, i);
         break;
     case 'R':           /* reset all */
-        manage('r', BLK_ZO_RESET, 0, blk_getlength(work_blk));
+        manage('r', BLK_ZO_RESET, BDRV_ZONE_ALL, 0,
+               nr_zones * zones[0].length);
         break;
     case 'f':
         manage_zone(kind, BLK_ZO_FINISH, i);
         break;
     case 'n':           /* internal snapshot: made or deleted */
-        snapshot_wanted = true;
+    case 'g':           /* internal snapshot: gone back to */
+        pause_wanted = kind;
         break;
     case 'o':
         manage_zone(kind, BLK_ZO_OPEN, i);
         break;
     case 'c':
         manage_zone(kind, BLK_ZO_CLOSE, i);
+        break;
+    case 'x':           /* descriptor extension */
+        equip(kind, BLK_ZO_SET_EXT, maybe_zrwa(), i);
+        break;
+    case 'z':           /* open with a random write area */
+        equip(kind, BLK_ZO_OPEN, BDRV_ZONE_ZRWA, i);
+        break;
+    case 'k':           /* commit what is in it */
+        commit_zrwa(i);
+        break;
+    case 'b':           /* a medium that fails, and gets good again */
+        manage_zone(kind, BLK_ZO_FORCE_RDONLY, i);
+        break;
+    case 'l':
+        manage_zone(kind, BLK_ZO_FORCE_OFFLINE, i);
+        break;
+    case 'h':
+        repair();
         break;
     default:
         g_assert_not_reached();
@@ -236,35 +341,74 @@ static void coroutine_fn request(char kind)
 
 static void coroutine_fn worker(void *opaque)
 {
-    while (requests_left && !snapshot_wanted) {
+    while (requests_left && !pause_wanted) {
         requests_left--;
         request(mix->str[crash_random(mix->len)]);
     }
     workers--;
 }
 
-/* Without requests in progress.  What the zones hold does not change. */
-static void make_or_delete_snapshot(void)
+/* Where the zones are to be written next, without requests in progress */
+static void find_write_pointers(void)
 {
-    static unsigned int made;
-    uint64_t id = crash_log_begin('n', 0, 0, 0, NULL);
-    g_autofree char *name = NULL;
+    unsigned int n = nr_zones;
+    g_autofree BlockZoneDescriptor *now = g_new(BlockZoneDescriptor, n);
+
+    g_assert(blk_zone_report(work_blk, 0, &n, now) == 0);
+    for (unsigned int i = 0; i < n; i++) {
+        next_write[i] = now[i].wp;
+    }
+}
+
+static void make_snapshot(void)
+{
+    static uint64_t made;
+    uint64_t name = ++made, id = crash_log_begin('n', 0, name, 0, NULL);
+    QEMUSnapshotInfo sn = { 0 };
 
     GRAPH_RDLOCK_GUARD_MAINLOOP();
 
-    if (crash_random(3) < snapshots.length) {
-        name = g_queue_pop_head(&snapshots);
-        bdrv_snapshot_delete(blk_bs(work_blk), NULL, name, &error_fatal);
-    } else {
-        QEMUSnapshotInfo sn = { 0 };
+    snprintf(sn.name, sizeof(sn.name), "s%" PRIu64, name);
+    g_assert(bdrv_snapshot_create(blk_bs(work_blk), &sn) == 0);
+    crash_log_end(id, name, 0, 0);
+    g_array_append_val(snapshots, name);
+}
 
-        name = g_strdup_printf("%u", ++made);
-        pstrcpy(sn.name, sizeof(sn.name), name);
-        g_assert(bdrv_snapshot_create(blk_bs(work_blk), &sn) == 0);
-        g_queue_push_tail(&snapshots, g_steal_pointer(&name));
+static void delete_snapshot(void)
+{
+    uint64_t name = g_array_index(snapshots, uint64_t, 0);
+    uint64_t id = crash_log_begin('m', 0, name, 0, NULL);
+    g_autofree char *text = g_strdup_printf("s%" PRIu64, name);
+
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+
+    bdrv_snapshot_delete(blk_bs(work_blk), NULL, text, &error_fatal);
+    crash_log_end(id, name, 0, 0);
+    g_array_remove_index(snapshots, 0);
+}
+
+static void go_back(void)
+{
+    uint64_t name = g_array_index(snapshots, uint64_t,
+                                  crash_random(snapshots->len));
+    uint64_t id = crash_log_begin('g', 0, name, 0, NULL);
+    g_autofree char *text = g_strdup_printf("s%" PRIu64, name);
+
+    bdrv_snapshot_goto(blk_bs(work_blk), text, &error_fatal);
+    crash_log_end(id, name, 0, 0);
+    find_write_pointers();
+}
+
+/* What needs that no requests are in progress */
+static void pause_for(char kind)
+{
+    if (kind == 'g' && snapshots->len) {
+        go_back();
+    } else if (crash_random(3) < snapshots->len) {
+        delete_snapshot();
+    } else {
+        make_snapshot();
     }
-    crash_log_end(id, 0, 0, 0);
-    snapshot_wanted = false;
 }
 
 static void work(unsigned int depth)
@@ -278,42 +422,42 @@ static void work(unsigned int depth)
     }
 }
 
-static uint64_t number(const char *s)
+static void coroutine_fn flush_entry(void *opaque)
 {
-    uint64_t n;
-
-    g_assert(qemu_strtou64(s, NULL, 10, &n) == 0);
-    return n;
+    flush();
 }
 
 static void run(char **argv)
 {
     const char *image = argv[0], *log = argv[1];
-    unsigned int depth = number(argv[4]);
+    unsigned int depth = block_program_number(argv[4]);
+    uint64_t id;
 
     crash_log_open(log);
-    crash_rand = g_rand_new_with_seed(number(argv[2]));
-    requests_left = number(argv[3]);
+    crash_rand = g_rand_new_with_seed(block_program_number(argv[2]));
+    requests_left = block_program_number(argv[3]);
     parse_mix(argv[6]);
 
-    work_blk = blk_new_open(image, NULL, NULL, BDRV_O_RDWR | BDRV_O_UNMAP,
-                            &error_fatal);
+    work_blk = blk_new_open(image, NULL, NULL, BDRV_O_RDWR, &error_fatal);
     get_zones(work_blk);
-    hot_zones = MIN(number(argv[5]), nr_zones - nr_conventional);
+    hot_zones = MIN(block_program_number(argv[5]), nr_zones - nr_conventional);
     next_write = g_new(uint64_t, nr_zones);
-    for (unsigned int i = 0; i < nr_zones; i++) {
-        next_write[i] = zones[i].wp;
-    }
-    crash_fail_writes = number(argv[7]);
-    crash_fail_flushes = number(argv[8]);
+    find_write_pointers();
+    snapshots = g_array_new(false, false, sizeof(uint64_t));
+    crash_fail_writes = block_program_number(argv[7]);
+    crash_fail_flushes = block_program_number(argv[8]);
 
     work(depth);
-    while (snapshot_wanted) {
-        make_or_delete_snapshot();
+    while (pause_wanted) {
+        pause_for(pause_wanted);
+        pause_wanted = 0;
         work(depth);
     }
     crash_fail_writes = crash_fail_flushes = 0;
+    block_program_run(flush_entry, NULL);
+    id = crash_log_begin('p', 0, 0, blk_getlength(work_blk), NULL);
     blk_unref(work_blk);
+    crash_log_end(id, 0, 0, 0);
 }
 
 /* --- look --- */
@@ -328,14 +472,38 @@ static void print_check(BlockBackend *blk)
            ret < 0 ? ret : r.check_errors);
 }
 
-/* "zone": number, start, length, capacity, write pointer, state */
+/*
+ * "zone": number, start, length, capacity, write pointer, state, attributes
+ */
 static void print_zones(void)
 {
     for (unsigned int i = 0; i < nr_zones; i++) {
         const BlockZoneDescriptor *z = &zones[i];
 
-        printf("zone %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %d\n",
-               i, z->start, z->length, z->cap, z->wp, z->state);
+        printf("zone %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64
+               " %d %d\n", i, z->start, z->length, z->cap, z->wp, z->state,
+               z->attributes);
+    }
+}
+
+/* "ext": zone, request that has set its extension, or -1 for rubbish */
+static void coroutine_fn print_exts(void *opaque)
+{
+    BlockBackend *blk = opaque;
+    uint32_t size = blk_bs(blk)->bl.zone_ext_size;
+    g_autofree uint64_t *ext = g_malloc(size);
+
+    for (unsigned int i = 0; i < nr_zones; i++) {
+        g_autofree void *expected = NULL;
+        int ret;
+
+        if (!(zones[i].attributes & BDRV_ZA_EXT)) {
+            continue;
+        }
+        ret = blk_co_zone_get_ext(blk, zones[i].start, ext);
+        expected = make_ext(ext[0], size);
+        printf("ext %u %" PRId64 "\n", i,
+               ret == 0 && !memcmp(ext, expected, size) ? ext[0] : -1);
     }
 }
 
@@ -370,16 +538,20 @@ static void print_data(BlockBackend *blk)
         g_autofree uint64_t *buf = g_malloc(zones[i].length);
         int ret = blk_pread(blk, zones[i].start, zones[i].length, buf, 0);
 
-        if (ret < 0) {
+        if (zones[i].state == BLK_ZS_OFFLINE ? ret != -ENODEV : ret < 0) {
             printf("unreadable %u %d\n", i, ret);
-        } else {
+        } else if (ret == 0) {
             print_runs(zones[i].start, buf, zones[i].length / SECTOR);
         }
     }
 }
 
-/* "next": zone, result.  Life must go on after the power cut. */
-static void append_somewhere(BlockBackend *blk, BlockZoneState state)
+/*
+ * "next": zone, result.  Life must go on after the power cut, in a zone of this
+ * state, with a random write area or not.
+ */
+static void write_somewhere(BlockBackend *blk, BlockZoneState state,
+                            bool zrwa)
 {
     uint64_t buf[SECTOR_WORDS], back[SECTOR_WORDS];
     QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, buf, SECTOR);
@@ -387,14 +559,20 @@ static void append_somewhere(BlockBackend *blk, BlockZoneState state)
     int64_t offset;
     int ret;
 
-    for (i = nr_conventional; zones[i].state != state; ) {
+    for (i = nr_conventional; zones[i].state != state ||
+         !(zones[i].attributes & BDRV_ZA_ZRWA) == zrwa; ) {
         if (++i == nr_zones) {
             return;
         }
     }
-    offset = zones[i].start;
     fill_sector(buf, UINT64_MAX / 2, 0);
-    ret = blk_zone_append(blk, &offset, &qiov, 0);
+    if (zrwa) {
+        offset = zones[i].wp;
+        ret = blk_pwrite(blk, offset, SECTOR, buf, 0);
+    } else {
+        offset = zones[i].start;
+        ret = blk_zone_append(blk, &offset, &qiov, 0);
+    }
     if (ret == 0) {
         ret = blk_flush(blk);
     }
@@ -420,10 +598,12 @@ static void look_at(const char *image)
     }
     get_zones(blk);
     print_zones();
+    block_program_run(print_exts, blk);
     print_data(blk);
     print_check(blk);
-    append_somewhere(blk, BLK_ZS_CLOSED);
-    append_somewhere(blk, BLK_ZS_EMPTY);
+    write_somewhere(blk, BLK_ZS_CLOSED, false);
+    write_somewhere(blk, BLK_ZS_CLOSED, true);
+    write_somewhere(blk, BLK_ZS_EMPTY, false);
     print_check(blk);
     blk_unref(blk);
 }
@@ -445,12 +625,7 @@ static void look(void)
 
 int main(int argc, char **argv)
 {
-    error_init(argv[0]);
-    module_call_init(MODULE_INIT_TRACE);
-    qcrypto_init(&error_fatal);
-    module_call_init(MODULE_INIT_QOM);
-    bdrv_init();
-    qemu_init_main_loop(&error_fatal);
+    block_program_init(argv[0]);
     object_new_with_props(TYPE_QCRYPTO_SECRET, object_get_objects_root(), "key",
                           &error_fatal, "data", "crash", NULL);
 
