@@ -2,6 +2,7 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+import json
 import struct
 import subprocess
 
@@ -44,10 +45,18 @@ BASES = {
                'zone.zrwa_zones': 3}, FILL,
               {1: (0, 0x81, 96 * KiB, 96 * KiB), 2: (0, 0x88, 4 * KiB, 12 * KiB),
                4: (0, 0x08, 8 * KiB, 6 * KiB), 6: (0, 0x80, 0, 0)}),
+    'luks': ({**SMALL, 'cluster_size': 4 * KiB, 'encrypt.format': 'luks',
+              'encrypt.key-secret': 'key', 'encrypt.iter-time': 1}, FILL),
+    'data-file': ({**SMALL, 'cluster_size': 4 * KiB, 'data_file': '{data}'}, FILL),
     # Many records and little else
     'zones': ({'size': 2400 * KiB, 'zone.mode': 'host-managed', 'zone.size': 4 * KiB,
                'cluster_size': 4 * KiB}, ['write 4k 4k', 'write 2396k 1k']),
 }
+
+
+SECRET = ['--object', 'secret,id=key,data=fuzz']
+# There is no way to make internal snapshots of these
+NO_SNAPSHOTS = 'small-refcounts', 'data-file'
 
 
 class Image:
@@ -62,6 +71,10 @@ class Image:
 
     def get(self, offset, size):
         return int.from_bytes(self.data[offset:offset + size], 'big')
+
+    @property
+    def kind(self):
+        return self.name if self.name in ('luks', 'data-file') else 'plain'
 
     def put(self, offset, size, value):
         if offset + size <= len(self.data):
@@ -120,6 +133,17 @@ class Image:
         offset = self.zone_extension() if offset is None else offset
         return {name: self.get(offset + at, size) for name, at, size in FIELDS}
 
+    def descriptor_extension(self, f, zone):
+        size = f['descriptor_extension_size']
+        at = f['descriptor_extension_offset'] + zone * size
+        return bytes(self.data[at:at + size]).ljust(size, b'\0')
+
+    def put_descriptor_extensions(self):
+        f = self.fields()
+        first, size = f['descriptor_extension_offset'], f['descriptor_extension_size']
+        for n in range(f['nr_zones'] * size):
+            self.put(first + n, 1, 7 * n + n // size)
+
     def put_record(self, zone, state, attributes, wp, data_end):
         f = self.fields()
         at, start = f['table_offset'] + zone * RECORD_LEN, zone * f['zone_size']
@@ -140,21 +164,31 @@ def make(directory, name):
     options, commands, *records = BASES[name]
     path = directory / f'{name}.qcow2'
     words = ','.join(f'{key}={value}' for key, value in options.items())
+    image = Image(name, b'')
+    node = {'driver': 'qcow2', 'file': {'driver': 'file', 'filename': str(path)}}
+    if image.kind == 'luks':
+        node['encrypt'] = {'format': 'luks', 'key-secret': 'key'}
+    filename = 'json:' + json.dumps(node)
 
     def run(tool, *args):
-        subprocess.run([OBJ / tool, *args, path], check=True,
-                       stdout=subprocess.DEVNULL)
+        subprocess.run([OBJ / tool, *args], check=True, stdout=subprocess.DEVNULL)
 
-    run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', words)
-    run('qemu-io', *(word for c in commands for word in ('-c', c)))
+    def change(*commands):
+        run('qemu-io', *SECRET, *(word for c in commands for word in ('-c', c)),
+            filename)
+
+    run('qemu-img', 'create', '-q', *SECRET, '-f', 'qcow2', '-o',
+        words.format(data=directory / 'data'), path)
+    change(*commands)
     if records:
         image = Image(name, path.read_bytes())
         for zone, record in records[0].items():
             image.put_record(zone, *record)
+        image.put_descriptor_extensions()
         path.write_bytes(image.data)
-    if name != 'small-refcounts':
-        run('qemu-img', 'snapshot', '-c', 'before')
-        run('qemu-io', '-c', 'write -P 7 640k 4k', '-c', 'zrs 128k 128k')
+    if name not in NO_SNAPSHOTS:
+        run('qemu-img', 'snapshot', *SECRET, '-c', 'before', filename)
+        change('write -P 7 640k 4k', 'zrs 128k 128k')
     image = Image(name, path.read_bytes())
     if image.get(60, 4):
         # When it was made is the only thing that differs from run to run

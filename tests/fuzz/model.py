@@ -5,6 +5,8 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+from hashlib import md5
+
 from image import EXT_LEN, EXT_MAGIC, RECORD_LEN, ZONED_BIT
 
 UNIT = 4096
@@ -90,7 +92,8 @@ class Zone:
         wp = (self.start if self.state == NOT_WP else
               self.start + self.length if self.state == FULL else self.wp)
         return (self.index, self.start, self.length, self.capacity, wp,
-                1 if self.conventional else 2, self.state, self.attributes)
+                1 if self.conventional else 2, self.state, self.attributes,
+                md5(self.ext).hexdigest() if self.attributes & EXT else '-')
 
 
 class Verdict:
@@ -210,6 +213,7 @@ def records(image, f, live):
     zones, bad = [], []
     for i in range(-(-image.size // f['zone_size'])):
         zone, at = Zone(f, image.size, i), f['table_offset'] + i * RECORD_LEN
+        zone.ext = image.descriptor_extension(f, i)
         zones.append(zone)
         if not zone.load(image.get(at, 8), image.get(at + 8, 8), live):
             bad.append(f'invalid record of zone {i} at offset {at:#x}')

@@ -88,6 +88,17 @@ def descriptor_extensions(rng, image):
     image.touched.add('place')
 
 
+def extension_bytes(rng, image):
+    """Anything can be in a descriptor extension."""
+    f = image.fields()
+    size = f['nr_zones'] * f['descriptor_extension_size']
+    at = f['descriptor_extension_offset']
+    if 'place' in image.touched or not 0 < size <= len(image.data) - at:
+        raise ValueError
+    for _ in range(rng.choice((1, 10, 100))):
+        image.data[at + rng.randrange(size)] = rng.randrange(256)
+
+
 def extension_length(rng, image):
     at = image.zone_extension()
     length = rng.choice((0, 8, 72, 79, 81, 84, 88, 96, 512, image.cluster_size,
@@ -311,7 +322,8 @@ def table_entry(rng, image):
 
 # How often each is used
 MUTATIONS = {
-    field: 30, random_write_area: 4, descriptor_extensions: 4, swap_fields: 3, extension_length: 4, longer_extension: 3,
+    field: 30, random_write_area: 4, descriptor_extensions: 4, extension_bytes: 1,
+    swap_fields: 3, extension_length: 4, longer_extension: 3,
     second_extension: 1, no_extension: 1, feature_bit: 1, image_size: 4,
     record: 26, live_states: 3, swap_records: 2, shift_table: 2, move_table: 4,
     truncate: 3, snapshot: 10, blind: 8, table_entry: 8, many_zones: .1,

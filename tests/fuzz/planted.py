@@ -33,6 +33,9 @@ PLANTED = [
     Bug('extensions-anywhere', 'block/qcow2-zoned.c',
         'if (be64_to_cpu(ext.descriptor_extension_offset) != ext_offset) {',
         'if (false) {'),
+    Bug('extension-of-another-zone', 'block/qcow2-zoned.c',
+        'offset / g->zone_size),\n                         g->ext_size, ext, 0);',
+        'offset / g->zone_size ^ 1),\n                         g->ext_size, ext, 0);'),
     # A refusal that does not say why
     Bug('wrong-field', 'block/qcow2-zoned.c',
         'ext->reserved2 ? "reserved" :', 'ext->reserved2 ? "length" :'),

@@ -80,7 +80,8 @@ def build(changed=None, name='zone-fuzz'):
     known, sources = watched_sources()
     model = known[f'{program.MODEL}.c']
     jobs = [(known[name], QEMU / name, object_of(name)) for name in sources]
-    jobs.append((model, HERE / 'zone-fuzz.c', OUT / 'zone-fuzz.o'))
+    jobs += [(model, source, OUT / f'{source.stem}.o', [f'-I{program.HERE}'])
+             for source in (HERE / 'zone-fuzz.c', program.HERE / 'block-program.c')]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(lambda job: compiled(*job), jobs))
     replaced = {f'libblock.a.p/{name.replace("/", "_")}.o' for name in sources}

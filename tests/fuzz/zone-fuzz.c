@@ -3,9 +3,9 @@
  *
  * usage: zone-fuzz < IMAGES
  *
- * Each line has the length of an image and the name of a file with its
- * beginning, the rest is zeroes.  The image is opened, used, checked, repaired
- * and used again, from a copy in memory.  tests/fuzz/run knows what may come
+ * Each line has the length of an image, its kind ("luks", "data-file" or
+ * "plain") and the name of a file with its beginning, the rest is zeroes.  The
+ * image is opened, used, checked, repaired and used again, from a copy in memory.  tests/fuzz/run knows what may come
  * of that; here is only what must never happen: more than two seconds of work
  * in one go, or thirty of waiting, end the process with a signal.  The address
  * sanitizer ends it as well, also for an allocation of more than a gigabyte.
@@ -20,10 +20,12 @@
 #include "qemu/memalign.h"
 #include "qapi/error.h"
 #include "qobject/qdict.h"
-#include "crypto/init.h"
 #include "block/block_int.h"
 #include "block/snapshot.h"
+#include "crypto/secret.h"
+#include "qom/object.h"
 #include "system/block-backend.h"
+#include "block-program.h"
 
 #define BUSY_SECONDS 2
 #define STUCK_SECONDS 30
@@ -36,8 +38,22 @@
 
 #define MAX_LENGTH (256 * 1024 * KiB)
 
-static uint8_t *disk;
-static int64_t disk_length;
+/* The image, and an external data file that is empty at first */
+static RamDisk disk = { .max_length = MAX_LENGTH };
+static RamDisk data_disk = { .max_length = MAX_LENGTH };
+
+static void make_disk(RamDisk *d)
+{
+    d->data = mmap(NULL, MAX_LENGTH, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    g_assert(d->data != MAP_FAILED);
+}
+
+static void clear_disk(RamDisk *d)
+{
+    g_assert(madvise(d->data, MAX_LENGTH, MADV_DONTNEED) == 0);
+    d->length = 0;
+}
 
 static void insert_disk(const char *path, int64_t length)
 {
@@ -46,29 +62,39 @@ static void insert_disk(const char *path, int64_t length)
 
     g_assert(g_file_get_contents(path, &content, &bytes, NULL));
     g_assert(bytes <= length && length <= MAX_LENGTH);
-    g_assert(madvise(disk, MAX_LENGTH, MADV_DONTNEED) == 0);
-    memcpy(disk, content, bytes);
-    disk_length = length;
+    clear_disk(&disk);
+    clear_disk(&data_disk);
+    memcpy(disk.data, content, bytes);
+    disk.length = length;
 }
 
 static int fuzz_disk_open(BlockDriverState *bs, QDict *options, int flags,
                           Error **errp)
 {
+    RamDisk **d = bs->opaque;
+
+    *d = g_str_equal(qdict_get_str(options, "filename"), "data") ? &data_disk
+                                                                 : &disk;
+    qdict_del(options, "filename");
     return 0;
 }
 
 static int64_t coroutine_fn fuzz_disk_co_getlength(BlockDriverState *bs)
 {
-    return disk_length;
+    RamDisk **d = bs->opaque;
+
+    return (*d)->length;
 }
 
 static int coroutine_fn
 fuzz_disk_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes,
                     QEMUIOVector *qiov, BdrvRequestFlags flags)
 {
+    RamDisk **d = bs->opaque;
+
     g_assert(!bytes ||
-             offset + bytes <= QEMU_ALIGN_UP(disk_length, BDRV_SECTOR_SIZE));
-    qemu_iovec_from_buf(qiov, 0, disk + offset, bytes);
+             offset + bytes <= QEMU_ALIGN_UP((*d)->length, BDRV_SECTOR_SIZE));
+    ram_disk_read(*d, offset, qiov);
     return 0;
 }
 
@@ -76,24 +102,18 @@ static int coroutine_fn
 fuzz_disk_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
                      QEMUIOVector *qiov, BdrvRequestFlags flags)
 {
-    if (offset + bytes > MAX_LENGTH) {
-        return -ENOSPC;
-    }
-    qemu_iovec_to_buf(qiov, 0, disk + offset, bytes);
-    disk_length = MAX(disk_length, offset + bytes);
-    return 0;
+    RamDisk **d = bs->opaque;
+
+    return ram_disk_write(*d, offset, bytes, qiov);
 }
 
 static int coroutine_fn
 fuzz_disk_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
                            BdrvRequestFlags flags)
 {
-    if (offset + bytes > MAX_LENGTH) {
-        return -ENOSPC;
-    }
-    memset(disk + offset, 0, bytes);
-    disk_length = MAX(disk_length, offset + bytes);
-    return 0;
+    RamDisk **d = bs->opaque;
+
+    return ram_disk_write(*d, offset, bytes, NULL);
 }
 
 static int coroutine_fn
@@ -101,20 +121,15 @@ fuzz_disk_co_truncate(BlockDriverState *bs, int64_t offset, bool exact,
                       PreallocMode prealloc, BdrvRequestFlags flags,
                       Error **errp)
 {
-    if (offset > MAX_LENGTH) {
-        error_setg(errp, "fuzz-disk is full");
-        return -ENOSPC;
-    }
-    if (offset < disk_length) {
-        memset(disk + offset, 0, disk_length - offset);
-    }
-    disk_length = offset;
-    return 0;
+    RamDisk **d = bs->opaque;
+
+    return ram_disk_truncate(*d, offset, errp);
 }
 
 static BlockDriver bdrv_fuzz_disk = {
     .format_name            = "fuzz-disk",
     .protocol_name          = "fuzz-disk",
+    .instance_size          = sizeof(RamDisk *),
     .bdrv_open              = fuzz_disk_open,
     .bdrv_co_getlength      = fuzz_disk_co_getlength,
     .bdrv_co_preadv         = fuzz_disk_co_preadv,
@@ -139,7 +154,7 @@ block_init(fuzz_disk_init);
 static void begin(const char *what)
 {
     struct itimerval busy = {
-        .it_value.tv_sec = BUSY_SECONDS + disk_length / (8 * 1024 * KiB),
+        .it_value.tv_sec = BUSY_SECONDS + disk.length / (8 * 1024 * KiB),
     };
 
     printf("begin %s\n", what);
@@ -150,6 +165,8 @@ static void begin(const char *what)
 
 /* --- Using an image --- */
 
+static bool is_luks, has_data_file;
+
 static BlockBackend *open_image(int flags)
 {
     QDict *options = qdict_new();
@@ -158,6 +175,15 @@ static BlockBackend *open_image(int flags)
 
     qdict_put_str(options, "driver", "qcow2");
     qdict_put_str(options, "file.driver", "fuzz-disk");
+    qdict_put_str(options, "file.filename", "image");
+    if (has_data_file) {
+        qdict_put_str(options, "data-file.driver", "fuzz-disk");
+        qdict_put_str(options, "data-file.filename", "data");
+    }
+    if (is_luks) {
+        qdict_put_str(options, "encrypt.format", "luks");
+        qdict_put_str(options, "encrypt.key-secret", "key");
+    }
     blk = blk_new_open(NULL, NULL, options, flags, &local_err);
     if (!blk) {
         printf("refused %s\n", error_get_pretty(local_err));
@@ -182,19 +208,29 @@ get_zones(BlockBackend *blk, unsigned int *n)
     return zones;
 }
 
-/* "zone": number, start, length, capacity, pointer, type, state, attributes */
+/*
+ * "zone": number, start, length, capacity, pointer, type, state, attributes, and
+ * a checksum of its descriptor extension or "-"
+ */
 static void coroutine_fn print_zones(BlockBackend *blk)
 {
     unsigned int n;
     g_autofree BlockZoneDescriptor *zones = get_zones(blk, &n);
+    uint32_t ext_size = blk_bs(blk)->bl.zone_ext_size;
+    g_autofree uint8_t *ext = g_malloc(ext_size);
 
     printf("size %" PRId64 "\n", blk_co_getlength(blk));
     for (unsigned int i = 0; i < n; i++) {
         const BlockZoneDescriptor *z = &zones[i];
+        g_autofree char *sum = NULL;
 
+        if ((z->attributes & BDRV_ZA_EXT) &&
+            blk_co_zone_get_ext(blk, z->start, ext) == 0) {
+            sum = g_compute_checksum_for_data(G_CHECKSUM_MD5, ext, ext_size);
+        }
         printf("zone %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64
-               " %d %d %d\n", i, z->start, z->length, z->cap, z->wp, z->type,
-               z->state, z->attributes);
+               " %d %d %d %s\n", i, z->start, z->length, z->cap, z->wp, z->type,
+               z->state, z->attributes, sum ?: "-");
     }
 }
 
@@ -351,7 +387,6 @@ typedef void coroutine_fn (*GuestFunc)(BlockBackend *blk);
 typedef struct Guest {
     BlockBackend *blk;
     GuestFunc live;
-    bool done;
 } Guest;
 
 static void coroutine_fn guest_entry(void *opaque)
@@ -359,17 +394,13 @@ static void coroutine_fn guest_entry(void *opaque)
     Guest *g = opaque;
 
     g->live(g->blk);
-    g->done = true;
 }
 
 static void run_guest(BlockBackend *blk, GuestFunc live)
 {
     Guest g = { .blk = blk, .live = live };
 
-    qemu_coroutine_enter(qemu_coroutine_create(guest_entry, &g));
-    while (!g.done) {
-        aio_poll(qemu_get_aio_context(), true);
-    }
+    block_program_run(guest_entry, &g);
 }
 
 static int list_snapshots(BlockBackend *blk, QEMUSnapshotInfo **list)
@@ -528,23 +559,20 @@ int main(int argc, char **argv)
     size_t size = 0;
     ssize_t len;
 
-    error_init(argv[0]);
-    module_call_init(MODULE_INIT_TRACE);
-    qcrypto_init(&error_fatal);
-    module_call_init(MODULE_INIT_QOM);
-    bdrv_init();
-    qemu_init_main_loop(&error_fatal);
-    disk = mmap(NULL, MAX_LENGTH, PROT_READ | PROT_WRITE,
-                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    g_assert(disk != MAP_FAILED);
+    block_program_init(argv[0]);
+    object_new_with_props(TYPE_QCRYPTO_SECRET, object_get_objects_root(), "key",
+                          &error_fatal, "data", "fuzz", NULL);
+    make_disk(&disk);
+    make_disk(&data_disk);
 
     while ((len = getline(&line, &size, stdin)) > 0) {
-        const char *path;
-        uint64_t length;
+        g_auto(GStrv) words = NULL;
 
         line[len - 1] = '\0';
-        g_assert(qemu_strtou64(line, &path, 10, &length) == 0 || *path == ' ');
-        try_image(path + 1, length);
+        words = g_strsplit(line, " ", 3);
+        is_luks = g_str_equal(words[1], "luks");
+        has_data_file = g_str_equal(words[1], "data-file");
+        try_image(words[2], block_program_number(words[0]));
         fflush(stdout);
     }
     free(line);
