@@ -25,8 +25,10 @@ class DmZonedCase(FilesCase):
     """
     Metadata and a cache in conventional zones; the rest is sequential.
 
-    Without limits: dm-zoned knows none of active zones, and tries for ever to
-    write one more.
+    Without limits: dm-zoned knows none of active zones.  With 6 open and 8
+    active ones its reclaim writes to more ("Align zone 63 wp 0 to 364 blocks
+    failed -5"), tries all zones again and again, and a job of random writes
+    never ends.  On null_blk with these limits it is the same.
     """
     OPTIONS = {'size': '512M', 'zone.size': '8M', 'zone.capacity': '8M',
                'zone.conventional_zones': 16, 'zone.max_open_zones': 0,
