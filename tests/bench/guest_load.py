@@ -9,8 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-import program
-from disks import GIB, HERE, KIB, MIB, Disk, zoned
+from disks import GIB, HERE, KIB, MIB, Disk, program, zoned
 
 sys.path.insert(0, str(HERE.parent / 'guest'))
 import guest as linux
