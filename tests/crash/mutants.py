@@ -27,8 +27,13 @@ MUTANTS = [
            'take_snapshot(s->zoned, live, &snap);'
            'ret = write_snapshot(bs, &snap);', 'append'),
     Mutant('no-store-in-flush',
-           'if (zone_table_is_dirty(s->zoned->table)) {',
-           'if (false) {', 'append'),
+           'z->last_stored <= begun && zone_table_is_dirty(z->table)',
+           'false', 'append'),
+    Mutant('store-that-had-begun',
+           '        qatomic_set_u64(&z->stores_begun, number);\n'
+           '        ret = qcow2_zoned_store_records(bs, false);\n',
+           '        ret = qcow2_zoned_store_records(bs, false);\n'
+           '        qatomic_set_u64(&z->stores_begun, number);\n', 'reset'),
     Mutant('forget-failed-store',
            'drop_snapshot(s->zoned, &snap, ret == 0);',
            'drop_snapshot(s->zoned, &snap, true);', 'flusherrors', 'mapped'),

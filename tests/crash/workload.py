@@ -170,11 +170,14 @@ class Recording:
     def record_killed(self, tool, rng):
         """Do it on the files themselves, until a moment that nobody knows."""
         self.create(tool)
+        self.path('log').touch()
+        begun = self.path('log').stat().st_size
         child = subprocess.Popen(self.command(tool, self.blockdev('file'), 1 << 40,
                                               self.workload.mix))
-        while not self.path('log').exists():
+        while self.path('log').stat().st_size == begun and child.poll() is None:
             time.sleep(.001)
         time.sleep(rng.uniform(0, .3))
+        assert child.poll() is None, 'it has ended by itself'
         child.kill()
         child.wait()
 
