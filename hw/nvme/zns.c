@@ -1322,11 +1322,36 @@ static void zns_init_zoned(NvmeNamespace *ns)
     id->ozcs = cpu_to_le16(ozcs);
 }
 
+static BlockDriverState *zns_node(NvmeNamespace *ns)
+{
+    BlockDriverState *bs = zns_blk(ns) ? blk_bs(zns_blk(ns)) : NULL;
+
+    return bs && bs->bl.zoned == BLK_Z_HM ? bs : NULL;
+}
+
+static void zns_create(NvmeNamespace *ns, const BlockLimits *bl)
+{
+    ns->zbd = g_new0(NvmeZbd, 1);
+    ns->zbd->limits = *bl;
+    ns->id_ns_zoned = g_new0(NvmeIdNsZoned, 1);
+    blk_set_dev_ops(zns_blk(ns), &zns_dev_ops, ns);
+}
+
 void nvme_zns_init(NvmeNamespace *ns)
 {
-    const BlockLimits *bl = &ns->zbd->limits;
+    BlockDriverState *bs = zns_node(ns);
     NvmeIdNs *id = &ns->id_ns;
-    uint64_t capacity = (uint64_t)bl->nr_zones * bl->zone_capacity;
+    const BlockLimits *bl;
+    uint64_t capacity;
+
+    if (!ns->zbd && !bs) {
+        return;
+    }
+    if (!ns->zbd) {
+        zns_create(ns, &bs->bl);
+    }
+    bl = &ns->zbd->limits;
+    capacity = (uint64_t)bl->nr_zones * bl->zone_capacity;
 
     ns->csi = NVME_CSI_ZONED;
     ns->nlbaf = 1;
@@ -1459,8 +1484,9 @@ static bool zns_check_sizes(const BlockLimits *bl, uint32_t block, Error **errp)
         }
     }
     if (!zns_append_limit(bl)) {
-        error_setg(errp, "zone append limit %" PRIu64 " of the drive is less "
-                   "than 8192, the smallest that NVMe can tell the guest",
+        error_setg(errp, "zone append limit %" PRIu64 " of the drive "
+                   "(zone.max_append_bytes of a qcow2 image) is less than "
+                   "8192, the smallest that NVMe can tell the guest",
                    (uint64_t)bl->max_append_sectors << BDRV_SECTOR_BITS);
         return false;
     }
@@ -1469,11 +1495,11 @@ static bool zns_check_sizes(const BlockLimits *bl, uint32_t block, Error **errp)
 
 bool nvme_zns_probe(NvmeNamespace *ns, Error **errp)
 {
-    BlockDriverState *bs = ns->blkconf.blk ? blk_bs(ns->blkconf.blk) : NULL;
+    BlockDriverState *bs = zns_node(ns);
     BlockConf *conf = &ns->blkconf;
     BlockLimits bl;
 
-    if (!bs || bs->bl.zoned != BLK_Z_HM) {
+    if (!bs) {
         return true;
     }
     bl = bs->bl;
@@ -1488,17 +1514,14 @@ bool nvme_zns_probe(NvmeNamespace *ns, Error **errp)
         !zns_check_sizes(&bl, conf->logical_block_size, errp)) {
         return false;
     }
-    ns->zbd = g_new0(NvmeZbd, 1);
-    ns->zbd->limits = bl;
-    ns->id_ns_zoned = g_new0(NvmeIdNsZoned, 1);
     /* Not the zones in memory that the property stands for otherwise */
     ns->params.zoned = false;
-    blk_set_dev_ops(zns_blk(ns), &zns_dev_ops, ns);
     return true;
 }
 
 void nvme_zns_cleanup(NvmeNamespace *ns)
 {
+    zns_power_cycle(ns);
     blk_set_dev_ops(zns_blk(ns), NULL, NULL);
     for (int i = 0; i < NVME_MAX_CONTROLLERS; i++) {
         g_free(ns->zbd->changed[i]);

@@ -15,11 +15,11 @@
 #include "nvme.h"
 
 /*
- * Give @ns its zbd if the node has zones.  To be called before the block sizes
- * are set: the default is what the zones need.
+ * If the node has zones, can @ns have them?  To be called before the block
+ * sizes are set: the default is what the zones need.
  */
 bool nvme_zns_probe(NvmeNamespace *ns, Error **errp);
-/* Everything in the identify data that depends on the zones */
+/* Its zbd, and everything in the identify data that depends on the zones */
 void nvme_zns_init(NvmeNamespace *ns);
 void nvme_zns_cleanup(NvmeNamespace *ns);
 

@@ -82,6 +82,7 @@ typedef struct Setup {
     unsigned worn;          /* read-only zones at the end, offline before */
     bool throttled;         /* one write per second of the clock's steps */
     const char *memory;     /* for QEMU's own zones: options of the namespace */
+    bool legacy;            /* the controller has the drive, no namespace */
 } Setup;
 
 typedef struct Queue {
@@ -337,6 +338,9 @@ static void start_machine(Machine *m)
     g_autofree char *second = g_strdup(
         s->controllers == 2 ? "-device nvme,id=c1,serial=zns,subsys=s0,addr=5"
                             : "");
+    g_autofree char *namespace = s->legacy ? g_strdup("") : g_strdup_printf(
+        "-device nvme-ns,id=n1,drive=z0,bus=c0,nsid=%d,logical_block_size=%d%s",
+        NSID, BLOCK, s->namespace ?: "");
     g_autofree char *memory = g_strdup_printf(
         ",physical_block_size=%d,zoned=on,zoned.zone_size=%u,"
         "zoned.zone_capacity=%u%s", BLOCK, ZONE_BYTES, CAP * BLOCK,
@@ -352,15 +356,15 @@ static void start_machine(Machine *m)
                            "%s%s "
                            "-blockdev driver=%s,node-name=z0,file=f0%s "
                            "-device nvme-subsys,id=s0 "
-                           "-device nvme,id=c0,serial=zns,subsys=s0,addr=%d%s "
-                           "%s %s "
-                           "-device nvme-ns,id=n1,drive=z0,bus=c0,nsid=%d,"
-                           "logical_block_size=%d%s%s",
+                           "-device nvme,id=c0,serial=zns,%s,addr=%d%s "
+                           "%s %s %s%s",
                            m->image, filter ? "g0" : "f0", filter ?: "",
                            s->below ?: "", m->memory ? "raw" : "qcow2",
-                           s->node ?: "", PCI_SLOT, s->controller ?: "",
-                           second, s->machine ?: "", NSID, BLOCK,
-                           s->namespace ?: "", m->memory ? memory : "");
+                           s->node ?: "",
+                           s->legacy ? "logical_block_size=4096,drive=z0"
+                                     : "subsys=s0", PCI_SLOT,
+                           s->controller ?: "", second, s->machine ?: "",
+                           namespace, m->memory ? memory : "");
     m->qts = m->qos->qts;
     for (int i = 0; i < MAX(s->controllers, 1); i++) {
         Controller *c = &m->controller[i];
@@ -3732,6 +3736,52 @@ static void run_survival_in_memory(const void *i)
     in_memory = false;
 }
 
+/* --- The property drive of the controller --- */
+
+static const Setup legacy = { .zones = 16, .legacy = true };
+
+static void start_again(Machine *m)
+{
+    Controller *c = &m->controller[0];
+
+    qpci_device_enable(c->pci);
+    qpci_config_writel(c->pci, PCI_BASE_ADDRESS_0, c->bar.addr);
+    start_controller(c, CC_ALL_SETS);
+}
+
+/* G-57 */
+static void test_unplug(void)
+{
+    Controller *c = get_clean(&legacy);
+    static const unsigned one[] = { 3 };
+    QDict *answer;
+
+    g_assert_cmphex(write_at(c, 0, 2, 0x91), ==, OK);
+    g_assert_cmphex(do_open(c, ZONE, 0), ==, OK);
+    set_condition(c, 3, "read-only");
+    assert_changed(c, false, 1, one);
+    qpci_unplug_acpi_device_test(c->m->qts, "c0", PCI_SLOT);
+    set_condition(c, 3, "good");
+
+    /* With blocks that the zones cannot have, and as it was */
+    answer = qtest_qmp(c->m->qts, "{ 'execute': 'device_add', 'arguments': {"
+                       "  'driver': 'nvme', 'id': 'c0', 'serial': 'zns',"
+                       "  'drive': 'z0', 'addr': '4',"
+                       "  'logical_block_size': 524288 } }");
+    g_assert_nonnull(strstr(qdict_get_str(qdict_get_qdict(answer, "error"),
+                                          "desc"), "zone size"));
+    qobject_unref(answer);
+    qtest_qmp_device_add(c->m->qts, "nvme", "c0", "{ 'serial': 'zns',"
+                         "  'drive': 'z0', 'addr': '4',"
+                         "  'logical_block_size': 4096 }");
+    start_again(c->m);
+    assert_zone(c, 0, CLOSED, 2);
+    assert_zone(c, 1, EMPTY, 0);
+    assert_changed(c, false, 0, NULL);
+    assert_blocks(c, 0, 2, 0x91);
+    delete_shared_machine();
+}
+
 static void add(const char *name, void (*test)(void))
 {
     qtest_add_func(name, test);
@@ -3928,6 +3978,8 @@ int main(int argc, char **argv)
     add("failing/there are events, and a list of the zones", test_events);
     add("failing/the list may be too short", test_events_too_many);
     add("failing/a plain namespace has no list", test_events_of_plain);
+
+    add("setup/the drive of a controller can be unplugged", test_unplug);
 
     add_in_memory("a bad data pointer changes no zone", test_bad_pointers);
     add_in_memory("bad protection information changes no zone",
