@@ -22,7 +22,7 @@ NEVER = r'is not a (SCSI device|regular block device)'
 # The tests are those of fio 3.33, and the guest has fio 3.39.  These fail in
 # the same way on null_blk, in all four geometries: it is fio that has changed.
 CHANGED = {
-    33: 'this fio writes a shorter last block of a zone',
+    33: 'this fio writes no block that goes beyond io_size',
     34: 'this fio takes block sizes that do not divide the zone size',
     54: 'this fio has no experimental_verify for zones',
 }
