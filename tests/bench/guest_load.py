@@ -54,7 +54,7 @@ class NvmeDisk:
 
 
 class GuestLoad:
-    """Samples of MB/s, and of nanoseconds of QEMU's main thread for a request"""
+    """Samples of MB/s, and of QEMU's CPU nanoseconds for a request"""
 
     def __init__(self, measurements):
         self.options, self.say = measurements.options, measurements.say
@@ -93,11 +93,13 @@ class GuestLoad:
             for block, size in BLOCKS.items():
                 for depth in DEPTHS:
                     for disk in disks:
-                        rate, cost = self.sample(guest, disk, kind, size, depth,
-                                                 self.options.milliseconds)
+                        rate, main, every = self.sample(
+                            guest, disk, kind, size, depth,
+                            self.options.milliseconds)
                         key = kind, block, depth, disk.name
                         self.rates.add(key, rate)
-                        self.costs.add(key, cost)
+                        self.costs.add((*key, 'main'), main)
+                        self.costs.add((*key, 'all'), every)
 
     def sample(self, guest, disk, kind, size, depth, milliseconds):
         guest.check(f'blkzone reset /dev/{disk.device}; sync')
@@ -109,21 +111,24 @@ class GuestLoad:
         else:
             command = (f'/tmp/nvme-load /dev/{disk.device.replace("nvme", "ng")} '
                        f'{kind} {size} {depth} {SIZE} {milliseconds}')
-        busy = self.busy(guest)
+        before = self.busy(guest)
         output = guest.check(command)
-        busy = self.busy(guest) - busy
+        after = self.busy(guest)
         if kind == 'fio write':
             job = json.loads(output[output.index('{'):])['jobs'][0]['write']
             done = job['io_bytes']
             nanoseconds = job['runtime'] * 1e6
         else:
             done, nanoseconds = map(int, output.split())
-        return done / nanoseconds * 1000, busy / (done / size)
+        return (done / nanoseconds * 1000,
+                *((b - a) / (done / size) for a, b in zip(before, after)))
 
     def busy(self, guest):
-        """Nanoseconds that QEMU's main thread has run"""
+        """Nanoseconds that QEMU's main thread has run, and all that there are"""
         pid = guest.proc.pid
-        return int(Path(f'/proc/{pid}/task/{pid}/schedstat').read_text().split()[0])
+        threads = {int(path.parent.name): int(path.read_text().split()[0])
+                   for path in Path(f'/proc/{pid}/task').glob('*/schedstat')}
+        return threads[pid], sum(threads.values())
 
 
 def measure(measurements):
