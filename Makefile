@@ -9,7 +9,8 @@ ninja := ninja -C build/obj
 demo_programs := qemu-img qemu-io qemu-system-x86_64 \
 	storage-daemon/qemu-storage-daemon
 check_programs := $(demo_programs) qemu-nbd \
-	$(patsubst %.c,%,$(wildcard tests/unit/test-*.c tests/qtest/*-test.c))
+	$(patsubst %.c,%,$(wildcard tests/unit/test-*.c tests/qtest/*-test.c)) \
+	tests/qtest/libhost-zoned.so
 
 .PHONY: all
 all: overlay

@@ -125,6 +125,21 @@ static bool on_device(const HostZones *z, int64_t offset, int64_t bytes)
            ((uint64_t)offset + MAX(bytes, 1) - 1) / z->zone_size < z->nr_zones;
 }
 
+/* A BlockZoneType, or a negative errno */
+static int coroutine_fn zone_type(HostZones *z, HostZone *zone)
+{
+    int ret = 0;
+
+    if (!qatomic_read(&zone->type)) {
+        qemu_co_mutex_lock(&zone->lock);
+        if (!zone->type) {
+            ret = ask_one(z, zone);
+        }
+        qemu_co_mutex_unlock(&zone->lock);
+    }
+    return ret < 0 ? ret : qatomic_read(&zone->type);
+}
+
 int coroutine_fn host_zones_sequential(HostZones *z, int64_t offset,
                                        int64_t bytes)
 {
@@ -134,22 +149,10 @@ int coroutine_fn host_zones_sequential(HostZones *z, int64_t offset,
         return -ERANGE;
     }
     for (uint32_t i = offset / z->zone_size; i <= last; i++) {
-        HostZone *zone = &z->zones[i];
+        int type = zone_type(z, &z->zones[i]);
 
-        if (!qatomic_read(&zone->type)) {
-            int ret = 0;
-
-            qemu_co_mutex_lock(&zone->lock);
-            if (!zone->type) {
-                ret = ask_one(z, zone);
-            }
-            qemu_co_mutex_unlock(&zone->lock);
-            if (ret < 0) {
-                return ret;
-            }
-        }
-        if (qatomic_read(&zone->type) != BLK_ZT_CONV) {
-            return 1;
+        if (type != BLK_ZT_CONV) {
+            return type < 0 ? type : 1;
         }
     }
     return 0;
@@ -180,6 +183,20 @@ static int check_write(const HostZones *z, const HostZone *zone, bool append,
     return zone->wp + bytes > zone->end ? -ERANGE : 0;
 }
 
+/* Only zones that require an order cannot be written across. */
+static int coroutine_fn check_crossing(HostZones *z, uint32_t first,
+                                       uint32_t last)
+{
+    for (uint32_t i = first; i <= last; i++) {
+        int type = zone_type(z, &z->zones[i]);
+
+        if (type < 0 || type == BLK_ZT_SWR) {
+            return type < 0 ? type : -ERANGE;
+        }
+    }
+    return 0;
+}
+
 int coroutine_fn host_zones_begin_write(HostZones *z, HostZoneWrite *w,
                                         bool append, int64_t *offset,
                                         int64_t bytes)
@@ -201,7 +218,7 @@ int coroutine_fn host_zones_begin_write(HostZones *z, HostZoneWrite *w,
         return -EINVAL;
     }
     if (!append && first != last_zone(z, *offset, bytes)) {
-        return -ERANGE;
+        return check_crossing(z, first, last_zone(z, *offset, bytes));
     }
 
     zone = &z->zones[first];
@@ -246,6 +263,10 @@ int coroutine_fn host_zones_end_write(HostZones *z, HostZoneWrite *w, int ret)
     HostZone *zone = w->zone;
 
     if (!zone) {
+        for (uint32_t i = w->start / z->zone_size;
+             i <= last_zone(z, w->start, w->end - w->start); i++) {
+            qatomic_set(&z->zones[i].fresh, false);
+        }
         return bdrv_zone_io_error(ret);
     }
     if (zone->type == BLK_ZT_SWP) {

@@ -287,7 +287,7 @@ int coroutine_fn virtio_blk_zoned_co_find_sequential(BlockBackend *blk,
             return ret;
         }
         for (unsigned int i = 0; i < n && offset < end; i++) {
-            if (zones[i].type != BLK_ZT_CONV) {
+            if (zones[i].type == BLK_ZT_SWR) {
                 return 1;
             }
             offset = zones[i].start + zones[i].length;

@@ -49,7 +49,7 @@ host_zones_sequential(HostZones *z, int64_t offset, int64_t bytes);
 /* A write in progress, owned by the caller until the end call */
 typedef struct HostZoneWrite {
     uint64_t start, end;
-    struct HostZone *zone;      /* locked; NULL in conventional zones */
+    struct HostZone *zone;      /* locked; NULL where there is no order */
 } HostZoneWrite;
 
 /*

@@ -1,13 +1,14 @@
 /*
  * A zoned block device for programs that think they use one of the host
  *
- * Preloaded to qemu-io, this makes the regular file that HOST_ZONED_FILE names
- * look like a host-managed zoned block device: what the kernel would tell of
- * it in sysfs, the ioctls for zones, and the rules of sequential zones for
- * everything that writes.  Zones are empty when the program starts, except as
- * HOST_ZONED_STATES says ("3:14,4:13": zone 3 is full, zone 4 is read-only).
- * Flushes, ioctls and refused writes are told on standard error in lines that
- * begin with "device:".
+ * Preloaded to qemu-io, this makes the regular file that HOST_ZONED_FILE
+ * names look like a zoned block device, host-managed if HOST_ZONED_MODEL does
+ * not say host-aware: what the kernel would tell of it in sysfs, the ioctls
+ * for zones, and the rules of sequential zones for everything that writes.
+ * Zones are empty when the program starts, except as HOST_ZONED_STATES says
+ * ("3:14,4:13": zone 3 is full, zone 4 is read-only). Flushes, ioctls and
+ * refused writes are told on standard error in lines that begin with
+ * "device:".
  *
  * Only for the tests: there is one device, aio=threads only.
  *
@@ -42,6 +43,7 @@ static struct {
 
 static uint64_t zone_size, size, capacity;
 static unsigned nr_zones, nr_conv;
+static bool host_aware;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static uint64_t number(const char *name, uint64_t fallback)
@@ -55,6 +57,7 @@ static uint64_t number(const char *name, uint64_t fallback)
 static void __attribute__((constructor)) init(void)
 {
     const char *states = getenv("HOST_ZONED_STATES");
+    const char *model = getenv("HOST_ZONED_MODEL");
     unsigned zone, cond;
 
     zone_size = number("HOST_ZONED_ZONE", 1 << 20);
@@ -62,6 +65,7 @@ static void __attribute__((constructor)) init(void)
     size = number("HOST_ZONED_SIZE", 8 << 20);
     nr_conv = number("HOST_ZONED_CONV", 0);
     nr_zones = (size + zone_size - 1) / zone_size;
+    host_aware = model && !strcmp(model, "host-aware");
     for (unsigned i = 0; i < nr_zones; i++) {
         zones[i].wp = i * zone_size;
         zones[i].cond = i < nr_conv ? BLK_ZONE_COND_NOT_WP
@@ -121,14 +125,17 @@ static int write_zones(uint64_t offset, uint64_t bytes)
                                                   : bytes;
 
         if (i >= nr_conv) {
-            if (offset != zones[i].wp || offset + n > writable_end(i) ||
+            if ((offset != zones[i].wp && !host_aware) ||
+                offset + n > writable_end(i) ||
                 zones[i].cond >= BLK_ZONE_COND_READONLY) {
                 fprintf(stderr, "device: refused 0x%llx\n",
                         (unsigned long long)offset);
                 ret = EIO;
                 break;
             }
-            zones[i].wp += n;
+            if (offset + n > zones[i].wp) {
+                zones[i].wp = offset + n;
+            }
             zones[i].cond = zones[i].wp == writable_end(i)
                             ? BLK_ZONE_COND_FULL : BLK_ZONE_COND_IMP_OPEN;
         }
@@ -155,7 +162,8 @@ static int report_zones(struct blk_zone_report *report)
             .capacity = (writable_end(i) - i * zone_size) / 512,
             .wp = (full ? zone_end(i) : zones[i].wp) / 512,
             .type = i < nr_conv ? BLK_ZONE_TYPE_CONVENTIONAL
-                                : BLK_ZONE_TYPE_SEQWRITE_REQ,
+                    : host_aware ? BLK_ZONE_TYPE_SEQWRITE_PREF
+                                 : BLK_ZONE_TYPE_SEQWRITE_REQ,
             .cond = zones[i].cond,
         };
     }
@@ -328,7 +336,7 @@ int g_file_get_contents(const char *name, char **text, size_t *length,
     }
     key = name + strlen(directory);
     if (!strcmp(key, "zoned")) {
-        strcpy(value, "host-managed\n");
+        strcpy(value, host_aware ? "host-aware\n" : "host-managed\n");
     } else if (!strcmp(key, "chunk_sectors")) {
         sprintf(value, "%llu\n", (unsigned long long)
                 number("HOST_ZONED_CHUNK", zone_size / 512));

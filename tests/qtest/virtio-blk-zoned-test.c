@@ -59,6 +59,7 @@ typedef struct Setup {
     uint64_t capacity;      /* of a zone, if not CAPACITY */
     bool plain;             /* not zoned */
     bool drive;             /* given with -drive, so it can be removed */
+    bool host_aware;        /* a zoned device of the host, of this kind */
     bool worn;              /* has ZONE_RDONLY and ZONE_OFFLINE */
 } Setup;
 
@@ -76,6 +77,23 @@ typedef struct Disk {
     uint64_t features;      /* those that the device offers */
 } Disk;
 
+/* Makes a device of the host out of a file (tests/host-zoned/preload.c) */
+static char *host_zoned_library;
+
+static void set_host_device(const char *path)
+{
+    g_autofree char *zone = g_strdup_printf("%" PRIu64, (uint64_t)ZONE);
+    g_autofree char *size = g_strdup_printf("%" PRIu64, (uint64_t)DISK);
+    g_autofree char *conv = g_strdup_printf("%d", NR_CONV);
+
+    g_setenv("LD_PRELOAD", host_zoned_library, true);
+    g_setenv("HOST_ZONED_FILE", path, true);
+    g_setenv("HOST_ZONED_MODEL", "host-aware", true);
+    g_setenv("HOST_ZONED_ZONE", zone, true);
+    g_setenv("HOST_ZONED_SIZE", size, true);
+    g_setenv("HOST_ZONED_CONV", conv, true);
+}
+
 static char *create_image(const Setup *setup)
 {
     g_autofree char *options = setup->plain ? g_strdup("") :
@@ -86,7 +104,9 @@ static char *create_image(const Setup *setup)
                         setup->capacity ?: (uint64_t)CAPACITY, NR_CONV,
                         MAX_OPEN, MAX_ACTIVE, (unsigned)MAX_APPEND,
                         setup->image ?: "");
-    char *path = zoned_image_create(options, setup->size ?: "64M");
+    char *path = setup->host_aware
+                 ? zoned_image_create_raw(DISK)
+                 : zoned_image_create(options, setup->size ?: "64M");
 
     if (setup->worn) {
         /* 8K of data that nobody wrote */
@@ -146,6 +166,10 @@ static char *block_nodes(Disk *d)
     if (setup->drive) {
         return g_strdup_printf("-drive if=none,id=zoned,format=qcow2,file=%s",
                                d->image);
+    }
+    if (setup->host_aware) {
+        return g_strdup_printf("--blockdev driver=host_device,node-name=zoned,"
+                               "filename=%s,cache.direct=on", d->image);
     }
     return g_strdup_printf("%s "
                            "--blockdev driver=file,node-name=file,filename=%s "
@@ -209,9 +233,12 @@ static void stop_daemon(Disk *d)
 /* Run QEMU on the image.  Whatever the guest does, it must not stop it. */
 static void boot(Disk *d, const char *more)
 {
-    g_autofree char *nodes = block_nodes(d);
-    g_autofree char *client = d->exported ? start_daemon(d, nodes) : NULL;
+    g_autofree char *nodes = block_nodes(d), *client = NULL;
 
+    if (d->setup->host_aware) {
+        set_host_device(d->image);
+    }
+    client = d->exported ? start_daemon(d, nodes) : NULL;
     d->machine = qtest_pc_boot(
         "-machine pc -nodefaults %s %s -device %s,id=disk,addr=%x.0,%s%s",
         more, client ?: nodes,
@@ -219,6 +246,7 @@ static void boot(Disk *d, const char *more)
         client ? "chardev=daemon" : "drive=zoned,werror=stop,rerror=stop",
         client ? "" : d->setup->device ?: "");
     d->qts = d->machine->qts;
+    g_unsetenv("LD_PRELOAD");
 }
 
 static void power_on(Disk *d)
@@ -1095,6 +1123,66 @@ static void test_no_medium(void)
     assert_status(append(d, 3 * ZONE, 4 * KiB, NEW, &position), "IOERR");
     assert_status(write_at(d, 3 * ZONE + 4 * KiB, 4 * KiB, NEW), "IOERR");
     assert_status(read_at(d, 3 * ZONE, 4 * KiB, NULL), "IOERR");
+    delete_disk(d);
+}
+
+static const Setup host_aware = { .host_aware = true };
+
+static struct virtio_blk_zone_descriptor get_zone(Disk *d, unsigned zone)
+{
+    g_autofree Report *report = g_malloc(report_size(1));
+
+    assert_ok(get_report(d, zone * ZONE, report, report_size(1)));
+    g_assert_cmpint(le64_to_cpu(report->header.nr_zones), ==, 1);
+    return report->zones[0];
+}
+
+/* V4, V8, V53, V57, V98: zones whose order is preferred, not required */
+static void test_host_aware(void)
+{
+    struct virtio_blk_zone_descriptor before, after;
+    Disk *d = new_disk(&host_aware);
+    uint64_t position;
+
+    g_assert_true(d->features & 1ull << VIRTIO_BLK_F_ZONED);
+    g_assert_true(d->features & 1ull << VIRTIO_BLK_F_DISCARD);
+    g_assert_cmphex(config32(d, CONFIG(zoned.model)), ==, VIRTIO_BLK_Z_HA);
+    g_assert_cmpint(config32(d, CONFIG(zoned.zone_sectors)), ==, ZONE / SECTOR);
+    assert_ok(write_at(d, 3 * ZONE + 64 * KiB, 8 * KiB, OLD));
+    assert_ok(write_at(d, 3 * ZONE, 4 * KiB, NEW));
+    assert_data(d, 3 * ZONE, 4 * KiB, NEW);
+    assert_data(d, 3 * ZONE + 64 * KiB, 8 * KiB, OLD);
+    assert_status(append(d, 3 * ZONE, 4 * KiB, NEW, &position), "INVALID_CMD");
+    assert_status(append(d, 0, 4 * KiB, NEW, &position), "INVALID_CMD");
+    assert_ok(write_at(d, 5 * ZONE - 4 * KiB, 8 * KiB, NEW));
+    assert_data(d, 5 * ZONE - 4 * KiB, 8 * KiB, NEW);
+    before = get_zone(d, 3);
+    g_assert_cmpint(before.z_type, ==, VIRTIO_BLK_ZT_SWP);
+    assert_ok(send_range(d, VIRTIO_BLK_T_DISCARD, 3 * ZONE, 64 * KiB, 0));
+    after = get_zone(d, 3);
+    g_assert_cmpmem(&before, sizeof(before), &after, sizeof(after));
+    assert_ok(zone_reset(d, 3));
+    g_assert_cmpint(get_zone(d, 3).z_state, ==, VIRTIO_BLK_ZS_EMPTY);
+    delete_disk(d);
+}
+
+/* V6: to a driver that does not know zones, it is a disk */
+static void test_host_aware_as_plain(void)
+{
+    Disk *d = new_disk(&host_aware);
+
+    restart_driver(d, 1ull << VIRTIO_BLK_F_ZONED);
+    for (size_t i = CONFIG(zoned); i < sizeof(struct virtio_blk_config); i++) {
+        g_assert_cmphex(qvirtio_config_readb(d->dev, i), ==, 0);
+    }
+    assert_ok(write_at(d, 3 * ZONE + 64 * KiB, 8 * KiB, OLD));
+    assert_ok(write_at(d, 4 * ZONE - 8 * KiB, 16 * KiB, NEW));
+    assert_data(d, 4 * ZONE - 8 * KiB, 16 * KiB, NEW);
+    assert_ok(send_range(d, VIRTIO_BLK_T_DISCARD, 3 * ZONE, 64 * KiB, 0));
+    for (unsigned i = 0; i < ARRAY_SIZE(management); i++) {
+        assert_status(manage(d, management[i], 3 * ZONE), "UNSUPP");
+    }
+    assert_status(get_report(d, 0, NULL, 0), "UNSUPP");
     delete_disk(d);
 }
 
@@ -3280,6 +3368,13 @@ static void add(const char *name, void (*function)(void))
     add_both(name, (Test) { .function = function });
 }
 
+static void add_host_aware(const char *name, void (*function)(void))
+{
+    if (g_file_test(host_zoned_library, G_FILE_TEST_EXISTS)) {
+        add(name, function);
+    }
+}
+
 static void add_cells(void)
 {
     for (unsigned i = 0; i < ARRAY_SIZE(cells); i++) {
@@ -3291,7 +3386,10 @@ static void add_cells(void)
 
 int main(int argc, char **argv)
 {
+    g_autofree char *directory = g_path_get_dirname(argv[0]);
     int ret;
+
+    host_zoned_library = g_build_filename(directory, "libhost-zoned.so", NULL);
 
     g_test_init(&argc, &argv, NULL);
     if (!have_qemu_img()) {
@@ -3319,6 +3417,9 @@ int main(int argc, char **argv)
     add_device_with("config/it stays if the host has other limits",
                     &other_limits, test_other_node);
     add_device("config/it stays if the host removes the disk", test_no_medium);
+    add_host_aware("config/a host-aware disk has few rules", test_host_aware);
+    add_host_aware("config/a host-aware disk can be used as a plain one",
+                   test_host_aware_as_plain);
     add("config/no limits are told as 0", test_config_no_limits);
     add("config/the last zone can be smaller", test_smaller_last_zone);
     add("config/a plain disk has no zones", test_plain_disk);

@@ -367,6 +367,13 @@ static void test_swp(void)
     g_assert_cmpint(run((Request) {
         .z = z, .offset = 3 * ZONE + 64 * KiB, .bytes = 512, .fault = -EAGAIN,
     }), ==, -EAGAIN);       /* it came to the device */
+    /* Also across zones, if the other one requires none */
+    device[4].type = BLK_ZT_SWP;
+    g_assert_cmpint(run((Request) {
+        .z = z, .offset = 4 * ZONE - 4 * KiB, .bytes = 8 * KiB,
+        .fault = -EAGAIN,
+    }), ==, -EAGAIN);
+    g_assert_cmpint(write_at(z, 5 * ZONE - 4 * KiB, 8 * KiB), ==, -ERANGE);
     host_zones_free(z);
 }
 

@@ -97,8 +97,8 @@ struct virtio_blk_zone_descriptor
 virtio_blk_zoned_descriptor(const BlockZoneDescriptor *zone);
 
 /*
- * Find out whether one of the zones that [@offset, @offset + @bytes) is in is
- * sequential: 1 if so, 0 if all are conventional, or a negative errno.
+ * Find out whether one of the zones that [@offset, @offset + @bytes) is in
+ * must be written sequentially: 1 if so, 0 if none, or a negative errno.
  */
 int coroutine_fn virtio_blk_zoned_co_find_sequential(BlockBackend *blk,
                                                      int64_t offset,
