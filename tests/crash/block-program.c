@@ -60,7 +60,7 @@ void block_program_run(CoroutineEntry *f, void *opaque)
 
 void ram_disk_read(const RamDisk *d, int64_t offset, QEMUIOVector *qiov)
 {
-    g_assert(offset + qiov->size <= d->max_length);
+    g_assert(!qiov->size || offset + qiov->size <= d->max_length);
     qemu_iovec_from_buf(qiov, 0, d->data + offset, qiov->size);
 }
 

@@ -41,8 +41,8 @@ def compile_flags():
     return [word for word in words if word not in ('-MD', '-flto')]
 
 
-def compile_object(source, out, directory):
-    run([*compile_flags(), f'-I{directory}', '-o', out, '-c', source])
+def compile_object(source, out, directory, *options):
+    run([*compile_flags(), *options, f'-I{directory}', '-o', out, '-c', source])
     return out
 
 
@@ -99,5 +99,5 @@ def build_mutant(mutant):
     objects = [OUT / f'{name}.o' for name in ('zone-workload', 'crash-disk',
                                               'block-program')]
     link(out, [*objects,
-               compile_object(copy, OUT / f'{mutant.name}.o', QEMU / 'block')])
+               compile_object(copy, OUT / f'{mutant.name}.o', QEMU / 'block', '-O0')])
     return out
