@@ -1989,6 +1989,91 @@ static void test_unknown_opcodes(void)
     g_assert_cmphex(flush(c), ==, OK);
 }
 
+static uint32_t random_field(GRand *dice)
+{
+    switch (g_rand_int_range(dice, 0, 5)) {
+    case 0:
+        return 0;
+    case 1:
+        return g_rand_int_range(dice, 0, 16) * ZONE;
+    case 2:
+        return g_rand_int_range(dice, 0, 16 * ZONE);
+    case 3:
+        return g_rand_int_range(dice, 0, 32) << g_rand_int_range(dice, 0, 26);
+    default:
+        return g_rand_int(dice);
+    }
+}
+
+/* Whatever is in the fields, QEMU lives, and the zones make sense. */
+static void test_random_commands(void)
+{
+    static const uint8_t opcodes[] = {
+        NVME_CMD_FLUSH, NVME_CMD_WRITE, NVME_CMD_READ, NVME_CMD_COMPARE,
+        NVME_CMD_WRITE_ZEROES, NVME_CMD_DSM, NVME_CMD_VERIFY, NVME_CMD_COPY,
+        NVME_CMD_ZONE_MGMT_SEND, NVME_CMD_ZONE_MGMT_SEND,
+        NVME_CMD_ZONE_MGMT_RECV, NVME_CMD_ZONE_APPEND,
+    };
+    g_autoptr(GRand) dice = g_rand_new_with_seed(1);
+    Controller *c = get_clean(&features);
+
+    for (int round = 0; round < 200; round++) {
+        unsigned cid[16];
+
+        for (int i = 0; i < ARRAY_SIZE(cid); i++) {
+            int o = g_rand_int_range(dice, 0, ARRAY_SIZE(opcodes));
+            uint8_t opcode = opcodes[o];
+            Command cmd = command(opcode, random_field(dice), 0, 0);
+
+            /* All that can be transferred has memory, or a bad pointer */
+            cmd = with_data(c, cmd, g_rand_int_range(dice, 0, 64) * 4,
+                            MDTS_BYTES);
+            if (g_rand_int_range(dice, 0, 8) == 0) {
+                cmd.dw[8] += 8;
+            }
+            if (g_rand_int_range(dice, 0, 16) == 0) {
+                cmd.dw[11] = random_field(dice);
+            }
+            cmd.dw[12] = random_field(dice);
+            if (opcode != NVME_CMD_ZONE_MGMT_RECV) {
+                cmd.dw[12] &= g_rand_boolean(dice) ? 0x7 : 0x4f00003f;
+            }
+            for (int k = 13; k < 16; k++) {
+                cmd.dw[k] = random_field(dice);
+            }
+            if (opcode == NVME_CMD_ZONE_MGMT_SEND && g_rand_boolean(dice)) {
+                cmd.dw[13] = g_rand_int_range(dice, 0, 18) |
+                             (g_rand_boolean(dice) ? WITH_ZRWA : 0);
+            }
+            cid[i] = submit(c, &c->io, cmd);
+        }
+        for (int i = 0; i < ARRAY_SIZE(cid); i++) {
+            wait_for(c, &c->io, cid[i]);
+        }
+    }
+    for (unsigned i = 0; i < 16; i++) {
+        Zone z = get_zone(c, i);
+
+        if (z.state == FULL) {
+            continue;
+        }
+        g_assert_cmpint(z.wp, <, CAP);
+        if (z.attributes & 8) {
+            g_assert_cmphex(manage(c, NVME_ZONE_ACTION_FINISH, i * ZONE), ==,
+                            OK);
+        } else {
+            uint16_t status = write_at(c, i * ZONE + z.wp, CAP - z.wp, 0x99);
+
+            if (status == TOO_MANY_ACTIVE) {
+                g_assert_cmphex(z.state, ==, EMPTY);
+                continue;
+            }
+            g_assert_cmphex(status, ==, OK);
+        }
+        assert_zone(c, i, FULL, NO_WP);
+    }
+}
+
 /* --- What survives (ZNS 1.1, 2.1.1.2 and the initial state) --- */
 
 typedef void Event(Machine *m);
@@ -3886,6 +3971,8 @@ int main(int argc, char **argv)
     add("queue/deleting it waits for commands",
         test_delete_queue_with_commands);
     add("queue/no opcode does harm", test_unknown_opcodes);
+    add("queue/no fields do harm", test_random_commands);
+    add_in_memory("no fields do harm", test_random_commands);
     for (int i = 0; i < ARRAY_SIZE(overtaking); i++) {
         add_overtaking(i);
     }
