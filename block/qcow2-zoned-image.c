@@ -982,12 +982,8 @@ int qcow2_zoned_snapshot_load(BlockDriverState *bs, const QCowSnapshot *sn,
     return qcow2_zoned_read_table(bs, extra.table_offset, true, NULL, errp);
 }
 
-/*
- * Make sure that the snapshot's table can be loaded; then let the table on
- * disk say that all zones are empty, while data and zones do not match.
- */
-static int GRAPH_RDLOCK
-try_table_and_clear(BlockDriverState *bs, uint64_t offset, Error **errp)
+/* Let the table on disk say that all zones are empty. */
+static int GRAPH_RDLOCK clear_table(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
     Qcow2Zoned *z = s->zoned;
@@ -995,26 +991,38 @@ try_table_and_clear(BlockDriverState *bs, uint64_t offset, Error **errp)
     int ret;
 
     z->table = zone_table_new(&z->geometry);
-    ret = qcow2_zoned_read_table(bs, offset, true, NULL, errp);
-    zone_table_free(z->table);
+    ret = qcow2_zoned_write_table(bs);
     if (ret == 0) {
-        z->table = zone_table_new(&z->geometry);
-        ret = qcow2_zoned_write_table(bs);
-        if (ret == 0) {
-            ret = bdrv_flush(bs->file->bs);
-        }
-        if (ret < 0) {
-            error_setg_errno(errp, -ret, "Could not clear the zone table");
-        }
-        zone_table_free(z->table);
+        ret = bdrv_flush(bs->file->bs);
     }
+    zone_table_free(z->table);
     z->table = table;
     return ret;
+}
+
+/* A table in memory with what the one at @offset has, or NULL */
+static ZoneTable *GRAPH_RDLOCK load_table(BlockDriverState *bs, uint64_t offset,
+                                          Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2Zoned *z = s->zoned;
+    ZoneTable *table = z->table, *loaded;
+    int ret;
+
+    z->table = loaded = zone_table_new(&z->geometry);
+    ret = qcow2_zoned_read_table(bs, offset, true, NULL, errp);
+    z->table = table;
+    if (ret < 0) {
+        zone_table_free(loaded);
+        loaded = NULL;
+    }
+    return loaded;
 }
 
 int qcow2_zoned_snapshot_goto_begin(BlockDriverState *bs,
                                     const QCowSnapshot *sn)
 {
+    BDRVQcow2State *s = bs->opaque;
     Qcow2ZonedSnapshotExtra extra;
     Error *local_err = NULL;
     int ret;
@@ -1022,47 +1030,47 @@ int qcow2_zoned_snapshot_goto_begin(BlockDriverState *bs,
     if (!qcow2_is_zoned(bs)) {
         return 0;
     }
-    if (!check_snapshot(bs, sn, &extra, &local_err)) {
+    if (check_snapshot(bs, sn, &extra, &local_err)) {
+        s->zoned->next_table = load_table(bs, extra.table_offset, &local_err);
+    }
+    if (!s->zoned->next_table) {
         error_report_err(local_err);
         return -ENOTSUP;
     }
     ret = qcow2_zoned_store_records(bs, false);
-    if (ret == 0) {
-        ret = try_table_and_clear(bs, extra.table_offset, &local_err);
-        if (ret < 0) {
-            error_report_err(local_err);
-        }
-    }
-    return ret;
+    return ret < 0 ? ret : clear_table(bs);
 }
 
-/* After qcow2_zoned_snapshot_load() */
-static int GRAPH_RDLOCK
-copy_snapshot_exts(BlockDriverState *bs, const QCowSnapshot *sn)
-{
-    Qcow2ZonedSnapshotExtra extra;
-
-    qcow2_zoned_snapshot_extra(sn, &extra);
-    return qcow2_zoned_copy_exts(bs, extra.table_offset, extra.nr_zones, false);
-}
-
-int qcow2_zoned_snapshot_goto_end(BlockDriverState *bs, const QCowSnapshot *sn,
-                                  int ret)
+int qcow2_zoned_snapshot_goto_switch(BlockDriverState *bs,
+                                     const QCowSnapshot *sn, int ret)
 {
     BDRVQcow2State *s = bs->opaque;
-    Error *local_err = NULL;
+    Qcow2ZonedSnapshotExtra extra;
+    int ext;
+
+    if (!qcow2_is_zoned(bs)) {
+        return ret;
+    }
+    zone_table_free(s->zoned->table);
+    s->zoned->table = g_steal_pointer(&s->zoned->next_table);
+    qcow2_zoned_forget_mapping(s->zoned);
+
+    qcow2_zoned_snapshot_extra(sn, &extra);
+    ext = qcow2_zoned_copy_exts(bs, extra.table_offset, extra.nr_zones, false);
+    return ret < 0 ? ret : ext;
+}
+
+int qcow2_zoned_snapshot_goto_end(BlockDriverState *bs, int ret)
+{
+    BDRVQcow2State *s = bs->opaque;
     int store;
 
     if (!qcow2_is_zoned(bs)) {
         return ret;
     }
-    if (ret == 0) {
-        ret = qcow2_zoned_snapshot_load(bs, sn, &local_err);
-        if (ret < 0) {
-            error_report_err(local_err);
-        } else {
-            ret = copy_snapshot_exts(bs, sn);
-        }
+    if (s->zoned->next_table) {
+        /* It did not come so far: the zones are what they were */
+        zone_table_free(g_steal_pointer(&s->zoned->next_table));
     }
     qcow2_zoned_mark_dirty(s->zoned, 0);
     store = qcow2_zoned_store_records(bs, false);

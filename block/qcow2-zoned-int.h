@@ -24,6 +24,7 @@ struct Qcow2Zoned {
     uint64_t table_offset;
     uint32_t flags;
     ZoneTable *table;           /* NULL until qcow2_zoned_open() */
+    ZoneTable *next_table;      /* of the snapshot to go back to */
     CoMutex store_lock;         /* one writer of the table at a time */
     uint64_t stores_begun;      /* written under store_lock, read without */
     uint64_t last_stored;       /* of these the last that succeeded */

@@ -227,16 +227,19 @@ bool qcow2_zoned_overlaps(BlockDriverState *bs, int64_t offset, int64_t size);
 
 /*
  * Internal snapshots.  A snapshot keeps a copy of the zone table.  Going back
- * to one is in two steps around the change of the L1 table; a crash between
- * them leaves all zones empty, and the snapshot whole.  The end step passes
- * on @ret, the result so far.
+ * to one has a step before the change of the L1 table, one where it has been
+ * changed, and one when all is over; a crash between them leaves all zones
+ * empty, and the snapshot whole.  If something fails, the zones are those that
+ * the L1 table is of.  The later steps pass on @ret, the result so far.
  */
 int GRAPH_RDLOCK qcow2_zoned_snapshot_create(BlockDriverState *bs,
                                              QCowSnapshot *sn);
 int GRAPH_RDLOCK qcow2_zoned_snapshot_goto_begin(BlockDriverState *bs,
                                                  const QCowSnapshot *sn);
-int GRAPH_RDLOCK qcow2_zoned_snapshot_goto_end(BlockDriverState *bs,
-                                               const QCowSnapshot *sn, int ret);
+int GRAPH_RDLOCK qcow2_zoned_snapshot_goto_switch(BlockDriverState *bs,
+                                                  const QCowSnapshot *sn,
+                                                  int ret);
+int GRAPH_RDLOCK qcow2_zoned_snapshot_goto_end(BlockDriverState *bs, int ret);
 void GRAPH_RDLOCK qcow2_zoned_snapshot_delete(BlockDriverState *bs,
                                               const QCowSnapshot *sn);
 /* Show the zones of a snapshot on a read-only node. */
