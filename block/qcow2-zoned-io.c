@@ -282,13 +282,13 @@ map_zone(BlockDriverState *bs, uint32_t i, bool allocate)
     return ret;
 }
 
-/* Zone @i is being reset: its next write needs an extent for all of it. */
-static void forget_tail(BlockDriverState *bs, uint32_t i)
+/* Zone @i is being reset: its next write can have an extent for all of it. */
+static void forget_part(BlockDriverState *bs, uint32_t i)
 {
     BDRVQcow2State *s = bs->opaque;
     uintptr_t value = qatomic_read(&s->zoned->host_cluster[i]);
 
-    if (value != HOST_SCATTERED && (value & HOST_TAIL)) {
+    if (value == HOST_SCATTERED || (value & HOST_TAIL)) {
         qatomic_set(&s->zoned->host_cluster[i], HOST_UNKNOWN);
     }
 }
@@ -574,7 +574,7 @@ empty_zones(BlockDriverState *bs, uint64_t offset, uint64_t bytes)
         if (!zone_table_being_reset(qcow2_zone_table(bs), i)) {
             continue;
         }
-        forget_tail(bs, i);
+        forget_part(bs, i);
         qcow2_zoned_extent(g, i, &start, &end);
         if (discard && map_zone(bs, i, false) == 0 &&
             zone_host_offset(bs, pos, true, &host)) {
