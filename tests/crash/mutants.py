@@ -94,10 +94,10 @@ MUTANTS = [
            'if (ret == 0 && m.commit) {',
            'if (ret == 0 && m.commit && op != BLK_ZO_FORCE_OFFLINE) {', 'zns'),
     Mutant('goto-with-old-zones',
-           'ret = try_table_and_clear(bs, extra.table_offset, &local_err);',
-           'ret = 0;', 'goto'),
+           'return ret < 0 ? ret : clear_table(bs);', 'return ret;', 'goto'),
     Mutant('goto-without-extensions',
-           'ret = copy_snapshot_exts(bs, sn);', 'ret = 0;', 'goto'),
+           'ext = qcow2_zoned_copy_exts(bs, extra.table_offset, extra.nr_zones, '
+           'false);', 'ext = 0;', 'goto'),
     Mutant('overlay-hides-data',
            'm.cow_start.nb_bytes = c->data_end > pos ? MIN(c->data_end - pos, bytes)\n'
            '                                                 : 0;',
