@@ -352,6 +352,14 @@ class FilesCase(ZoneCase):
         self.guest.wait_for('round 5\n')
         self.reboot(kill=True)
 
+    def check_after(self):
+        """The image is sound, and the zones are where the guest saw them."""
+        before = [pointer for _, pointer in self.report()]
+        self.halt()
+        self.check_images()
+        self.boot()
+        self.assertEqual([pointer for _, pointer in self.report()], before)
+
     def check_images(self):
         """qemu-img check finds no error; leaked clusters are allowed."""
         for image in self.images:
