@@ -16,7 +16,7 @@ BUILD = HERE.parent.parent / 'build'
 QEMU = BUILD / 'qemu'
 OBJ = BUILD / 'obj'
 # A program that is linked with the same libraries
-MODEL = 'tests/unit/test-zone-table'
+MODEL = 'tests/unit/test-zone-threads'
 OUT = OBJ / 'tests/crash'
 
 

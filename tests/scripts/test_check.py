@@ -89,7 +89,7 @@ class TestCheck(unittest.TestCase):
     def test_only_qemu_iotests_get_a_second_run(self):
         again, results = self.second_run_of(
             ('iotests-qemu / 161', 'ERROR'), ('iotests-qemu / 001', 'OK'),
-            ('iotests / zoned-qcow2', 'ERROR'), ('unit / test-zone-table', 'FAIL'))
+            ('iotests / zoned-qcow2', 'ERROR'), ('unit / test-zone-threads', 'FAIL'))
         self.assertEqual(again, ['161'])
         self.assertEqual(results, ['OK', 'OK', 'ERROR', 'FAIL'])
 
@@ -102,7 +102,7 @@ class TestCheck(unittest.TestCase):
     def test_suite_without_a_test_is_a_failure(self):
         tally = check.Tally()
         check.add_empty_suites(tally, ['unit', 'guest'],
-                               [{'name': 'qemu-zoned:unit / test-zone-table'}])
+                               [{'name': 'qemu-zoned:unit / test-zone-threads'}])
         self.assertEqual(tally.failed, [('suite guest', 'no test ran')])
 
 
