@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 class Mutant(NamedTuple):
     name: str
-    old: str            # occurs once in all of block/*zone*.c
+    old: str            # occurs once in block/*zone*.c and qcow2-cluster.c
     new: str
     workload: str
     variant: str = '4k'
@@ -45,6 +45,10 @@ MUTANTS = [
            'return qcow2_zoned_co_store(bs);', 'reset'),
     Mutant('file-not-extended',
            'if (ret == 0 && file_length < host + bytes) {', 'if (false) {', 'mixed'),
+    Mutant('lazy-growth-not-flushed',
+           '        qcow2_cache_depends_on_flush(s->l2_table_cache);\n    }\n\n'
+           '    ret = get_cluster_table(', '    }\n\n    ret = get_cluster_table(',
+           'finish', 'lazy'),
     Mutant('reserved-pointer',
            '        .wp = z->wp,\n        .data_end = z->data_end,\n    };\n'
            '    if (state == BLK_ZS_EMPTY) {\n        r->wp',

@@ -1,6 +1,6 @@
 # Compile programs that are linked with QEMU's block layer, as its unit tests are;
-# the flags come from QEMU's own build.  And zone-workload, also with mutants of our
-# part of the block layer in it.
+# the flags come from QEMU's own build.  And zone-workload, also with mutants of the
+# block layer in it.
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
@@ -87,9 +87,10 @@ def build():
 
 
 def build_mutant(mutant):
-    """The program with a changed copy of one of our files in the block layer."""
+    """The program with a changed copy of one file in the block layer."""
     build()
-    texts = [source.read_text() for source in (QEMU / 'block').glob('*zone*.c')]
+    texts = [source.read_text() for pattern in ('*zone*.c', 'qcow2-cluster.c')
+             for source in (QEMU / 'block').glob(pattern)]
     texts = [text for text in texts if mutant.old in text]
     if len(texts) != 1 or texts[0].count(mutant.old) != 1:
         sys.exit(f'mutant {mutant.name} no longer fits the source')

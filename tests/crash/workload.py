@@ -36,20 +36,25 @@ ZNS_ZONES = {**SMALL_ZONES, 'zone.max_active_zones': 12,
 BIG_ZONES = {'size': 4096 * KiB, 'zone.size': 1024 * KiB}
 
 
+LUKS = {'cluster_size': 4096, 'encrypt.format': 'luks',
+        'encrypt.key-secret': 'key', 'encrypt.iter-time': 1}
 VARIANTS = {
     '4k': {'cluster_size': 4096},
     '512': {'cluster_size': 512},
-    'luks': {'cluster_size': 4096, 'encrypt.format': 'luks',
-             'encrypt.key-secret': 'key', 'encrypt.iter-time': 1},
+    'luks': LUKS,
     'data-file': {'cluster_size': 4096, 'data_file': 'data'},
     'extended-l2': {'cluster_size': 16384, 'extended_l2': 'on'},
     'default': {},
     'mapped': {'cluster_size': 4096, 'preallocation': 'metadata'},
+    'lazy': {'cluster_size': 4096, 'lazy_refcounts': 'on'},
+    'lazy-luks': {**LUKS, 'lazy_refcounts': 'on'},
 }
 
 
 # Where a reset leaves what was written where it is
-KEPT = 'default', '512'
+KEPT = 'default', '512', 'lazy'
+# Left out of the quick selection
+SLOW = 'lazy-luks',
 
 
 class Workload(NamedTuple):
@@ -84,12 +89,13 @@ WORKLOADS = [
              base_mix='d70v10s5f3x5z5'),
     # Zones come and go, so that the limits matter; with more of them, most
     # requests only hear that there are too many active zones
-    Workload('fill', TINY_ZONES, 1600, 16, 24, 'd97s3', variants=('4k', '512')),
+    Workload('fill', TINY_ZONES, 1600, 16, 24, 'd97s3', variants=('4k', '512', 'lazy')),
     # Of zones that are full already, but not on the disk
-    Workload('refinish', TINY_ZONES, 400, 2, 20, 'd80f14r6', variants=('4k',)),
+    Workload('refinish', TINY_ZONES, 400, 2, 20, 'd80f14r6',
+             variants=('4k', 'lazy')),
     Workload('errors', SMALL_ZONES, 500, 32, 4, 'd74s6r6f6', fail_writes=40),
     # A flush that fails while qcow2 links an L2 table corrupts the image: with
-    # these there are none to link
+    # these there are none to link, so lazy refcounts make no difference
     Workload('flusherrors', MANY_ZONES, 400, 4, 1000, 'd70s20r10', fail_writes=20,
              fail_flushes=8, variants=('mapped',)),
     # An extension that was not set, as far as is known, is set again
@@ -139,7 +145,7 @@ class Recording:
             options['data-file'] = node('data')
         if self.workload.base_mix:
             options['backing'] = self.base()
-        if self.variant == 'luks':
+        if 'encrypt.format' in VARIANTS[self.variant]:
             options['encrypt'] = {'format': 'luks', 'key-secret': 'key'}
         return 'json:' + json.dumps(options)
 
