@@ -25,27 +25,46 @@
 
 /* --- Creation --- */
 
-/* The geometry that the options ask for */
-static ZoneGeometry create_geometry(const BlockdevCreateOptionsQcow2 *create)
+/*
+ * The geometry that the options ask for.  Those that are not given are as in
+ * @base, the zones of the backing file, if there is one.
+ */
+static ZoneGeometry create_geometry(const BlockdevCreateOptionsQcow2 *create,
+                                    const ZoneGeometry *base)
 {
+    static const BlockdevCreateOptionsZoneHostManaged none;
     const BlockdevCreateOptionsZoneHostManaged *o =
-        &create->zone->u.host_managed;
-    ZoneGeometry g = {
-        .size = create->size,
-        .zone_size = o->has_size ? o->size : DEFAULT_ZONE_SIZE,
-        .conventional_zones = o->conventional_zones,
-        .max_open_zones = o->max_open_zones,
-        .max_active_zones = o->max_active_zones,
-        .write_granularity = QCOW2_ZONED_WRITE_GRANULARITY,
-        .ext_size = o->descriptor_extension_size,
-        .zrwa_size = o->zrwa_size,
-        .zrwa_granularity = o->zrwa_flush_granularity,
-        .max_zrwa_zones = o->zrwa_zones,
+        create->zone ? &create->zone->u.host_managed : &none;
+    ZoneGeometry g = base ? *base : (ZoneGeometry) {
+        .zones = {
+            .model = BLK_Z_HM,
+            .size = DEFAULT_ZONE_SIZE,
+            .write_granularity = QCOW2_ZONED_WRITE_GRANULARITY,
+        },
     };
 
-    g.zone_capacity = o->has_capacity ? o->capacity : g.zone_size;
-    g.max_append = o->has_max_append_bytes ? o->max_append_bytes :
-                   MIN(g.zone_capacity, DEFAULT_MAX_APPEND);
+#define TAKE(option, field) \
+    if (o->has_##option) { \
+        g.field = o->option; \
+    }
+    g.size = create->size;
+    TAKE(size, zones.size)
+    TAKE(conventional_zones, conventional_zones)
+    TAKE(max_open_zones, zones.max_open)
+    TAKE(max_active_zones, zones.max_active)
+    TAKE(descriptor_extension_size, zones.ext_size)
+    TAKE(zrwa_size, zones.zrwa_size)
+    TAKE(zrwa_flush_granularity, zones.zrwa_granularity)
+    TAKE(zrwa_zones, zones.max_zrwa)
+    if (!base) {
+        g.zones.capacity = g.zones.size;
+    }
+    TAKE(capacity, zones.capacity)
+    if (!base) {
+        g.zones.max_append = MIN(g.zones.capacity, DEFAULT_MAX_APPEND);
+    }
+    TAKE(max_append_bytes, zones.max_append)
+#undef TAKE
     return g;
 }
 
@@ -131,57 +150,28 @@ open_backing(const char *filename, const BlockdevCreateOptionsQcow2 *create)
     return backing;
 }
 
-static bool check_same(const char *option, bool given, uint64_t value,
-                       uint64_t inherited, Error **errp)
-{
-    if (given && value != inherited) {
-        error_setg(errp, "%s (%" PRIu64 ") must be that of the backing file "
-                   "(%" PRIu64 ")", option, value, inherited);
-        return false;
-    }
-    return true;
-}
-
 /* An overlay has the zones of its backing file, and no option says otherwise */
 static bool check_inherited(const BlockdevCreateOptionsQcow2 *create,
-                            const ZoneGeometry *g, Error **errp)
+                            const ZoneGeometry *base, Error **errp)
 {
-    const BlockdevCreateOptionsZoneHostManaged *o;
+    uint64_t value, inherited;
+    ZoneGeometry wanted;
+    const char *option;
 
-    if (!check_same("size", true, create->size, g->size, errp)) {
-        return false;
-    }
-    if (!create->zone) {
-        return true;
-    }
-    if (create->zone->mode != BLOCKDEV_ZONE_MODE_HOST_MANAGED) {
+    if (create->zone &&
+        create->zone->mode != BLOCKDEV_ZONE_MODE_HOST_MANAGED) {
         error_setg(errp, "zone.mode (%s) must be that of the backing file "
                    "(host-managed)",
                    BlockdevZoneMode_str(create->zone->mode));
         return false;
     }
-    o = &create->zone->u.host_managed;
-    return check_same("zone.size", o->has_size, o->size, g->zone_size, errp) &&
-           check_same("zone.capacity", o->has_capacity, o->capacity,
-                      g->zone_capacity, errp) &&
-           check_same("zone.conventional_zones", o->has_conventional_zones,
-                      o->conventional_zones, g->conventional_zones, errp) &&
-           check_same("zone.max_open_zones", o->has_max_open_zones,
-                      o->max_open_zones, g->max_open_zones, errp) &&
-           check_same("zone.max_active_zones", o->has_max_active_zones,
-                      o->max_active_zones, g->max_active_zones, errp) &&
-           check_same("zone.max_append_bytes", o->has_max_append_bytes,
-                      o->max_append_bytes, g->max_append, errp) &&
-           check_same("zone.descriptor_extension_size",
-                      o->has_descriptor_extension_size,
-                      o->descriptor_extension_size, g->ext_size, errp) &&
-           check_same("zone.zrwa_size", o->has_zrwa_size, o->zrwa_size,
-                      g->zrwa_size, errp) &&
-           check_same("zone.zrwa_flush_granularity",
-                      o->has_zrwa_flush_granularity, o->zrwa_flush_granularity,
-                      g->zrwa_granularity, errp) &&
-           check_same("zone.zrwa_zones", o->has_zrwa_zones, o->zrwa_zones,
-                      g->max_zrwa_zones, errp);
+    wanted = create_geometry(create, base);
+    option = zone_geometry_difference(&wanted, base, &value, &inherited);
+    if (option) {
+        error_setg(errp, "%s (%" PRIu64 ") must be that of the backing file "
+                   "(%" PRIu64 ")", option, value, inherited);
+    }
+    return !option;
 }
 
 bool coroutine_fn
@@ -202,7 +192,7 @@ qcow2_zoned_check_create(const char *filename,
             return false;
         }
     } else {
-        geometry = create_geometry(create);
+        geometry = create_geometry(create, NULL);
     }
     if (version < 3) {
         error_setg(errp, "zone.mode=host-managed requires compatibility level "
@@ -219,7 +209,7 @@ qcow2_zoned_check_create(const char *filename,
                    "backing file that is not a zoned qcow2 image");
         return false;
     }
-    return qcow2_zoned_check_geometry(&geometry, cluster_size, errp);
+    return zone_geometry_check(&geometry, cluster_size, errp);
 }
 
 /* Clusters for a table of @nr_zones, inside the file */
@@ -231,7 +221,7 @@ allocate_table(BlockDriverState *bs, uint32_t nr_zones)
     uint64_t bytes = qcow2_zoned_table_bytes(s, g, nr_zones);
     int64_t offset = qcow2_alloc_clusters(bs, bytes);
 
-    if (offset >= 0 && g->ext_size) {
+    if (offset >= 0 && g->zones.ext_size) {
         /* Records get written, but for long nothing behind them */
         static const uint8_t zeroes[BDRV_SECTOR_SIZE];
         int ret = bdrv_pwrite(bs->file,
@@ -252,11 +242,13 @@ bool qcow2_zoned_measure(QemuOpts *opts, uint64_t size, size_t cluster_size,
     g_autofree char *mode = qemu_opt_get_del(opts, "zone.mode");
     ZoneGeometry g = {
         .size = size,
-        .zone_size = qemu_opt_get_size_del(opts, "zone.size",
-                                           DEFAULT_ZONE_SIZE),
-        .ext_size = qemu_opt_get_size_del(opts,
-                                          "zone.descriptor_extension_size", 0),
-        .write_granularity = QCOW2_ZONED_WRITE_GRANULARITY,
+        .zones = {
+            .size = qemu_opt_get_size_del(opts, "zone.size",
+                                          DEFAULT_ZONE_SIZE),
+            .ext_size = qemu_opt_get_size_del(
+                opts, "zone.descriptor_extension_size", 0),
+            .write_granularity = QCOW2_ZONED_WRITE_GRANULARITY,
+        },
     };
 
     *table_bytes = 0;
@@ -269,16 +261,16 @@ bool qcow2_zoned_measure(QemuOpts *opts, uint64_t size, size_t cluster_size,
         return false;
     }
     /* The rest does not change the size */
-    g.zone_capacity = g.zone_size;
-    g.max_append = MIN(g.zone_size, DEFAULT_MAX_APPEND);
-    if (!qcow2_zoned_check_geometry(&g, cluster_size, errp)) {
+    g.zones.capacity = g.zones.size;
+    g.zones.max_append = MIN(g.zones.size, DEFAULT_MAX_APPEND);
+    if (!zone_geometry_check(&g, cluster_size, errp)) {
         return false;
     }
     *table_bytes = ROUND_UP(zone_geometry_nr_zones(&g) *
                             sizeof(Qcow2ZonedRecord), cluster_size) +
-                   ROUND_UP(zone_geometry_nr_zones(&g) * g.ext_size,
+                   ROUND_UP(zone_geometry_nr_zones(&g) * g.zones.ext_size,
                             cluster_size);
-    *unit = g.zone_size;
+    *unit = g.zones.size;
     return true;
 }
 
@@ -312,7 +304,7 @@ copy_ext(BlockDriverState *to, BlockDriverState *from, uint32_t i)
 {
     BDRVQcow2State *to_s = to->opaque, *from_s = from->opaque;
     const Qcow2Zoned *to_z = to_s->zoned, *from_z = from_s->zoned;
-    uint32_t size = to_z->geometry.ext_size;
+    uint32_t size = to_z->geometry.zones.ext_size;
     g_autofree void *buf = g_malloc(size);
     uint64_t offset;
     int ret;
@@ -363,7 +355,8 @@ int coroutine_fn qcow2_zoned_create(BlockDriverState *bs,
     if (!wants_zones(create) && !base) {
         return 0;
     }
-    geometry = base ? *zone_table_geometry(base) : create_geometry(create);
+    geometry = base ? *zone_table_geometry(base)
+                    : create_geometry(create, NULL);
     ret = add_zones(bs, &geometry, errp);
     if (ret < 0) {
         return ret;
@@ -389,35 +382,15 @@ static bool check_same_geometry(BlockDriverState *bs, BlockDriverState *base,
                                 const ZoneGeometry *a, const ZoneGeometry *b,
                                 Error **errp)
 {
-    const struct {
-        const char *name;
-        uint64_t a, b;
-    } values[] = {
-        { "size", a->size, b->size },
-        { "zone.size", a->zone_size, b->zone_size },
-        { "zone.capacity", a->zone_capacity, b->zone_capacity },
-        { "zone.conventional_zones",
-          a->conventional_zones, b->conventional_zones },
-        { "zone.max_open_zones", a->max_open_zones, b->max_open_zones },
-        { "zone.max_active_zones", a->max_active_zones, b->max_active_zones },
-        { "zone.max_append_bytes", a->max_append, b->max_append },
-        { "zone.descriptor_extension_size", a->ext_size, b->ext_size },
-        { "zone.zrwa_size", a->zrwa_size, b->zrwa_size },
-        { "zone.zrwa_flush_granularity",
-          a->zrwa_granularity, b->zrwa_granularity },
-        { "zone.zrwa_zones", a->max_zrwa_zones, b->max_zrwa_zones },
-    };
+    uint64_t value, other;
+    const char *option = zone_geometry_difference(a, b, &value, &other);
 
-    for (int i = 0; i < ARRAY_SIZE(values); i++) {
-        if (values[i].a != values[i].b) {
-            error_setg(errp, "%s of node '%s' (%" PRIu64 ") must be that of "
-                       "node '%s' (%" PRIu64 ")", values[i].name,
-                       bdrv_get_node_name(bs), values[i].a,
-                       bdrv_get_node_name(base), values[i].b);
-            return false;
-        }
+    if (option) {
+        error_setg(errp, "%s of node '%s' (%" PRIu64 ") must be that of "
+                   "node '%s' (%" PRIu64 ")", option, bdrv_get_node_name(bs),
+                   value, bdrv_get_node_name(base), other);
     }
-    return true;
+    return !option;
 }
 
 static bool GRAPH_RDLOCK check_empty(BlockDriverState *bs, Error **errp)
@@ -448,8 +421,12 @@ static bool GRAPH_RDLOCK check_can_get_zones(BlockDriverState *bs,
                    bdrv_get_node_name(bs));
         return false;
     }
-    return check_same("size", true, size, g->size, errp) &&
-           qcow2_zoned_check_geometry(g, s->cluster_size, errp);
+    if (size != g->size) {
+        error_setg(errp, "size (%" PRIu64 ") must be that of the backing file "
+                   "(%" PRIu64 ")", size, g->size);
+        return false;
+    }
+    return zone_geometry_check(g, s->cluster_size, errp);
 }
 
 int qcow2_zoned_inherit(BlockDriverState *bs, BlockDriverState *base,
@@ -536,7 +513,8 @@ plan_commit(BlockDriverState *bs, BlockDriverState *base, uint32_t i,
     ZoneRecord from, to;
     int ret;
 
-    qcow2_zoned_extent(g, i, &start, &end);
+    start = zone_geometry_start(g, i);
+    end = zone_geometry_writable_end(g, i);
     zone_table_record(qcow2_zone_table(bs), i, false, &from);
     zone_table_record(qcow2_zone_table(base), i, false, &to);
     if (from.state == BLK_ZS_NOT_WP) {
@@ -599,7 +577,7 @@ commit_zones(BlockDriverState *bs, BlockDriverState *base,
     int ret;
 
     for (uint32_t i = 0; i < nr_zones; i++) {
-        uint64_t start = i * s->zoned->geometry.zone_size;
+        uint64_t start = i * s->zoned->geometry.zones.size;
 
         if (plans[i].reset) {
             zone_table_load(to, i, &(ZoneRecord) {
@@ -758,7 +736,7 @@ static bool check_resize(const Qcow2Zoned *z, size_t cluster_size,
                    (unsigned) BDRV_SECTOR_SIZE);
         return false;
     }
-    if (!qcow2_zoned_check_geometry(&geometry, cluster_size, errp)) {
+    if (!zone_geometry_check(&geometry, cluster_size, errp)) {
         error_prepend(errp, "Cannot resize the zoned image: ");
         return false;
     }
@@ -846,26 +824,26 @@ bool qcow2_zoned_amend(BlockDriverState *bs, QemuOpts *opts, Error **errp)
         return false;
     }
     g = s->zoned->geometry;
-    if (!amend_limit(opts, "zone.max_open_zones", &g.max_open_zones, errp) ||
-        !amend_limit(opts, "zone.max_active_zones", &g.max_active_zones,
+    if (!amend_limit(opts, "zone.max_open_zones", &g.zones.max_open, errp) ||
+        !amend_limit(opts, "zone.max_active_zones", &g.zones.max_active,
                      errp)) {
         return false;
     }
-    g.max_append = qemu_opt_get_size(opts, "zone.max_append_bytes",
-                                     g.max_append);
-    if (!qcow2_zoned_check_geometry(&g, s->cluster_size, errp)) {
+    g.zones.max_append = qemu_opt_get_size(opts, "zone.max_append_bytes",
+                                     g.zones.max_append);
+    if (!zone_geometry_check(&g, s->cluster_size, errp)) {
         return false;
     }
     zone_table_count(qcow2_zone_table(bs), &c);
-    if (g.max_active_zones && c.in_state[BLK_ZS_CLOSED] > g.max_active_zones) {
+    if (g.zones.max_active && c.in_state[BLK_ZS_CLOSED] > g.zones.max_active) {
         error_setg(errp, "zone.max_active_zones (%" PRIu32 ") must not be less "
                    "than the number of closed zones (%" PRIu32 ")",
-                   g.max_active_zones, c.in_state[BLK_ZS_CLOSED]);
+                   g.zones.max_active, c.in_state[BLK_ZS_CLOSED]);
         return false;
     }
     s->zoned->geometry = g;
-    zone_table_set_limits(qcow2_zone_table(bs), g.max_open_zones,
-                          g.max_active_zones, g.max_append);
+    zone_table_set_limits(qcow2_zone_table(bs), g.zones.max_open,
+                          g.zones.max_active, g.zones.max_append);
     return true;
 }
 

@@ -12,6 +12,7 @@
 
 #include "block/block-io.h"
 #include "block/block_int.h"
+#include "block/zone-geometry.h"
 #include "block/zone-table.h"
 #include "qcow2-zoned.h"
 
@@ -92,17 +93,6 @@ typedef struct Qcow2ZonedSnapshotExtra {
 Qcow2Zoned *qcow2_zoned_new(void);
 /* The geometry is known and good: all zones are empty. */
 void qcow2_zoned_start(BlockDriverState *bs, Qcow2Zoned *z);
-
-/*
- * Every rule of a geometry, for creation and for images from anywhere; what
- * is wrong is named as the creation option is.
- */
-bool qcow2_zoned_check_geometry(const ZoneGeometry *g, size_t cluster_size,
-                                Error **errp);
-
-/* Zone @i of the image: its start, and the end of its capacity */
-void qcow2_zoned_extent(const ZoneGeometry *g, uint32_t i,
-                        uint64_t *start, uint64_t *end);
 
 /*
  * What the zone table takes in the image file, for @nr_zones: the records and,

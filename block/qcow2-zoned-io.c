@@ -224,13 +224,15 @@ static int coroutine_fn GRAPH_RDLOCK
 map_zone_locked(BlockDriverState *bs, uint32_t i, bool allocate)
 {
     BDRVQcow2State *s = bs->opaque;
+    const ZoneGeometry *g = &s->zoned->geometry;
     uintptr_t value = HOST_SCATTERED;
     uint64_t start, end, wp, data_end;
     ZoneClusters c;
     bool found;
     int ret;
 
-    qcow2_zoned_extent(&s->zoned->geometry, i, &start, &end);
+    start = zone_geometry_start(g, i);
+    end = zone_geometry_writable_end(g, i);
     if (allocate) {
         /* A reset that waits for this write has not emptied the zone yet */
         zone_table_position(s->zoned->table, i, &wp, &data_end);
@@ -301,8 +303,8 @@ static bool zone_host_offset(BlockDriverState *bs, uint64_t offset,
                              bool is_write, uint64_t *host)
 {
     BDRVQcow2State *s = bs->opaque;
-    uint32_t i = offset / s->zoned->geometry.zone_size;
-    uint64_t in_zone = offset % s->zoned->geometry.zone_size;
+    uint32_t i = offset / s->zoned->geometry.zones.size;
+    uint64_t in_zone = offset % s->zoned->geometry.zones.size;
     uintptr_t *host_cluster = qatomic_read(&s->zoned->host_cluster);
     uintptr_t value = qatomic_read(&host_cluster[i]);
 
@@ -331,7 +333,7 @@ static uint64_t zone_end(BlockDriverState *bs, uint64_t offset)
 {
     const ZoneGeometry *g = zone_table_geometry(qcow2_zone_table(bs));
 
-    return MIN(QEMU_ALIGN_DOWN(offset, g->zone_size) + g->zone_size, g->size);
+    return zone_geometry_end(g, zone_geometry_index(g, offset));
 }
 
 /* [@offset, @offset + @bytes) is below the end of data of one zone. */
@@ -567,18 +569,17 @@ empty_zones(BlockDriverState *bs, uint64_t offset, uint64_t bytes)
                    s->discard_passthrough[QCOW2_DISCARD_REQUEST];
     uint64_t host;
 
-    for (uint64_t pos = offset; pos < offset + bytes; pos += g->zone_size) {
-        uint32_t i = pos / g->zone_size;
-        uint64_t start, end;
+    for (uint64_t pos = offset; pos < offset + bytes; pos += g->zones.size) {
+        uint32_t i = pos / g->zones.size;
+        uint64_t end = zone_geometry_writable_end(g, i);
 
         if (!zone_table_being_reset(qcow2_zone_table(bs), i)) {
             continue;
         }
         forget_part(bs, i);
-        qcow2_zoned_extent(g, i, &start, &end);
         if (discard && map_zone(bs, i, false) == 0 &&
             zone_host_offset(bs, pos, true, &host)) {
-            bdrv_co_pdiscard(s->data_file, host, end - start);
+            bdrv_co_pdiscard(s->data_file, host, end - pos);
         }
     }
 }
@@ -625,7 +626,7 @@ qcow2_zoned_co_mgmt(BlockDriverState *bs, BlockZoneOp op, BlockZoneFlags flags,
         return ret;
     }
     if (op == BLK_ZO_SET_EXT) {
-        ret = set_ext(bs, &m, offset / bs->bl.zone_size, ext);
+        ret = set_ext(bs, &m, offset / bs->bl.zones.size, ext);
     }
     if (ret == 0 && m.commit) {
         ret = store_and_flush(bs);
@@ -747,7 +748,7 @@ qcow2_zoned_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
     if (qcow2_in_zones(bs, offset)) {
         const ZoneGeometry *g = zone_table_geometry(qcow2_zone_table(bs));
 
-        if (offset + bytes > g->conventional_zones * g->zone_size) {
+        if (offset + bytes > g->conventional_zones * g->zones.size) {
             return -ENOTSUP;
         }
     }

@@ -38,15 +38,6 @@
 #define FLAG_LIVE_STATES 1      /* states 1 to 3 in the table count */
 #define KNOWN_FLAGS FLAG_LIVE_STATES
 
-#define MIN_ZONE_SIZE 4096
-#define MAX_ZONE_SIZE (2 * GiB)
-#define SIZE_UNIT 4096          /* of capacity and append limit */
-#define EXT_UNIT 64             /* a descriptor extension has up to 255 */
-#define MAX_EXT_SIZE (255 * EXT_UNIT)
-#define MAX_EXT_BYTES (1 * GiB) /* of all zones */
-/* 64 MiB of table on disk, 256 MiB of zones in memory */
-#define MAX_ZONES (4 * MiB)
-
 /* A check names no more of the zones whose records are damaged. */
 #define MAX_DAMAGED_SHOWN 100
 
@@ -158,36 +149,24 @@ static bool decode_record(const Qcow2ZonedRecord *d, uint64_t start,
     return true;
 }
 
-void qcow2_zoned_extent(const ZoneGeometry *g, uint32_t i,
-                        uint64_t *start, uint64_t *end)
-{
-    uint64_t length;
-
-    *start = i * g->zone_size;
-    length = MIN(g->zone_size, g->size - *start);
-    *end = *start + (i < g->conventional_zones ? length
-                                               : MIN(length, g->zone_capacity));
-}
-
 static bool load_record(const Qcow2Zoned *z, uint32_t i,
                         const Qcow2ZonedRecord *d, bool live)
 {
-    uint64_t start, end;
+    const ZoneGeometry *g = &z->geometry;
     ZoneRecord r;
 
-    qcow2_zoned_extent(&z->geometry, i, &start, &end);
-    return decode_record(d, start, end, live, &r) &&
+    return decode_record(d, zone_geometry_start(g, i),
+                         zone_geometry_writable_end(g, i), live, &r) &&
            zone_table_load(z->table, i, &r);
 }
 
 /* What a damaged record becomes: all that the zone may hold stays readable. */
 static void load_salvaged(const Qcow2Zoned *z, uint32_t i)
 {
-    uint64_t start, end;
+    uint64_t end = zone_geometry_writable_end(&z->geometry, i);
     ZoneRecord r = { .state = BLK_ZS_NOT_WP };
 
-    if (i >= z->geometry.conventional_zones) {
-        qcow2_zoned_extent(&z->geometry, i, &start, &end);
+    if (!zone_geometry_conventional(&z->geometry, i)) {
         r = (ZoneRecord) { .state = BLK_ZS_FULL, .wp = end, .data_end = end };
     }
     zone_table_load(z->table, i, &r);
@@ -217,14 +196,15 @@ uint64_t qcow2_zoned_ext_offset(const BDRVQcow2State *s, const ZoneGeometry *g,
                                 uint32_t i)
 {
     return table_offset + ROUND_UP(records_bytes(nr_zones), s->cluster_size) +
-           (uint64_t)i * g->ext_size;
+           (uint64_t)i * g->zones.ext_size;
 }
 
 uint64_t qcow2_zoned_table_bytes(const BDRVQcow2State *s, const ZoneGeometry *g,
                                  uint32_t nr_zones)
 {
-    return g->ext_size ? qcow2_zoned_ext_offset(s, g, 0, nr_zones, nr_zones)
-                       : records_bytes(nr_zones);
+    return g->zones.ext_size ?
+           qcow2_zoned_ext_offset(s, g, 0, nr_zones, nr_zones) :
+           records_bytes(nr_zones);
 }
 
 static uint64_t own_table_bytes(const BDRVQcow2State *s)
@@ -413,10 +393,10 @@ static int coroutine_fn GRAPH_RDLOCK write_caches(BlockDriverState *bs)
 static bool finish_stored_record(const Qcow2Zoned *z, uint32_t i,
                                  Qcow2ZonedRecord *d)
 {
-    uint64_t start, end;
+    uint64_t start = zone_geometry_start(&z->geometry, i);
+    uint64_t end = zone_geometry_writable_end(&z->geometry, i);
     ZoneRecord r;
 
-    qcow2_zoned_extent(&z->geometry, i, &start, &end);
     if (!zone_table_is_full(z->table, i) ||
         !decode_record(d, start, end, false, &r) || r.state != BLK_ZS_CLOSED) {
         return false;
@@ -442,7 +422,7 @@ finish_stored_records(BlockDriverState *bs, const TableSnapshot *snap)
     Qcow2Zoned *z = s->zoned;
     g_autofree Qcow2ZonedRecord *buf = NULL;
 
-    if (!z->geometry.max_active_zones || !zone_table_take_filled(z->table)) {
+    if (!z->geometry.zones.max_active || !zone_table_take_filled(z->table)) {
         return 0;
     }
     buf = g_malloc(QCOW2_ZONED_BLOCK_BYTES);
@@ -554,10 +534,10 @@ int coroutine_fn qcow2_zoned_write_ext(BlockDriverState *bs, uint32_t i,
     uint64_t offset = qcow2_zoned_ext_offset(s, &z->geometry, z->table_offset,
                                              z->nr_zones, i);
     int ret = qcow2_pre_write_overlap_check(bs, QCOW2_OL_ZONE_TABLE, offset,
-                                            z->geometry.ext_size, false);
+                                            z->geometry.zones.ext_size, false);
 
     return ret < 0 ? ret : bdrv_co_pwrite(bs->file, offset,
-                                          z->geometry.ext_size, ext, 0);
+                                          z->geometry.zones.ext_size, ext, 0);
 }
 
 int coroutine_fn qcow2_zoned_co_get_ext(BlockDriverState *bs, int64_t offset,
@@ -571,14 +551,14 @@ int coroutine_fn qcow2_zoned_co_get_ext(BlockDriverState *bs, int64_t offset,
 
     zone_table_report(z->table, offset, &n, &zone);
     if (!(zone.attributes & BDRV_ZA_EXT)) {
-        memset(ext, 0, g->ext_size);
+        memset(ext, 0, g->zones.ext_size);
         return 0;
     }
     return bdrv_co_pread(bs->file,
                          qcow2_zoned_ext_offset(s, g, z->table_offset,
                                                 z->nr_zones,
-                                                offset / g->zone_size),
-                         g->ext_size, ext, 0);
+                                                offset / g->zones.size),
+                         g->zones.ext_size, ext, 0);
 }
 
 int coroutine_mixed_fn qcow2_zoned_copy_exts(BlockDriverState *bs,
@@ -589,9 +569,9 @@ int coroutine_mixed_fn qcow2_zoned_copy_exts(BlockDriverState *bs,
     BDRVQcow2State *s = bs->opaque;
     const Qcow2Zoned *z = s->zoned;
     const ZoneGeometry *g = &z->geometry;
-    g_autofree void *buf = g_malloc(g->ext_size);
+    g_autofree void *buf = g_malloc(g->zones.ext_size);
 
-    for (uint32_t i = 0; g->ext_size && i < zone_table_nr_zones(z->table);
+    for (uint32_t i = 0; g->zones.ext_size && i < zone_table_nr_zones(z->table);
          i++) {
         uint64_t own = qcow2_zoned_ext_offset(s, g, z->table_offset,
                                               z->nr_zones, i);
@@ -605,13 +585,14 @@ int coroutine_mixed_fn qcow2_zoned_copy_exts(BlockDriverState *bs,
         if (!(r.attributes & BDRV_ZA_EXT)) {
             continue;
         }
-        ret = bdrv_pread(bs->file, to_other ? own : other, g->ext_size, buf, 0);
+        ret = bdrv_pread(bs->file, to_other ? own : other, g->zones.ext_size,
+                         buf, 0);
         if (ret == 0) {
             ret = qcow2_pre_write_overlap_check(bs, QCOW2_OL_ZONE_TABLE, to,
-                                                g->ext_size, false);
+                                                g->zones.ext_size, false);
         }
         if (ret == 0) {
-            ret = bdrv_pwrite(bs->file, to, g->ext_size, buf, 0);
+            ret = bdrv_pwrite(bs->file, to, g->zones.ext_size, buf, 0);
         }
         if (ret < 0) {
             return ret;
@@ -675,131 +656,6 @@ void qcow2_zoned_abandon(BlockDriverState *bs)
     }
 }
 
-/* --- Geometry --- */
-
-/* Random write area: NVMe ZNS, TP4076 */
-static bool check_zrwa(const ZoneGeometry *g, uint64_t sequential, Error **errp)
-{
-    if (!g->zrwa_size) {
-        if (g->zrwa_granularity || g->max_zrwa_zones) {
-            error_setg(errp, "%s requires zone.zrwa_size",
-                       g->zrwa_granularity ? "zone.zrwa_flush_granularity"
-                                           : "zone.zrwa_zones");
-            return false;
-        }
-        return true;
-    }
-    if (!g->zrwa_granularity || g->zrwa_granularity % g->write_granularity ||
-        g->zone_capacity % g->zrwa_granularity) {
-        error_setg(errp, "zone.zrwa_flush_granularity (%" PRIu64 ") must be a "
-                   "multiple of %" PRIu32 " that divides zone.capacity (%"
-                   PRIu64 ")", g->zrwa_granularity, g->write_granularity,
-                   g->zone_capacity);
-        return false;
-    }
-    if (g->zrwa_size % g->zrwa_granularity || g->zrwa_size > g->zone_capacity) {
-        error_setg(errp, "zone.zrwa_size (%" PRIu64 ") must be a multiple of "
-                   "zone.zrwa_flush_granularity (%" PRIu64 "), at most "
-                   "zone.capacity (%" PRIu64 ")", g->zrwa_size,
-                   g->zrwa_granularity, g->zone_capacity);
-        return false;
-    }
-    if (g->size % g->zone_size) {
-        error_setg(errp, "zone.zrwa_size requires an image size (%" PRIu64
-                   ") that is a multiple of zone.size (%" PRIu64 ")", g->size,
-                   g->zone_size);
-        return false;
-    }
-    if (g->max_zrwa_zones > sequential) {
-        error_setg(errp, "zone.zrwa_zones (%" PRIu32 ") must not exceed the "
-                   "number of sequential zones (%" PRIu64 ")",
-                   g->max_zrwa_zones, sequential);
-        return false;
-    }
-    return true;
-}
-
-bool qcow2_zoned_check_geometry(const ZoneGeometry *g, size_t cluster_size,
-                                Error **errp)
-{
-    uint64_t nr_zones, sequential;
-
-    if (!is_power_of_2(g->zone_size) || g->zone_size < MIN_ZONE_SIZE ||
-        g->zone_size > MAX_ZONE_SIZE) {
-        error_setg(errp, "zone.size (%" PRIu64 ") must be a power of two "
-                   "between %d and %" PRIu64, g->zone_size, MIN_ZONE_SIZE,
-                   (uint64_t)MAX_ZONE_SIZE);
-        return false;
-    }
-    if (g->zone_size % cluster_size) {
-        error_setg(errp, "zone.size (%" PRIu64 ") must be a multiple of the "
-                   "cluster size (%zu)", g->zone_size, cluster_size);
-        return false;
-    }
-    if (g->zone_size > g->size) {
-        error_setg(errp, "zone.size (%" PRIu64 ") must not exceed the image "
-                   "size (%" PRIu64 ")", g->zone_size, g->size);
-        return false;
-    }
-    nr_zones = zone_geometry_nr_zones(g);
-    if (nr_zones > MAX_ZONES) {
-        error_setg(errp, "zone.size (%" PRIu64 ") is too small: the image "
-                   "would have %" PRIu64 " zones, more than %" PRIu64,
-                   g->zone_size, nr_zones, (uint64_t)MAX_ZONES);
-        return false;
-    }
-    if (!g->zone_capacity || g->zone_capacity % SIZE_UNIT ||
-        g->zone_capacity > g->zone_size) {
-        error_setg(errp, "zone.capacity (%" PRIu64 ") must be a multiple of "
-                   "%d between %d and zone.size (%" PRIu64 ")",
-                   g->zone_capacity, SIZE_UNIT, SIZE_UNIT, g->zone_size);
-        return false;
-    }
-    if (g->conventional_zones >= nr_zones) {
-        error_setg(errp, "zone.conventional_zones (%" PRIu32 ") must be less "
-                   "than the number of zones (%" PRIu64 ")",
-                   g->conventional_zones, nr_zones);
-        return false;
-    }
-    sequential = nr_zones - g->conventional_zones;
-    if (g->max_active_zones > sequential) {
-        error_setg(errp, "zone.max_active_zones (%" PRIu32 ") must not exceed "
-                   "the number of sequential zones (%" PRIu64 ")",
-                   g->max_active_zones, sequential);
-        return false;
-    }
-    if (g->max_open_zones > sequential) {
-        error_setg(errp, "zone.max_open_zones (%" PRIu32 ") must not exceed "
-                   "the number of sequential zones (%" PRIu64 ")",
-                   g->max_open_zones, sequential);
-        return false;
-    }
-    if (g->max_active_zones && g->max_open_zones > g->max_active_zones) {
-        error_setg(errp, "zone.max_open_zones (%" PRIu32 ") must not exceed "
-                   "zone.max_active_zones (%" PRIu32 ")",
-                   g->max_open_zones, g->max_active_zones);
-        return false;
-    }
-    if (!g->max_append || g->max_append % SIZE_UNIT ||
-        g->max_append > g->zone_capacity) {
-        error_setg(errp, "zone.max_append_bytes (%" PRIu64 ") must be a "
-                   "multiple of %d between %d and zone.capacity (%" PRIu64 ")",
-                   g->max_append, SIZE_UNIT, SIZE_UNIT, g->zone_capacity);
-        return false;
-    }
-    if (g->ext_size % EXT_UNIT || g->ext_size > MAX_EXT_SIZE ||
-        nr_zones * g->ext_size > MAX_EXT_BYTES) {
-        error_setg(errp, "zone.descriptor_extension_size (%" PRIu64 ") must be "
-                   "a multiple of %d, at most %" PRIu64 " for %" PRIu64
-                   " zones", g->ext_size, EXT_UNIT,
-                   (uint64_t)QEMU_ALIGN_DOWN(MIN(MAX_EXT_SIZE,
-                                                 MAX_EXT_BYTES / nr_zones),
-                                             EXT_UNIT), nr_zones);
-        return false;
-    }
-    return check_zrwa(g, sequential, errp);
-}
-
 /* --- Open and close --- */
 
 Qcow2Zoned *qcow2_zoned_new(void)
@@ -825,25 +681,25 @@ void qcow2_zoned_header_ext(BlockDriverState *bs, Qcow2ZonedHeaderExt *ext)
     BDRVQcow2State *s = bs->opaque;
     const Qcow2Zoned *z = s->zoned;
     const ZoneGeometry *g = &z->geometry;
-    uint64_t ext_offset = g->ext_size ?
+    uint64_t ext_offset = g->zones.ext_size ?
         qcow2_zoned_ext_offset(s, g, z->table_offset, z->nr_zones, 0) : 0;
 
     *ext = (Qcow2ZonedHeaderExt) {
         .model = MODEL_HOST_MANAGED,
         .flags = cpu_to_be32(z->flags),
-        .zone_size = cpu_to_be64(g->zone_size),
-        .zone_capacity = cpu_to_be64(g->zone_capacity),
+        .zone_size = cpu_to_be64(g->zones.size),
+        .zone_capacity = cpu_to_be64(g->zones.capacity),
         .nr_zones = cpu_to_be32(z->nr_zones),
         .conventional_zones = cpu_to_be32(g->conventional_zones),
-        .max_open_zones = cpu_to_be32(g->max_open_zones),
-        .max_active_zones = cpu_to_be32(g->max_active_zones),
-        .max_append_bytes = cpu_to_be32(g->max_append),
-        .descriptor_extension_size = cpu_to_be32(g->ext_size),
+        .max_open_zones = cpu_to_be32(g->zones.max_open),
+        .max_active_zones = cpu_to_be32(g->zones.max_active),
+        .max_append_bytes = cpu_to_be32(g->zones.max_append),
+        .descriptor_extension_size = cpu_to_be32(g->zones.ext_size),
         .table_offset = cpu_to_be64(z->table_offset),
         .descriptor_extension_offset = cpu_to_be64(ext_offset),
-        .zrwa_size = cpu_to_be32(g->zrwa_size),
-        .zrwa_flush_granularity = cpu_to_be32(g->zrwa_granularity),
-        .zrwa_zones = cpu_to_be32(g->max_zrwa_zones),
+        .zrwa_size = cpu_to_be32(g->zones.zrwa_size),
+        .zrwa_flush_granularity = cpu_to_be32(g->zones.zrwa_granularity),
+        .zrwa_zones = cpu_to_be32(g->zones.max_zrwa),
     };
 }
 
@@ -904,19 +760,22 @@ int coroutine_fn qcow2_zoned_read_header_ext(BlockDriverState *bs,
     z->nr_zones = be32_to_cpu(ext.nr_zones);
     z->table_offset = be64_to_cpu(ext.table_offset);
     z->geometry = (ZoneGeometry) {
-        .zone_size = be64_to_cpu(ext.zone_size),
-        .zone_capacity = be64_to_cpu(ext.zone_capacity),
         .conventional_zones = be32_to_cpu(ext.conventional_zones),
-        .max_open_zones = be32_to_cpu(ext.max_open_zones),
-        .max_active_zones = be32_to_cpu(ext.max_active_zones),
-        .max_append = be32_to_cpu(ext.max_append_bytes),
-        .write_granularity = QCOW2_ZONED_WRITE_GRANULARITY,
-        .ext_size = be32_to_cpu(ext.descriptor_extension_size),
-        .zrwa_size = be32_to_cpu(ext.zrwa_size),
-        .zrwa_granularity = be32_to_cpu(ext.zrwa_flush_granularity),
-        .max_zrwa_zones = be32_to_cpu(ext.zrwa_zones),
+        .zones = {
+            .model = BLK_Z_HM,
+            .size = be64_to_cpu(ext.zone_size),
+            .capacity = be64_to_cpu(ext.zone_capacity),
+            .max_open = be32_to_cpu(ext.max_open_zones),
+            .max_active = be32_to_cpu(ext.max_active_zones),
+            .max_append = be32_to_cpu(ext.max_append_bytes),
+            .write_granularity = QCOW2_ZONED_WRITE_GRANULARITY,
+            .ext_size = be32_to_cpu(ext.descriptor_extension_size),
+            .zrwa_size = be32_to_cpu(ext.zrwa_size),
+            .zrwa_granularity = be32_to_cpu(ext.zrwa_flush_granularity),
+            .max_zrwa = be32_to_cpu(ext.zrwa_zones),
+        },
     };
-    ext_offset = z->geometry.ext_size ?
+    ext_offset = z->geometry.zones.ext_size ?
         qcow2_zoned_ext_offset(s, &z->geometry, z->table_offset, z->nr_zones,
                                0) : 0;
     if (be64_to_cpu(ext.descriptor_extension_offset) != ext_offset) {
@@ -1014,12 +873,12 @@ int coroutine_fn qcow2_zoned_open(BlockDriverState *bs, int flags,
         return -EINVAL;
     }
     z->geometry.size = bs->total_sectors * BDRV_SECTOR_SIZE;
-    if (!qcow2_zoned_check_geometry(&z->geometry, s->cluster_size, errp)) {
+    if (!zone_geometry_check(&z->geometry, s->cluster_size, errp)) {
         error_prepend(errp, "Zone extension: ");
         return -EINVAL;
     }
     /* More are left where a resize was interrupted */
-    if (z->nr_zones > MAX_ZONES ||
+    if (z->nr_zones > ZONE_GEOMETRY_MAX_ZONES ||
         z->nr_zones < zone_geometry_nr_zones(&z->geometry)) {
         error_setg(errp, "Zone extension: number of zones (%" PRIu32 ") does "
                    "not match the image size", z->nr_zones);
@@ -1112,18 +971,7 @@ void qcow2_zoned_refresh_limits(BlockDriverState *bs)
         return;
     }
     g = zone_table_geometry(qcow2_zone_table(bs));
-    bs->bl.zoned = BLK_Z_HM;
-    bs->bl.zone_size = g->zone_size;
-    bs->bl.nr_zones = zone_table_nr_zones(qcow2_zone_table(bs));
-    bs->bl.max_append_sectors = g->max_append >> BDRV_SECTOR_BITS;
-    bs->bl.max_open_zones = g->max_open_zones;
-    bs->bl.max_active_zones = g->max_active_zones;
-    bs->bl.write_granularity = g->write_granularity;
-    bs->bl.zone_capacity = g->zone_capacity;
-    bs->bl.zone_ext_size = g->ext_size;
-    bs->bl.zrwa_size = g->zrwa_size;
-    bs->bl.zrwa_granularity = g->zrwa_granularity;
-    bs->bl.max_zrwa_zones = g->max_zrwa_zones;
+    bs->bl.zones = g->zones;
     /* A write must come in one piece, to be checked and reserved as a whole */
     bs->bl.pwrite_zeroes_alignment = BDRV_SECTOR_SIZE;
     bs->bl.max_transfer = 0;
@@ -1144,21 +992,21 @@ ImageInfoZone *qcow2_zoned_get_info(BlockDriverState *bs)
     info = g_new0(ImageInfoZone, 1);
     *info = (ImageInfoZone) {
         .mode = BLOCKDEV_ZONE_MODE_HOST_MANAGED,
-        .size = g->zone_size,
-        .capacity = g->zone_capacity,
+        .size = g->zones.size,
+        .capacity = g->zones.capacity,
         .zones = zone_table_nr_zones(qcow2_zone_table(bs)),
         .conventional_zones = g->conventional_zones,
-        .max_open_zones = g->max_open_zones,
-        .max_active_zones = g->max_active_zones,
-        .max_append_bytes = g->max_append,
-        .has_descriptor_extension_size = g->ext_size,
-        .descriptor_extension_size = g->ext_size,
-        .has_zrwa_size = g->zrwa_size,
-        .zrwa_size = g->zrwa_size,
-        .has_zrwa_flush_granularity = g->zrwa_size,
-        .zrwa_flush_granularity = g->zrwa_granularity,
-        .has_zrwa_zones = g->zrwa_size,
-        .zrwa_zones = g->max_zrwa_zones,
+        .max_open_zones = g->zones.max_open,
+        .max_active_zones = g->zones.max_active,
+        .max_append_bytes = g->zones.max_append,
+        .has_descriptor_extension_size = g->zones.ext_size,
+        .descriptor_extension_size = g->zones.ext_size,
+        .has_zrwa_size = g->zones.zrwa_size,
+        .zrwa_size = g->zones.zrwa_size,
+        .has_zrwa_flush_granularity = g->zones.zrwa_size,
+        .zrwa_flush_granularity = g->zones.zrwa_granularity,
+        .has_zrwa_zones = g->zones.zrwa_size,
+        .zrwa_zones = g->zones.max_zrwa,
         .states = g_new0(ImageInfoZoneStates, 1),
     };
     *info->states = (ImageInfoZoneStates) {

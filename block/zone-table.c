@@ -56,7 +56,6 @@ QEMU_BUILD_BUG_ON(sizeof(Zone) > 48);
 
 struct ZoneTable {
     ZoneGeometry geometry;
-    uint32_t nr_zones;
 
     QemuMutex lock;             /* protects everything below */
     CoQueue changed;            /* operations that wait for a zone */
@@ -72,42 +71,24 @@ struct ZoneTable {
 
 /* --- Geometry --- */
 
-uint64_t zone_geometry_nr_zones(const ZoneGeometry *geometry)
-{
-    return DIV_ROUND_UP(geometry->size, geometry->zone_size);
-}
-
 static uint32_t zone_index(const ZoneTable *t, uint64_t offset)
 {
-    return offset / t->geometry.zone_size;
+    return zone_geometry_index(&t->geometry, offset);
 }
 
 static uint64_t zone_start(const ZoneTable *t, uint32_t i)
 {
-    return i * t->geometry.zone_size;
-}
-
-static uint64_t zone_length(const ZoneTable *t, uint32_t i)
-{
-    return MIN(t->geometry.zone_size, t->geometry.size - zone_start(t, i));
+    return zone_geometry_start(&t->geometry, i);
 }
 
 static bool zone_is_conventional(const ZoneTable *t, uint32_t i)
 {
-    return i < t->geometry.conventional_zones;
-}
-
-static uint64_t zone_capacity(const ZoneTable *t, uint32_t i)
-{
-    uint64_t length = zone_length(t, i);
-
-    return zone_is_conventional(t, i) ? length
-                                      : MIN(length, t->geometry.zone_capacity);
+    return zone_geometry_conventional(&t->geometry, i);
 }
 
 static uint64_t zone_writable_end(const ZoneTable *t, uint32_t i)
 {
-    return zone_start(t, i) + zone_capacity(t, i);
+    return zone_geometry_writable_end(&t->geometry, i);
 }
 
 const ZoneGeometry *zone_table_geometry(const ZoneTable *t)
@@ -117,7 +98,7 @@ const ZoneGeometry *zone_table_geometry(const ZoneTable *t)
 
 uint32_t zone_table_nr_zones(const ZoneTable *t)
 {
-    return t->nr_zones;
+    return t->geometry.zones.nr_zones;
 }
 
 /* --- States --- */
@@ -285,12 +266,12 @@ static int check_resources(const ZoneTable *t, BlockZoneState state)
 {
     const ZoneGeometry *g = &t->geometry;
 
-    if (state == BLK_ZS_EMPTY && g->max_active_zones &&
-        active_zones(t) >= g->max_active_zones) {
+    if (state == BLK_ZS_EMPTY && g->zones.max_active &&
+        active_zones(t) >= g->zones.max_active) {
         return -EOVERFLOW;
     }
     if ((state == BLK_ZS_EMPTY || state == BLK_ZS_CLOSED) &&
-        g->max_open_zones && t->count[BLK_ZS_EOPEN] >= g->max_open_zones) {
+        g->zones.max_open && t->count[BLK_ZS_EOPEN] >= g->zones.max_open) {
         return -ETOOMANYREFS;
     }
     return 0;
@@ -300,8 +281,8 @@ static int check_zrwa_resources(const ZoneTable *t, uint64_t wanted)
 {
     const ZoneGeometry *g = &t->geometry;
 
-    return wanted && g->max_zrwa_zones &&
-           t->zrwa_zones + wanted > g->max_zrwa_zones ? -EUSERS : 0;
+    return wanted && g->zones.max_zrwa &&
+           t->zrwa_zones + wanted > g->zones.max_zrwa ? -EUSERS : 0;
 }
 
 /* Open zone @i, after check_resources() has agreed */
@@ -310,8 +291,8 @@ static void open_zone(ZoneTable *t, uint32_t i, BlockZoneState state)
     BlockZoneState old = t->zones[i].state;
 
     if (old == BLK_ZS_EMPTY || old == BLK_ZS_CLOSED) {
-        if (t->geometry.max_open_zones &&
-            open_zones(t) >= t->geometry.max_open_zones) {
+        if (t->geometry.zones.max_open &&
+            open_zones(t) >= t->geometry.zones.max_open) {
             set_state(t, t->lru_first, BLK_ZS_CLOSED);
         }
     }
@@ -388,7 +369,7 @@ static bool begins_at_wp(const ZoneTable *t, uint32_t i, uint64_t offset)
 
     return zone_has_zrwa(z) ?
            offset >= reserved_wp(z) &&
-           offset % t->geometry.write_granularity == 0 :
+           offset % t->geometry.zones.write_granularity == 0 :
            offset == reserved_wp(z);
 }
 
@@ -398,7 +379,7 @@ static bool ends_near_wp(const ZoneTable *t, uint32_t i, uint64_t end)
     const Zone *z = &t->zones[i];
 
     return !zone_has_zrwa(z) ||
-           end <= reserved_wp(z) + 2 * t->geometry.zrwa_size;
+           end <= reserved_wp(z) + 2 * t->geometry.zones.zrwa_size;
 }
 
 static int check_write(const ZoneTable *t, uint32_t i,
@@ -413,7 +394,7 @@ static int check_write(const ZoneTable *t, uint32_t i,
         return -ERANGE;
     }
     if (!begins_at_wp(t, i, offset) ||
-        bytes % t->geometry.write_granularity) {
+        bytes % t->geometry.zones.write_granularity) {
         return -ESPIPE;
     }
     if (offset + bytes > zone_writable_end(t, i)) {
@@ -435,11 +416,12 @@ static uint64_t implicit_commit(const ZoneTable *t, uint32_t i, uint64_t end)
     if (!zone_has_zrwa(z)) {
         return end;
     }
-    if (end <= wp + g->zrwa_size) {
+    if (end <= wp + g->zones.zrwa_size) {
         return wp;
     }
     /* The granularity need not be a power of two, as ROUND_UP() wants it */
-    return wp + QEMU_ALIGN_UP(end - wp - g->zrwa_size, g->zrwa_granularity);
+    return wp + QEMU_ALIGN_UP(end - wp - g->zones.zrwa_size,
+                              g->zones.zrwa_granularity);
 }
 
 static void reserve(ZoneTable *t, ZoneWrite *w, uint32_t i,
@@ -557,7 +539,7 @@ int coroutine_fn zone_begin_append(ZoneTable *t, ZoneWrite *w,
     if (zone_has_zrwa(&t->zones[i])) {
         return -ENOTTY;
     }
-    if (bytes > t->geometry.max_append) {
+    if (bytes > t->geometry.zones.max_append) {
         return -EINVAL;
     }
     wp = reserved_wp(&t->zones[i]);
@@ -805,12 +787,12 @@ static int check_range_resources(ZoneTable *t, const ZoneMgmt *m)
         new_explicit += m->op == BLK_ZO_OPEN && z->state != BLK_ZS_EOPEN;
         new_zrwa += m->flags & BDRV_ZONE_ZRWA ? 1 : 0;
     }
-    if (new_active && g->max_active_zones &&
-        active_zones(t) + new_active > g->max_active_zones) {
+    if (new_active && g->zones.max_active &&
+        active_zones(t) + new_active > g->zones.max_active) {
         return -EOVERFLOW;
     }
-    if (new_explicit && g->max_open_zones &&
-        t->count[BLK_ZS_EOPEN] + new_explicit > g->max_open_zones) {
+    if (new_explicit && g->zones.max_open &&
+        t->count[BLK_ZS_EOPEN] + new_explicit > g->zones.max_open) {
         return -ETOOMANYREFS;
     }
     return check_zrwa_resources(t, new_zrwa);
@@ -901,7 +883,7 @@ static int commit_zrwa(ZoneTable *t, ZoneMgmt *m, uint64_t wp)
     Zone *z = &t->zones[m->first];
     uint64_t end = zone_writable_end(t, m->first);
 
-    if (!zone_has_zrwa(z) || wp <= z->wp || wp > z->wp + g->zrwa_size ||
+    if (!zone_has_zrwa(z) || wp <= z->wp || wp > z->wp + g->zones.zrwa_size ||
         wp > end) {
         return -ENOTTY;
     }
@@ -909,7 +891,7 @@ static int commit_zrwa(ZoneTable *t, ZoneMgmt *m, uint64_t wp)
         z->pending = BLK_ZS_FULL;
         return 0;
     }
-    if ((wp - zone_start(t, m->first)) % g->zrwa_granularity) {
+    if ((wp - zone_start(t, m->first)) % g->zones.zrwa_granularity) {
         return -EINVAL;
     }
     m->wp_before = z->wp;
@@ -965,18 +947,18 @@ static int check_mgmt(const ZoneTable *t, const ZoneMgmt *m,
     uint64_t end = offset + bytes;
     bool one_zone = m->op == BLK_ZO_SET_EXT || m->op == BLK_ZO_ZRWA_COMMIT;
 
-    if (offset % g->zone_size ||
-        (end % g->zone_size && end != g->size &&
+    if (offset % g->zones.size ||
+        (end % g->zones.size && end != g->size &&
          m->op != BLK_ZO_ZRWA_COMMIT)) {
         return -EINVAL;
     }
     if (one_zone && (m->first != m->last || (m->flags & BDRV_ZONE_ALL))) {
         return -EINVAL;
     }
-    if (m->op == BLK_ZO_SET_EXT && !g->ext_size) {
+    if (m->op == BLK_ZO_SET_EXT && !g->zones.ext_size) {
         return -EINVAL;
     }
-    return (m->flags & BDRV_ZONE_ZRWA) && !g->zrwa_size ? -ENOTTY : 0;
+    return (m->flags & BDRV_ZONE_ZRWA) && !g->zones.zrwa_size ? -ENOTTY : 0;
 }
 
 int coroutine_fn zone_mgmt_begin(ZoneTable *t, ZoneMgmt *m, BlockZoneOp op,
@@ -1098,7 +1080,7 @@ void zone_table_report(ZoneTable *t, uint64_t offset, unsigned int *nr_zones,
         *nr_zones = 0;
         return;
     }
-    n = MIN(*nr_zones, t->nr_zones - first);
+    n = MIN(*nr_zones, t->geometry.zones.nr_zones - first);
 
     for (unsigned int k = 0; k < n; k++) {
         uint32_t i = first + k;
@@ -1107,9 +1089,9 @@ void zone_table_report(ZoneTable *t, uint64_t offset, unsigned int *nr_zones,
 
         zones[k] = (BlockZoneDescriptor) {
             .start = zone_start(t, i),
-            .length = zone_length(t, i),
-            .cap = zone_capacity(t, i),
-            .wp = full ? zone_start(t, i) + zone_length(t, i) : z->wp,
+            .length = zone_geometry_end(&t->geometry, i) - zone_start(t, i),
+            .cap = zone_writable_end(t, i) - zone_start(t, i),
+            .wp = full ? zone_geometry_end(&t->geometry, i) : z->wp,
             .type = zone_is_conventional(t, i) ? BLK_ZT_CONV : BLK_ZT_SWR,
             .state = z->state,
             /* An extension is not there before it is durable */
@@ -1124,8 +1106,7 @@ int64_t zone_table_readable(ZoneTable *t, uint64_t offset, uint64_t bytes,
                             bool *data)
 {
     uint64_t pos = offset, end = offset + bytes;
-    uint64_t conventional_end = t->geometry.conventional_zones *
-                                t->geometry.zone_size;
+    uint64_t conventional_end = zone_start(t, t->geometry.conventional_zones);
 
     if (offset < conventional_end) {
         *data = true;
@@ -1146,7 +1127,7 @@ int64_t zone_table_readable(ZoneTable *t, uint64_t offset, uint64_t bytes,
         if (offline || (pos < data_end) != *data) {
             break;
         }
-        pos = *data ? data_end : zone_start(t, i) + zone_length(t, i);
+        pos = *data ? data_end : zone_geometry_end(&t->geometry, i);
     }
     return MIN(pos, end) - offset;
 }
@@ -1163,8 +1144,8 @@ void zone_table_count(ZoneTable *t, ZoneCounts *counts)
 static uint8_t known_attributes(const ZoneTable *t)
 {
     return BDRV_ZA_FINISHED_BY_CONTROLLER |
-           (t->geometry.ext_size ? BDRV_ZA_EXT : 0) |
-           (t->geometry.zrwa_size ? BDRV_ZA_ZRWA : 0);
+           (t->geometry.zones.ext_size ? BDRV_ZA_EXT : 0) |
+           (t->geometry.zones.zrwa_size ? BDRV_ZA_ZRWA : 0);
 }
 
 static bool record_is_valid(const ZoneTable *t, uint32_t i,
@@ -1189,7 +1170,7 @@ static bool record_is_valid(const ZoneTable *t, uint32_t i,
     case BLK_ZS_CLOSED:
         return r->wp >= start && r->wp < end &&
                (r->attributes & BDRV_ZA_ZRWA ?
-                r->data_end <= r->wp + t->geometry.zrwa_size :
+                r->data_end <= r->wp + t->geometry.zones.zrwa_size :
                 r->data_end == r->wp);
     case BLK_ZS_RDONLY:
     case BLK_ZS_OFFLINE:
@@ -1335,7 +1316,7 @@ static bool may_change_from(const ZoneTable *t, uint32_t first)
             return false;
         }
     }
-    for (uint32_t i = first; i < t->nr_zones; i++) {
+    for (uint32_t i = first; i < t->geometry.zones.nr_zones; i++) {
         if (t->zones[i].state != BLK_ZS_EMPTY) {
             return false;
         }
@@ -1345,29 +1326,32 @@ static bool may_change_from(const ZoneTable *t, uint32_t first)
 
 int zone_table_resize(ZoneTable *t, uint64_t size)
 {
-    uint64_t nr_zones = DIV_ROUND_UP(size, t->geometry.zone_size);
+    uint32_t old_nr_zones = t->geometry.zones.nr_zones;
+    uint64_t old_size = t->geometry.size;
+    uint32_t nr_zones;
     Zone *old;
 
     QEMU_LOCK_GUARD(&t->lock);
 
-    if (size == t->geometry.size) {
+    if (size == old_size) {
         return 0;
     }
-    if (!may_change_from(t, zone_index(t, MIN(size, t->geometry.size)))) {
+    if (!may_change_from(t, zone_index(t, MIN(size, old_size)))) {
         return -EBUSY;
     }
+    t->geometry.size = size;
+    nr_zones = zone_geometry_nr_zones(&t->geometry);
+    t->geometry.zones.nr_zones = nr_zones;
     old = t->zones;
     t->zones = g_new(Zone, nr_zones);
-    for (uint32_t i = 0; i < MIN(nr_zones, t->nr_zones); i++) {
+    for (uint32_t i = 0; i < MIN(nr_zones, old_nr_zones); i++) {
         move_zone(&t->zones[i], &old[i]);
     }
     g_free(old);
-    t->geometry.size = size;
-    for (uint32_t i = t->nr_zones; i < nr_zones; i++) {
+    for (uint32_t i = old_nr_zones; i < nr_zones; i++) {
         init_zone(t, i);
     }
-    t->count[BLK_ZS_EMPTY] += nr_zones - t->nr_zones;
-    t->nr_zones = nr_zones;
+    t->count[BLK_ZS_EMPTY] += nr_zones - old_nr_zones;
     hbitmap_truncate(t->dirty, ROUND_UP(nr_zones, 1 << ZONE_DIRTY_SHIFT));
     return 0;
 }
@@ -1377,9 +1361,9 @@ void zone_table_set_limits(ZoneTable *t, uint32_t max_open_zones,
 {
     QEMU_LOCK_GUARD(&t->lock);
 
-    t->geometry.max_open_zones = max_open_zones;
-    t->geometry.max_active_zones = max_active_zones;
-    t->geometry.max_append = max_append;
+    t->geometry.zones.max_open = max_open_zones;
+    t->geometry.zones.max_active = max_active_zones;
+    t->geometry.zones.max_append = max_append;
     while (max_open_zones && open_zones(t) > max_open_zones &&
            t->lru_first != NO_ZONE) {
         set_state(t, t->lru_first, BLK_ZS_CLOSED);
@@ -1389,22 +1373,23 @@ void zone_table_set_limits(ZoneTable *t, uint32_t max_open_zones,
 ZoneTable *zone_table_new(const ZoneGeometry *geometry)
 {
     ZoneTable *t = g_new0(ZoneTable, 1);
+    uint32_t nr_zones = zone_geometry_nr_zones(geometry);
 
     t->geometry = *geometry;
-    t->nr_zones = zone_geometry_nr_zones(geometry);
+    t->geometry.zones.nr_zones = nr_zones;
     t->lru_first = t->lru_last = NO_ZONE;
-    t->dirty = hbitmap_alloc(ROUND_UP(t->nr_zones, 1 << ZONE_DIRTY_SHIFT),
+    t->dirty = hbitmap_alloc(ROUND_UP(nr_zones, 1 << ZONE_DIRTY_SHIFT),
                              ZONE_DIRTY_SHIFT);
-    t->zones = g_new(Zone, t->nr_zones);
+    t->zones = g_new(Zone, nr_zones);
     qemu_mutex_init(&t->lock);
     qemu_co_queue_init(&t->changed);
     QLIST_INIT(&t->mgmts);
 
-    for (uint32_t i = 0; i < t->nr_zones; i++) {
+    for (uint32_t i = 0; i < nr_zones; i++) {
         init_zone(t, i);
     }
     t->count[BLK_ZS_NOT_WP] = geometry->conventional_zones;
-    t->count[BLK_ZS_EMPTY] = t->nr_zones - geometry->conventional_zones;
+    t->count[BLK_ZS_EMPTY] = nr_zones - geometry->conventional_zones;
     return t;
 }
 

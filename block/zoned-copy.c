@@ -12,16 +12,16 @@
 #include "block/block_int.h"
 #include "block/zoned-copy.h"
 
-static const BlockLimits *zoned_limits(BlockBackend *blk)
+static const BlockZoneLimits *zoned_limits(BlockBackend *blk)
 {
     BlockDriverState *bs = blk ? blk_bs(blk) : NULL;
 
-    return bs && bs->bl.zoned == BLK_Z_HM ? &bs->bl : NULL;
+    return bs && bs->bl.zones.model == BLK_Z_HM ? &bs->bl.zones : NULL;
 }
 
 bool bdrv_refuse_zoned(BlockDriverState *bs, const char *what, Error **errp)
 {
-    if (bs->bl.zoned == BLK_Z_NONE) {
+    if (bs->bl.zones.model == BLK_Z_NONE) {
         return false;
     }
     error_setg(errp, "Node '%s' is zoned, so %s is not supported",
@@ -31,7 +31,7 @@ bool bdrv_refuse_zoned(BlockDriverState *bs, const char *what, Error **errp)
 
 bool zoned_inherit(BlockDriverState *bs, BlockDriverState *base, Error **errp)
 {
-    if (bs->bl.zoned == BLK_Z_NONE && base->bl.zoned == BLK_Z_NONE) {
+    if (bs->bl.zones.model == BLK_Z_NONE && base->bl.zones.model == BLK_Z_NONE) {
         return true;
     }
     if (!bs->drv->bdrv_zones_inherit) {
@@ -108,9 +108,9 @@ bool zoned_copy_check(BlockBackend *target, bool in_order, bool is_zero,
 
 int64_t zoned_copy_clamp(BlockBackend *target, int64_t offset, int64_t bytes)
 {
-    const BlockLimits *bl = zoned_limits(target);
+    const BlockZoneLimits *zl = zoned_limits(target);
 
-    return bl ? MIN(bytes, bl->zone_size - offset % bl->zone_size) : bytes;
+    return zl ? MIN(bytes, zl->size - offset % zl->size) : bytes;
 }
 
 static int coroutine_mixed_fn get_zone(BlockBackend *blk, int64_t offset,
@@ -124,10 +124,10 @@ static int coroutine_mixed_fn get_zone(BlockBackend *blk, int64_t offset,
 
 static bool same_zones(const ZonedCopy *copy)
 {
-    const BlockLimits *from = zoned_limits(copy->src);
-    const BlockLimits *to = zoned_limits(copy->target);
+    const BlockZoneLimits *from = zoned_limits(copy->src);
+    const BlockZoneLimits *to = zoned_limits(copy->target);
 
-    return from && to && from->zone_size == to->zone_size &&
+    return from && to && from->size == to->size &&
            blk_getlength(copy->src) == blk_getlength(copy->target);
 }
 
@@ -205,7 +205,7 @@ static int coroutine_mixed_fn copy_states(ZonedCopy *copy, int64_t offset)
                                                                   copy->done);
         int ret;
 
-        if (size % zoned_limits(copy->target)->zone_size &&
+        if (size % zoned_limits(copy->target)->size &&
             copy->done + size != blk_getlength(copy->target)) {
             break;
         }

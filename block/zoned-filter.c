@@ -8,6 +8,7 @@
 #include "qapi/error.h"
 #include "block/block.h"
 #include "block/block_int.h"
+#include "block/block-zoned.h"
 #include "block/zoned-filter.h"
 
 /* The child that @bs has its zones from, NULL if they are its own */
@@ -28,40 +29,16 @@ BlockDriverState *bdrv_zoned_source(BlockDriverState *bs)
 }
 
 /* Unlike the limits of @bs itself, up to date while the graph is changed */
-static const BlockLimits * GRAPH_RDLOCK zone_limits(BlockDriverState *bs)
+static const BlockZoneLimits * GRAPH_RDLOCK zone_limits(BlockDriverState *bs)
 {
-    return &bdrv_zoned_source(bs)->bl;
-}
-
-/* What BlockLimits say of zones, in addition to the model */
-#define FOR_EACH_ZONE_LIMIT(DO) \
-    DO(zone_size) \
-    DO(nr_zones) \
-    DO(max_append_sectors) \
-    DO(max_open_zones) \
-    DO(max_active_zones) \
-    DO(write_granularity) \
-    DO(zone_capacity) \
-    DO(zone_ext_size) \
-    DO(zrwa_size) \
-    DO(zrwa_granularity) \
-    DO(max_zrwa_zones)
-
-static bool same_zones(const BlockLimits *a, const BlockLimits *b)
-{
-    if (a->zoned != b->zoned || a->zoned == BLK_Z_NONE) {
-        return a->zoned == b->zoned;
-    }
-#define AND_SAME(limit) && a->limit == b->limit
-    return true FOR_EACH_ZONE_LIMIT(AND_SAME);
-#undef AND_SAME
+    return &bdrv_zoned_source(bs)->bl.zones;
 }
 
 bool bdrv_zoned_may_attach(BlockDriverState *parent, BlockDriverState *child,
                            BdrvChildRole role, Error **errp)
 {
     /* A host-aware disk can be used as one without zones */
-    if (zone_limits(child)->zoned != BLK_Z_HM || (role & BDRV_CHILD_COW) ||
+    if (zone_limits(child)->model != BLK_Z_HM || (role & BDRV_CHILD_COW) ||
         ((role & BDRV_CHILD_PRIMARY) && parent->drv->supports_zoned_children)) {
         return true;
     }
@@ -75,7 +52,7 @@ bool bdrv_zoned_may_replace(BdrvChild *child, BlockDriverState *to,
                             Error **errp)
 {
     if (!child->bs || (child->role & BDRV_CHILD_COW) ||
-        same_zones(zone_limits(child->bs), zone_limits(to))) {
+        bdrv_same_zones(zone_limits(child->bs), zone_limits(to))) {
         return true;
     }
     error_setg(errp, "Node '%s' cannot take the place of node '%s': "
@@ -87,16 +64,10 @@ bool bdrv_zoned_may_replace(BdrvChild *child, BlockDriverState *to,
 void bdrv_zoned_inherit_limits(BlockDriverState *bs)
 {
     BdrvChild *child = zoned_child(bs);
-    const BlockLimits *from;
 
-    if (!child) {
-        return;
+    if (child) {
+        bs->bl.zones = child->bs->bl.zones;
     }
-    from = &child->bs->bl;
-    bs->bl.zoned = from->zoned;
-#define COPY(limit) bs->bl.limit = from->limit;
-    FOR_EACH_ZONE_LIMIT(COPY)
-#undef COPY
 }
 
 void bdrv_zoned_limits_changed(BlockDriverState *bs)

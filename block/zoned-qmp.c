@@ -47,7 +47,7 @@ qmp_block_zone_set_condition(const char *node_name, uint64_t offset,
         return;
     }
     bs = bdrv_zoned_source(bs);
-    if (bs->bl.zoned == BLK_Z_NONE || !bs->drv->bdrv_co_zone_mgmt) {
+    if (bs->bl.zones.model == BLK_Z_NONE || !bs->drv->bdrv_co_zone_mgmt) {
         error_setg(errp, "Node '%s' is not zoned", node_name);
         return;
     }
@@ -61,11 +61,11 @@ qmp_block_zone_set_condition(const char *node_name, uint64_t offset,
                    "node '%s' (%" PRIu64 ")", offset, node_name, size);
         return;
     }
-    start = QEMU_ALIGN_DOWN(offset, bs->bl.zone_size);
+    start = QEMU_ALIGN_DOWN(offset, bs->bl.zones.size);
 
     bdrv_inc_in_flight(bs);
     ret = bs->drv->bdrv_co_zone_mgmt(bs, ops[condition], 0, start,
-                                     MIN(bs->bl.zone_size, size - start), NULL);
+                                     MIN(bs->bl.zones.size, size - start), NULL);
     bdrv_dec_in_flight(bs);
     trace_block_zone_set_condition(node_name, start,
                                    BlockZoneCondition_str(condition), ret);

@@ -15,71 +15,71 @@
 
 /* --- What the driver knows --- */
 
-static const BlockLimits *zoned_limits(BlockBackend *blk)
+static const BlockZoneLimits *zoned_limits(BlockBackend *blk)
 {
     BlockDriverState *bs = blk_bs(blk);
+    const BlockZoneLimits *zl = bs ? &bs->bl.zones : NULL;
 
-    return bs && bs->bl.zoned != BLK_Z_NONE && bs->bl.zone_size ? &bs->bl
-                                                                : NULL;
+    return zl && zl->model != BLK_Z_NONE && zl->size ? zl : NULL;
 }
 
-static uint32_t backend_granularity(const BlockLimits *bl)
+static uint32_t backend_granularity(const BlockZoneLimits *zl)
 {
-    return MAX(bl->write_granularity, BDRV_SECTOR_SIZE);
+    return MAX(zl->write_granularity, BDRV_SECTOR_SIZE);
 }
 
 uint32_t virtio_blk_zoned_block_size(BlockBackend *blk)
 {
-    const BlockLimits *bl = zoned_limits(blk);
+    const BlockZoneLimits *zl = zoned_limits(blk);
 
-    return bl ? backend_granularity(bl) : 0;
+    return zl ? backend_granularity(zl) : 0;
 }
 
 /* The zones of @blk for a driver that writes in units of @block_size */
 static VirtIOBlkZoned current_zones(BlockBackend *blk, uint32_t block_size)
 {
-    const BlockLimits *bl = zoned_limits(blk);
+    const BlockZoneLimits *zl = zoned_limits(blk);
 
-    if (!bl) {
+    if (!zl) {
         return (VirtIOBlkZoned) { .model = BLK_Z_NONE };
     }
     return (VirtIOBlkZoned) {
-        .model = bl->zoned,
-        .zone_size = bl->zone_size,
+        .model = zl->model,
+        .zone_size = zl->size,
         .granularity = block_size,
-        .max_open_zones = bl->max_open_zones,
-        .max_active_zones = bl->max_active_zones,
-        .max_append_sectors = QEMU_ALIGN_DOWN(bl->max_append_sectors,
-                                              block_size / BDRV_SECTOR_SIZE),
+        .max_open_zones = zl->max_open,
+        .max_active_zones = zl->max_active,
+        .max_append_sectors = QEMU_ALIGN_DOWN(zl->max_append, block_size) >>
+                              BDRV_SECTOR_BITS,
     };
 }
 
 bool virtio_blk_zoned_init(VirtIOBlkZoned *z, BlockBackend *blk,
                            uint32_t block_size, Error **errp)
 {
-    const BlockLimits *bl = zoned_limits(blk);
+    const BlockZoneLimits *zl = zoned_limits(blk);
 
     *z = current_zones(blk, block_size);
-    if (!bl) {
+    if (!zl) {
         return true;
     }
-    if (block_size % backend_granularity(bl)) {
+    if (block_size % backend_granularity(zl)) {
         error_setg(errp, "logical_block_size (%" PRIu32 ") must be a multiple "
                    "of the write granularity of the zoned disk (%" PRIu32 ")",
-                   block_size, backend_granularity(bl));
+                   block_size, backend_granularity(zl));
         return false;
     }
-    if (z->zone_size % block_size || bl->zone_capacity % block_size) {
+    if (z->zone_size % block_size || zl->capacity % block_size) {
         error_setg(errp, "logical_block_size (%" PRIu32 ") must divide the "
-                   "zone size (%" PRIu32 ") and the zone capacity (%" PRIu32
+                   "zone size (%" PRIu32 ") and the zone capacity (%" PRIu64
                    ") of the zoned disk", block_size, z->zone_size,
-                   bl->zone_capacity ?: z->zone_size);
+                   zl->capacity ?: z->zone_size);
         return false;
     }
-    if (bl->max_append_sectors && !z->max_append_sectors) {
+    if (zl->max_append && !z->max_append_sectors) {
         error_setg(errp, "logical_block_size (%" PRIu32 ") must not exceed "
-                   "the largest append of the zoned disk (%u)", block_size,
-                   bl->max_append_sectors * (unsigned)BDRV_SECTOR_SIZE);
+                   "the largest append of the zoned disk (%" PRIu64 ")",
+                   block_size, zl->max_append);
         return false;
     }
     return true;

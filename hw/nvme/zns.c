@@ -50,7 +50,7 @@ QEMU_BUILD_BUG_ON(sizeof(ZnsChangedList) != 4096);
 
 struct NvmeZbd {
     /* What the guest was told; another node here has the same zones */
-    BlockLimits limits;
+    BlockZoneLimits limits;
     ZnsChangedList *changed[NVME_MAX_CONTROLLERS];
 };
 
@@ -71,9 +71,9 @@ static uint64_t zns_bytes(NvmeNamespace *ns, uint64_t blocks)
     return blocks << ns->lbaf.ds;
 }
 
-static uint64_t zns_total_bytes(const BlockLimits *bl)
+static uint64_t zns_total_bytes(const BlockZoneLimits *zl)
 {
-    return (uint64_t)bl->nr_zones * bl->zone_size;
+    return (uint64_t)zl->nr_zones * zl->size;
 }
 
 /* --- Statuses --- */
@@ -153,7 +153,7 @@ static uint16_t zns_check_writable(NvmeNamespace *ns)
 
 uint16_t nvme_zns_check_read(NvmeNamespace *ns, uint64_t slba, uint32_t nlb)
 {
-    uint64_t zone = zns_blocks(ns, ns->zbd->limits.zone_size);
+    uint64_t zone = zns_blocks(ns, ns->zbd->limits.size);
 
     return ns->params.cross_zone_read ||
            slba / zone == (slba + nlb - 1) / zone ?
@@ -498,7 +498,7 @@ static uint16_t coroutine_fn zns_append(NvmeCtrl *n, NvmeRequest *req)
     if (!status) {
         status = zns_check_target(req, &r);
     }
-    if (!status && offset % req->ns->zbd->limits.zone_size) {
+    if (!status && offset % req->ns->zbd->limits.size) {
         status = NVME_INVALID_FIELD | NVME_DNR;
     }
     if (!status) {
@@ -686,9 +686,9 @@ static int coroutine_fn zns_report(NvmeNamespace *ns, uint64_t offset,
                                    BlockZoneDescriptor *zones,
                                    unsigned int *nr)
 {
-    const BlockLimits *bl = &ns->zbd->limits;
+    const BlockZoneLimits *zl = &ns->zbd->limits;
 
-    *nr = MIN(REPORT_BATCH, bl->nr_zones - offset / bl->zone_size);
+    *nr = MIN(REPORT_BATCH, zl->nr_zones - offset / zl->size);
     return blk_co_zone_report(zns_blk(ns), offset, nr, zones);
 }
 
@@ -697,7 +697,7 @@ static uint16_t coroutine_fn zns_check_online(NvmeNamespace *ns, uint64_t slba,
 {
     g_autofree BlockZoneDescriptor *zones = g_new(BlockZoneDescriptor,
                                                   REPORT_BATCH);
-    uint64_t zone_size = ns->zbd->limits.zone_size;
+    uint64_t zone_size = ns->zbd->limits.size;
     uint64_t end = zns_bytes(ns, slba + nlb);
     uint64_t pos = QEMU_ALIGN_DOWN(zns_bytes(ns, slba), zone_size);
 
@@ -759,42 +759,42 @@ static uint16_t coroutine_fn zns_change(NvmeNamespace *ns, BlockZoneOp op,
                                         BlockZoneFlags flags, bool all,
                                         uint64_t offset)
 {
-    const BlockLimits *bl = &ns->zbd->limits;
+    const BlockZoneLimits *zl = &ns->zbd->limits;
 
     return all ? zns_mgmt(ns, op, flags | BDRV_ZONE_ALL, 0,
-                          zns_total_bytes(bl), NULL)
-               : zns_mgmt(ns, op, flags, offset, bl->zone_size, NULL);
+                          zns_total_bytes(zl), NULL)
+               : zns_mgmt(ns, op, flags, offset, zl->size, NULL);
 }
 
 static uint16_t coroutine_fn zns_set_ext(NvmeCtrl *n, NvmeRequest *req,
                                          BlockZoneFlags flags, bool all,
                                          uint64_t offset)
 {
-    const BlockLimits *bl = &req->ns->zbd->limits;
+    const BlockZoneLimits *zl = &req->ns->zbd->limits;
     g_autofree void *ext = NULL;
     uint16_t status;
 
-    if (all || !bl->zone_ext_size) {
+    if (all || !zl->ext_size) {
         return NVME_INVALID_FIELD | NVME_DNR;
     }
-    ext = g_malloc(bl->zone_ext_size);
-    status = zns_transfer(n, req, ext, bl->zone_ext_size,
+    ext = g_malloc(zl->ext_size);
+    status = zns_transfer(n, req, ext, zl->ext_size,
                           NVME_TX_DIRECTION_TO_DEVICE);
     return status ? status : zns_mgmt(req->ns, BLK_ZO_SET_EXT, flags, offset,
-                                      bl->zone_size, ext);
+                                      zl->size, ext);
 }
 
 /* @offset is that of the last block to commit. */
 static uint16_t coroutine_fn zns_commit(NvmeNamespace *ns, bool all,
                                         uint64_t offset)
 {
-    const BlockLimits *bl = &ns->zbd->limits;
-    uint64_t start = QEMU_ALIGN_DOWN(offset, bl->zone_size);
+    const BlockZoneLimits *zl = &ns->zbd->limits;
+    uint64_t start = QEMU_ALIGN_DOWN(offset, zl->size);
 
     if (all) {
         return NVME_INVALID_FIELD | NVME_DNR;
     }
-    if (!bl->zrwa_size) {
+    if (!zl->zrwa_size) {
         return NVME_INVALID_ZONE_OP | NVME_DNR;
     }
     return zns_status(blk_co_zone_mgmt(zns_blk(ns), BLK_ZO_ZRWA_COMMIT, 0,
@@ -807,7 +807,7 @@ static uint16_t coroutine_fn zns_mgmt_send(NvmeCtrl *n, NvmeRequest *req)
 {
     NvmeZoneSendCmd *cmd = (NvmeZoneSendCmd *)&req->cmd;
     NvmeNamespace *ns = req->ns;
-    const BlockLimits *bl = &ns->zbd->limits;
+    const BlockZoneLimits *zl = &ns->zbd->limits;
     bool all = cmd->zsflags & NVME_ZSFLAG_SELECT_ALL;
     BlockZoneFlags zrwa = cmd->zsflags & NVME_ZSFLAG_ZRWA_ALLOC ?
                           BDRV_ZONE_ZRWA : 0;
@@ -821,12 +821,12 @@ static uint16_t coroutine_fn zns_mgmt_send(NvmeCtrl *n, NvmeRequest *req)
     if (status) {
         return status;
     }
-    if (offset % bl->zone_size && cmd->zsa != NVME_ZONE_ACTION_ZRWA_FLUSH) {
+    if (offset % zl->size && cmd->zsa != NVME_ZONE_ACTION_ZRWA_FLUSH) {
         return NVME_INVALID_FIELD | NVME_DNR;
     }
     if (zrwa && (cmd->zsa == NVME_ZONE_ACTION_OPEN ||
                  cmd->zsa == NVME_ZONE_ACTION_SET_ZD_EXT) &&
-        (all || !bl->zrwa_size)) {
+        (all || !zl->zrwa_size)) {
         /* All means closed zones, and only an empty one can get an area */
         return NVME_INVALID_ZONE_OP | NVME_DNR;
     }
@@ -955,9 +955,9 @@ static int coroutine_fn zns_report_from(ZnsReport *r, uint64_t offset)
 {
     g_autofree BlockZoneDescriptor *zones = g_new(BlockZoneDescriptor,
                                                   REPORT_BATCH);
-    const BlockLimits *bl = &r->ns->zbd->limits;
+    const BlockZoneLimits *zl = &r->ns->zbd->limits;
 
-    while (offset < zns_total_bytes(bl)) {
+    while (offset < zns_total_bytes(zl)) {
         unsigned int nr;
         int ret = zns_report(r->ns, offset, zones, &nr);
 
@@ -970,7 +970,7 @@ static int coroutine_fn zns_report_from(ZnsReport *r, uint64_t offset)
         if (ret < 0 || nr == 0) {
             return ret < 0 ? ret : -EIO;
         }
-        offset += (uint64_t)nr * bl->zone_size;
+        offset += (uint64_t)nr * zl->size;
     }
     return 0;
 }
@@ -978,7 +978,7 @@ static int coroutine_fn zns_report_from(ZnsReport *r, uint64_t offset)
 static uint16_t coroutine_fn zns_mgmt_receive(NvmeCtrl *n, NvmeRequest *req)
 {
     NvmeNamespace *ns = req->ns;
-    const BlockLimits *bl = &ns->zbd->limits;
+    const BlockZoneLimits *zl = &ns->zbd->limits;
     uint64_t slba = (uint64_t)le32_to_cpu(req->cmd.cdw11) << 32 |
                     le32_to_cpu(req->cmd.cdw10);
     uint64_t len = ((uint64_t)le32_to_cpu(req->cmd.cdw12) + 1) * 4;
@@ -1003,17 +1003,17 @@ static uint16_t coroutine_fn zns_mgmt_receive(NvmeCtrl *n, NvmeRequest *req)
         return status;
     }
     if (action == NVME_ZONE_REPORT_EXTENDED) {
-        r.entry += bl->zone_ext_size;
+        r.entry += zl->ext_size;
     }
     if ((action != NVME_ZONE_REPORT && action != NVME_ZONE_REPORT_EXTENDED) ||
-        (action == NVME_ZONE_REPORT_EXTENDED && !bl->zone_ext_size) ||
+        (action == NVME_ZONE_REPORT_EXTENDED && !zl->ext_size) ||
         !zns_filter_valid(r.filter)) {
         return NVME_INVALID_FIELD | NVME_DNR;
     }
 
-    start = QEMU_ALIGN_DOWN(zns_bytes(ns, slba), bl->zone_size);
+    start = QEMU_ALIGN_DOWN(zns_bytes(ns, slba), zl->size);
     body = len > sizeof(*header) ? len - sizeof(*header) : 0;
-    body = MIN(body, (bl->nr_zones - start / bl->zone_size) * r.entry);
+    body = MIN(body, (zl->nr_zones - start / zl->size) * r.entry);
     r.complete = body / r.entry;
     r.room = DIV_ROUND_UP(body, r.entry);
     buf = g_try_malloc0(sizeof(*header) + r.room * r.entry);
@@ -1265,11 +1265,9 @@ void nvme_zns_reset(NvmeCtrl *n)
 /* --- Identify --- */
 
 /* In pages of the smallest size, as a power of two */
-static uint8_t zns_append_limit(const BlockLimits *bl)
+static uint8_t zns_append_limit(const BlockZoneLimits *zl)
 {
-    uint64_t bytes = (uint64_t)bl->max_append_sectors << BDRV_SECTOR_BITS;
-
-    return bytes < 2 * 4096 ? 0 : 63 - clz64(bytes / 4096);
+    return zl->max_append < 2 * 4096 ? 0 : 63 - clz64(zl->max_append / 4096);
 }
 
 uint8_t nvme_zns_zasl(NvmeCtrl *n)
@@ -1303,20 +1301,19 @@ static uint32_t zns_zeroes_based(uint32_t limit)
 
 static void zns_init_zoned(NvmeNamespace *ns)
 {
-    const BlockLimits *bl = &ns->zbd->limits;
+    const BlockZoneLimits *zl = &ns->zbd->limits;
     NvmeIdNsZoned *id = ns->id_ns_zoned;
     uint16_t ozcs = ns->params.cross_zone_read ? NVME_ID_NS_ZONED_OZCS_RAZB : 0;
 
-    id->mar = zns_zeroes_based(bl->max_active_zones);
-    id->mor = zns_zeroes_based(MIN_NON_ZERO(bl->max_open_zones,
-                                            bl->max_active_zones));
-    id->lbafe[0].zsze = cpu_to_le64(zns_blocks(ns, bl->zone_size));
-    id->lbafe[0].zdes = bl->zone_ext_size / 64;
-    if (bl->zrwa_size) {
+    id->mar = zns_zeroes_based(zl->max_active);
+    id->mor = zns_zeroes_based(MIN_NON_ZERO(zl->max_open, zl->max_active));
+    id->lbafe[0].zsze = cpu_to_le64(zns_blocks(ns, zl->size));
+    id->lbafe[0].zdes = zl->ext_size / 64;
+    if (zl->zrwa_size) {
         ozcs |= NVME_ID_NS_ZONED_OZCS_ZRWASUP;
-        id->numzrwa = zns_zeroes_based(bl->max_zrwa_zones);
-        id->zrwas = cpu_to_le16(zns_blocks(ns, bl->zrwa_size));
-        id->zrwafg = cpu_to_le16(zns_blocks(ns, bl->zrwa_granularity));
+        id->numzrwa = zns_zeroes_based(zl->max_zrwa);
+        id->zrwas = cpu_to_le16(zns_blocks(ns, zl->zrwa_size));
+        id->zrwafg = cpu_to_le16(zns_blocks(ns, zl->zrwa_granularity));
         id->zrwacap = NVME_ID_NS_ZONED_ZRWACAP_EXPFLUSHSUP;
     }
     id->ozcs = cpu_to_le16(ozcs);
@@ -1326,13 +1323,13 @@ static BlockDriverState *zns_node(NvmeNamespace *ns)
 {
     BlockDriverState *bs = zns_blk(ns) ? blk_bs(zns_blk(ns)) : NULL;
 
-    return bs && bs->bl.zoned == BLK_Z_HM ? bs : NULL;
+    return bs && bs->bl.zones.model == BLK_Z_HM ? bs : NULL;
 }
 
-static void zns_create(NvmeNamespace *ns, const BlockLimits *bl)
+static void zns_create(NvmeNamespace *ns, const BlockZoneLimits *zl)
 {
     ns->zbd = g_new0(NvmeZbd, 1);
-    ns->zbd->limits = *bl;
+    ns->zbd->limits = *zl;
     ns->id_ns_zoned = g_new0(NvmeIdNsZoned, 1);
     blk_set_dev_ops(zns_blk(ns), &zns_dev_ops, ns);
 }
@@ -1341,17 +1338,17 @@ void nvme_zns_init(NvmeNamespace *ns)
 {
     BlockDriverState *bs = zns_node(ns);
     NvmeIdNs *id = &ns->id_ns;
-    const BlockLimits *bl;
+    const BlockZoneLimits *zl;
     uint64_t capacity;
 
     if (!ns->zbd && !bs) {
         return;
     }
     if (!ns->zbd) {
-        zns_create(ns, &bs->bl);
+        zns_create(ns, &bs->bl.zones);
     }
-    bl = &ns->zbd->limits;
-    capacity = (uint64_t)bl->nr_zones * bl->zone_capacity;
+    zl = &ns->zbd->limits;
+    capacity = (uint64_t)zl->nr_zones * zl->capacity;
 
     ns->csi = NVME_CSI_ZONED;
     ns->nlbaf = 1;
@@ -1362,7 +1359,7 @@ void nvme_zns_init(NvmeNamespace *ns)
     id->mc = 0;
     id->dpc = 0;
     id->dps = 0;
-    id->nsze = cpu_to_le64(zns_blocks(ns, zns_total_bytes(bl)));
+    id->nsze = cpu_to_le64(zns_blocks(ns, zns_total_bytes(zl)));
     id->ncap = cpu_to_le64(zns_blocks(ns, capacity));
     id->nuse = id->ncap;
     id->nsattr = blk_is_writable(zns_blk(ns)) ? 0 : NSATTR_WRITE_PROTECTED;
@@ -1371,7 +1368,7 @@ void nvme_zns_init(NvmeNamespace *ns)
 
 /* --- Realize --- */
 
-static bool zns_check_params(NvmeNamespace *ns, const BlockLimits *bl,
+static bool zns_check_params(NvmeNamespace *ns, const BlockZoneLimits *zl,
                              Error **errp)
 {
     const NvmeNamespaceParams *p = &ns->params;
@@ -1379,14 +1376,14 @@ static bool zns_check_params(NvmeNamespace *ns, const BlockLimits *bl,
         const char *name;
         uint64_t given, unset, actual;
     } params[] = {
-        { "zoned.zone_size", p->zone_size_bs, 0, bl->zone_size },
-        { "zoned.zone_capacity", p->zone_cap_bs, 0, bl->zone_capacity },
-        { "zoned.max_active", p->max_active_zones, 0, bl->max_active_zones },
-        { "zoned.max_open", p->max_open_zones, 0, bl->max_open_zones },
-        { "zoned.descr_ext_size", p->zd_extension_size, 0, bl->zone_ext_size },
-        { "zoned.numzrwa", p->numzrwa, 0, bl->max_zrwa_zones },
-        { "zoned.zrwas", p->zrwas, 0, bl->zrwa_size },
-        { "zoned.zrwafg", p->zrwafg, -1, bl->zrwa_granularity },
+        { "zoned.zone_size", p->zone_size_bs, 0, zl->size },
+        { "zoned.zone_capacity", p->zone_cap_bs, 0, zl->capacity },
+        { "zoned.max_active", p->max_active_zones, 0, zl->max_active },
+        { "zoned.max_open", p->max_open_zones, 0, zl->max_open },
+        { "zoned.descr_ext_size", p->zd_extension_size, 0, zl->ext_size },
+        { "zoned.numzrwa", p->numzrwa, 0, zl->max_zrwa },
+        { "zoned.zrwas", p->zrwas, 0, zl->zrwa_size },
+        { "zoned.zrwafg", p->zrwafg, -1, zl->zrwa_granularity },
     };
 
     for (int i = 0; i < ARRAY_SIZE(params); i++) {
@@ -1411,21 +1408,21 @@ static bool zns_check_params(NvmeNamespace *ns, const BlockLimits *bl,
     return true;
 }
 
-static bool zns_check_zones(NvmeNamespace *ns, const BlockLimits *bl,
+static bool zns_check_zones(NvmeNamespace *ns, const BlockZoneLimits *zl,
                             Error **errp)
 {
     g_autofree BlockZoneDescriptor *zones = g_new(BlockZoneDescriptor,
                                                   REPORT_BATCH);
     uint32_t i = 0;
 
-    if (blk_getlength(zns_blk(ns)) != zns_total_bytes(bl)) {
-        error_setg(errp, "the last zone of the drive is smaller than %" PRIu32
-                   " bytes, which NVMe namespaces cannot have", bl->zone_size);
+    if (blk_getlength(zns_blk(ns)) != zns_total_bytes(zl)) {
+        error_setg(errp, "the last zone of the drive is smaller than %" PRIu64
+                   " bytes, which NVMe namespaces cannot have", zl->size);
         return false;
     }
-    while (i < bl->nr_zones) {
-        unsigned int nr = MIN(REPORT_BATCH, bl->nr_zones - i);
-        int ret = blk_zone_report(zns_blk(ns), (int64_t)i * bl->zone_size, &nr,
+    while (i < zl->nr_zones) {
+        unsigned int nr = MIN(REPORT_BATCH, zl->nr_zones - i);
+        int ret = blk_zone_report(zns_blk(ns), (int64_t)i * zl->size, &nr,
                                   zones);
 
         if (ret < 0 || nr == 0) {
@@ -1442,7 +1439,7 @@ static bool zns_check_zones(NvmeNamespace *ns, const BlockLimits *bl,
             }
         }
     }
-    if (!bl->zone_capacity) {
+    if (!zl->capacity) {
         error_setg(errp, "the driver of this zoned drive cannot do what NVMe "
                    "namespaces need");
         return false;
@@ -1450,23 +1447,24 @@ static bool zns_check_zones(NvmeNamespace *ns, const BlockLimits *bl,
     return true;
 }
 
-static bool zns_check_sizes(const BlockLimits *bl, uint32_t block, Error **errp)
+static bool zns_check_sizes(const BlockZoneLimits *zl, uint32_t block,
+                            Error **errp)
 {
     const struct {
         const char *what;
         uint64_t bytes;
         bool area;              /* a field of 16 bits has it, in blocks */
     } sizes[] = {
-        { "zone size", bl->zone_size },
-        { "zone capacity", bl->zone_capacity },
-        { "random write area size", bl->zrwa_size, true },
-        { "random write area granularity", bl->zrwa_granularity, true },
+        { "zone size", zl->size },
+        { "zone capacity", zl->capacity },
+        { "random write area size", zl->zrwa_size, true },
+        { "random write area granularity", zl->zrwa_granularity, true },
     };
 
-    if (block % bl->write_granularity) {
+    if (block % zl->write_granularity) {
         error_setg(errp, "logical_block_size %" PRIu32 " is not a multiple of "
                    "%" PRIu32 ", the least that can be written to the drive",
-                   block, bl->write_granularity);
+                   block, zl->write_granularity);
         return false;
     }
     for (int i = 0; i < ARRAY_SIZE(sizes); i++) {
@@ -1483,11 +1481,11 @@ static bool zns_check_sizes(const BlockLimits *bl, uint32_t block, Error **errp)
             return false;
         }
     }
-    if (!zns_append_limit(bl)) {
+    if (!zns_append_limit(zl)) {
         error_setg(errp, "zone append limit %" PRIu64 " of the drive "
                    "(zone.max_append_bytes of a qcow2 image) is less than "
                    "8192, the smallest that NVMe can tell the guest",
-                   (uint64_t)bl->max_append_sectors << BDRV_SECTOR_BITS);
+                   zl->max_append);
         return false;
     }
     return true;
@@ -1497,21 +1495,21 @@ bool nvme_zns_probe(NvmeNamespace *ns, Error **errp)
 {
     BlockDriverState *bs = zns_node(ns);
     BlockConf *conf = &ns->blkconf;
-    BlockLimits bl;
+    BlockZoneLimits zl;
 
     if (!bs) {
         return true;
     }
-    bl = bs->bl;
+    zl = bs->bl.zones;
     if (!conf->logical_block_size) {
-        conf->logical_block_size = MAX(bl.write_granularity, BDRV_SECTOR_SIZE);
+        conf->logical_block_size = MAX(zl.write_granularity, BDRV_SECTOR_SIZE);
     }
     if (!conf->physical_block_size) {
         conf->physical_block_size = conf->logical_block_size;
     }
-    if (!zns_check_zones(ns, &bl, errp) ||
-        !zns_check_params(ns, &bl, errp) ||
-        !zns_check_sizes(&bl, conf->logical_block_size, errp)) {
+    if (!zns_check_zones(ns, &zl, errp) ||
+        !zns_check_params(ns, &zl, errp) ||
+        !zns_check_sizes(&zl, conf->logical_block_size, errp)) {
         return false;
     }
     /* Not the zones in memory that the property stands for otherwise */

@@ -33,6 +33,38 @@
 #ifndef BLOCK_ZONED_H
 #define BLOCK_ZONED_H
 
+#include "block/block-common.h"
+
+/*
+ * The zones of a node, as BlockLimits.zones has them for all who use it.  The
+ * fields behind @write_granularity are zero where the driver does not know.
+ * Has no padding, so that two can be compared and hashed as memory.
+ */
+typedef struct BlockZoneLimits {
+    BlockZoneModel model;
+    uint32_t nr_zones;          /* the last one may be shorter */
+    uint64_t size;              /* distance of two zone starts */
+    uint64_t max_append;        /* largest zone append, 0: none is possible */
+    uint32_t max_open;          /* zones, 0: no limit */
+    uint32_t max_active;        /* zones, 0: no limit */
+    uint32_t write_granularity; /* unit of writes to sequential zones */
+    uint32_t max_zrwa;          /* zones with a random write area, 0: no limit */
+    uint64_t capacity;          /* writable part of a sequential zone */
+    uint64_t ext_size;          /* of a descriptor extension, 0: none */
+    uint64_t zrwa_size;         /* of a random write area, 0: none */
+    uint64_t zrwa_granularity;  /* of its commits; divides size and capacity */
+} BlockZoneLimits;
+
+QEMU_BUILD_BUG_ON(sizeof(BlockZoneLimits) != 72);
+
+/* Nothing that a user of the zones can see is different. */
+static inline bool bdrv_same_zones(const BlockZoneLimits *a,
+                                   const BlockZoneLimits *b)
+{
+    return a->model == b->model &&
+           (a->model == BLK_Z_NONE || !memcmp(a, b, sizeof(*a)));
+}
+
 typedef enum BlockZoneFlags {
     /*
      * Act on those zones of the range that the operation applies to, and

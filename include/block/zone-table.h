@@ -22,30 +22,14 @@
 #include "qemu/queue.h"
 #include "block/block-common.h"
 #include "block/block-zoned.h"
+#include "block/zone-geometry.h"
 
 typedef struct ZoneTable ZoneTable;
 
-typedef struct ZoneGeometry {
-    uint64_t size;               /* of the device; the last zone may be short */
-    uint64_t zone_size;          /* distance of two zone starts, power of two */
-    uint64_t zone_capacity;      /* writable part of a sequential zone */
-    uint32_t conventional_zones; /* they come first, capacity is their size */
-    uint32_t max_open_zones;     /* 0: no limit */
-    uint32_t max_active_zones;   /* 0: no limit */
-    uint64_t max_append;         /* largest append */
-    uint32_t write_granularity;  /* unit of writes to sequential zones */
-    uint64_t ext_size;           /* of a descriptor extension, 0: none */
-    uint64_t zrwa_size;          /* of a random write area, 0: none */
-    uint64_t zrwa_granularity;   /* of its commits; divides size, capacity */
-    uint32_t max_zrwa_zones;     /* 0: no limit */
-} ZoneGeometry;
-
-/* Number of zones of a device with this geometry */
-uint64_t zone_geometry_nr_zones(const ZoneGeometry *geometry);
-
 /*
  * @geometry must hold: power-of-two zone size, 0 < capacity <= zone size,
- * conventional zones <= number of zones <= UINT32_MAX.  All zones begin empty.
+ * conventional zones <= number of zones <= UINT32_MAX.  All zones begin empty;
+ * the table sets zones.nr_zones in its own copy.
  */
 ZoneTable *zone_table_new(const ZoneGeometry *geometry);
 /* No request may be in progress. */

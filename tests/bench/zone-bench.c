@@ -70,7 +70,7 @@ static int coroutine_fn do_read(Load *load, uint64_t offset, void *buf)
 
 static int coroutine_fn do_append(Load *load, uint64_t offset, void *buf)
 {
-    int64_t zone = QEMU_ALIGN_DOWN(offset, blk_bs(load->blk)->bl.zone_size);
+    int64_t zone = QEMU_ALIGN_DOWN(offset, blk_bs(load->blk)->bl.zones.size);
     QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, buf, load->block);
 
     return blk_co_zone_append(load->blk, &zone, &qiov, 0);
@@ -191,9 +191,9 @@ static void report(BlockBackend *blk)
     uint64_t done = 0;
     unsigned int n;
 
-    while (done < blk_bs(blk)->bl.nr_zones) {
+    while (done < blk_bs(blk)->bl.zones.nr_zones) {
         n = REPORT_ZONES;
-        g_assert(blk_zone_report(blk, done * blk_bs(blk)->bl.zone_size, &n,
+        g_assert(blk_zone_report(blk, done * blk_bs(blk)->bl.zones.size, &n,
                                  zones) == 0);
         done += n;
     }

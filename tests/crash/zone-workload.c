@@ -45,7 +45,7 @@ static unsigned int nr_zones, nr_conventional;
 static void get_zones(BlockBackend *blk)
 {
     g_free(zones);
-    nr_zones = blk_bs(blk)->bl.nr_zones;
+    nr_zones = blk_bs(blk)->bl.zones.nr_zones;
     zones = g_new(BlockZoneDescriptor, nr_zones);
     g_assert(blk_zone_report(blk, 0, &nr_zones, zones) == 0);
     for (nr_conventional = 0; zones[nr_conventional].type == BLK_ZT_CONV; ) {
@@ -130,7 +130,7 @@ static int coroutine_fn manage(char kind, BlockZoneOp op, BlockZoneFlags flags,
     uint64_t id = crash_log_begin(kind, flags & BDRV_ZONE_ZRWA ? 1 : 0, offset,
                                   bytes, NULL);
     g_autofree void *ext = op == BLK_ZO_SET_EXT ?
-        make_ext(id, blk_bs(work_blk)->bl.zone_ext_size) : NULL;
+        make_ext(id, blk_bs(work_blk)->bl.zones.ext_size) : NULL;
     int ret = blk_co_zone_mgmt(work_blk, op, flags, offset, bytes, ext);
 
     crash_log_end(id, offset, 0, ret);
@@ -158,7 +158,7 @@ static BlockZoneDescriptor coroutine_fn look_at_zone(unsigned int i)
 
 static BlockZoneFlags maybe_zrwa(void)
 {
-    return blk_bs(work_blk)->bl.zrwa_size && crash_random(2) ? BDRV_ZONE_ZRWA
+    return blk_bs(work_blk)->bl.zones.zrwa_size && crash_random(2) ? BDRV_ZONE_ZRWA
                                                              : 0;
 }
 
@@ -177,12 +177,12 @@ static void coroutine_fn commit_zrwa(unsigned int i)
 {
     const BlockLimits *bl = &blk_bs(work_blk)->bl;
     BlockZoneDescriptor z = look_at_zone(i);
-    uint64_t units = bl->zrwa_size / bl->zrwa_granularity, wp;
+    uint64_t units = bl->zones.zrwa_size / bl->zones.zrwa_granularity, wp;
 
     for (int tries = 0; !(z.attributes & BDRV_ZA_ZRWA) && tries < 10; tries++) {
         z = look_at_zone(pick_zone());
     }
-    wp = z.wp + bl->zrwa_granularity * (1 + crash_random(units));
+    wp = z.wp + bl->zones.zrwa_granularity * (1 + crash_random(units));
     manage('k', BLK_ZO_ZRWA_COMMIT, 0, z.start,
            MIN(wp, z.start + z.cap) - z.start);
 }
@@ -226,7 +226,7 @@ static int64_t coroutine_fn submit(char kind, uint64_t offset, size_t bytes,
 static void coroutine_fn write_zrwa(const BlockZoneDescriptor *z,
                                     BdrvRequestFlags flags)
 {
-    uint64_t area = blk_bs(work_blk)->bl.zrwa_size / SECTOR;
+    uint64_t area = blk_bs(work_blk)->bl.zones.zrwa_size / SECTOR;
     uint64_t rest = (z->start + z->cap - z->wp) / SECTOR;
     uint64_t first = crash_random(MIN(area + area / 4, rest));
     size_t sectors = 1 + crash_random(crash_random(4) ? MAX_SECTORS / 4
@@ -490,7 +490,7 @@ static void print_zones(void)
 static void coroutine_fn print_exts(void *opaque)
 {
     BlockBackend *blk = opaque;
-    uint32_t size = blk_bs(blk)->bl.zone_ext_size;
+    uint32_t size = blk_bs(blk)->bl.zones.ext_size;
     g_autofree uint64_t *ext = g_malloc(size);
 
     for (unsigned int i = 0; i < nr_zones; i++) {

@@ -216,7 +216,7 @@ static void coroutine_fn print_zones(BlockBackend *blk)
 {
     unsigned int n;
     g_autofree BlockZoneDescriptor *zones = get_zones(blk, &n);
-    uint32_t ext_size = blk_bs(blk)->bl.zone_ext_size;
+    uint32_t ext_size = blk_bs(blk)->bl.zones.ext_size;
     g_autofree uint8_t *ext = g_malloc(ext_size);
 
     printf("size %" PRId64 "\n", blk_co_getlength(blk));
@@ -240,7 +240,7 @@ static void coroutine_fn read_zones(BlockBackend *blk)
     unsigned int n;
     g_autofree BlockZoneDescriptor *zones = get_zones(blk, &n);
     g_autofree uint8_t *buf = g_malloc(2 * IO_BYTES);
-    g_autofree uint8_t *ext = g_malloc(blk_bs(blk)->bl.zone_ext_size);
+    g_autofree uint8_t *ext = g_malloc(blk_bs(blk)->bl.zones.ext_size);
 
     for (unsigned int i = 0; i < n; i++) {
         const BlockZoneDescriptor *z = &zones[i];
@@ -297,7 +297,7 @@ static void coroutine_fn zone_op(BlockBackend *blk, BlockZoneOp op,
 static void coroutine_fn
 set_ext(BlockBackend *blk, const BlockZoneDescriptor *z, BlockZoneFlags flags)
 {
-    uint32_t size = blk_bs(blk)->bl.zone_ext_size;
+    uint32_t size = blk_bs(blk)->bl.zones.ext_size;
     g_autofree uint8_t *ext = g_malloc0(size), *back = g_malloc0(size);
 
     if (!size) {
@@ -319,17 +319,17 @@ static void coroutine_fn use_area(BlockBackend *blk,
     const BlockLimits *bl = &blk_bs(blk)->bl;
     BlockZoneDescriptor part = *z;
 
-    set_ext(blk, z, bl->zrwa_size ? BDRV_ZONE_ZRWA : 0);
-    blk_co_zone_mgmt(blk, BLK_ZO_OPEN, bl->zrwa_size ? BDRV_ZONE_ZRWA : 0,
+    set_ext(blk, z, bl->zones.zrwa_size ? BDRV_ZONE_ZRWA : 0);
+    blk_co_zone_mgmt(blk, BLK_ZO_OPEN, bl->zones.zrwa_size ? BDRV_ZONE_ZRWA : 0,
                      z->start, z->length, NULL);
-    part.wp = z->start + 2 * bl->zrwa_size - IO_BYTES;
-    if (bl->zrwa_size >= IO_BYTES) {
+    part.wp = z->start + 2 * bl->zones.zrwa_size - IO_BYTES;
+    if (bl->zones.zrwa_size >= IO_BYTES) {
         write_and_read(blk, &part, false);
     }
-    part.wp = z->start + bl->zrwa_size;
+    part.wp = z->start + bl->zones.zrwa_size;
     write_and_read(blk, &part, false);
     blk_co_zone_mgmt(blk, BLK_ZO_ZRWA_COMMIT, 0, z->start,
-                     MIN(z->cap, bl->zrwa_size), NULL);
+                     MIN(z->cap, bl->zones.zrwa_size), NULL);
     blk_co_flush(blk);
     write_and_read(blk, &part, false);
     blk_co_zone_mgmt(blk, BLK_ZO_CLOSE, BDRV_ZONE_CLOSE_EMPTY, z->start,
@@ -353,7 +353,7 @@ static void coroutine_fn use_zone(BlockBackend *blk, unsigned int i,
     if (i % 4 >= 2) {
         zone_op(blk, BLK_ZO_RESET, start, length);
         z = look_at_zone(blk, start);
-        if (bl->zone_ext_size || bl->zrwa_size) {
+        if (bl->zones.ext_size || bl->zones.zrwa_size) {
             use_area(blk, &z);
         } else {
             write_and_read(blk, &z, i % 4 == 2);

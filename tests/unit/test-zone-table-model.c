@@ -132,7 +132,7 @@ static bool model_holds_writes(ModelZone *z)
 /* Close implicitly open ones, the least recently written first, up to here */
 static void model_make_room(Model *m, const bool *spare)
 {
-    while (m->g.max_open_zones && model_open(m) > m->g.max_open_zones) {
+    while (m->g.zones.max_open && model_open(m) > m->g.zones.max_open) {
         ModelZone *victim = NULL;
 
         for (int i = 0; i < MODEL_ZONES; i++) {
@@ -150,12 +150,12 @@ static void model_make_room(Model *m, const bool *spare)
 
 static int model_check_resources(Model *m, int new_active, int new_explicit)
 {
-    if (new_active && m->g.max_active_zones &&
-        model_active(m) + new_active > m->g.max_active_zones) {
+    if (new_active && m->g.zones.max_active &&
+        model_active(m) + new_active > m->g.zones.max_active) {
         return -EOVERFLOW;
     }
-    if (m->g.max_open_zones &&
-        model_count(m, EO) + new_explicit > m->g.max_open_zones) {
+    if (m->g.zones.max_open &&
+        model_count(m, EO) + new_explicit > m->g.zones.max_open) {
         return -ETOOMANYREFS;
     }
     return 0;
@@ -439,10 +439,10 @@ static bool model_compare(Model *m)
             g_test_message("%s: that was zone %d", m->step, i);
         }
     }
-    g_assert_true(!m->g.max_open_zones ||
-                  model_open(m) <= m->g.max_open_zones);
-    g_assert_true(!m->g.max_active_zones ||
-                  model_active(m) <= m->g.max_active_zones);
+    g_assert_true(!m->g.zones.max_open ||
+                  model_open(m) <= m->g.zones.max_open);
+    g_assert_true(!m->g.zones.max_active ||
+                  model_active(m) <= m->g.zones.max_active);
     return good && expect_counts(m->step, m->t);
 }
 
@@ -632,13 +632,13 @@ static Model *model_new(const ZoneGeometry *limits, uint32_t seed)
 
     m->g = (ZoneGeometry) {
         .size = (MODEL_ZONES - 1) * MODEL_SIZE + MODEL_SHORT,
-        .zone_size = MODEL_SIZE,
-        .zone_capacity = MODEL_CAPACITY,
+        .zones.size = MODEL_SIZE,
+        .zones.capacity = MODEL_CAPACITY,
         .conventional_zones = MODEL_CONV,
-        .max_open_zones = limits->max_open_zones,
-        .max_active_zones = limits->max_active_zones,
-        .max_append = MODEL_APPEND,
-        .write_granularity = BLOCK,
+        .zones.max_open = limits->zones.max_open,
+        .zones.max_active = limits->zones.max_active,
+        .zones.max_append = MODEL_APPEND,
+        .zones.write_granularity = BLOCK,
     };
     m->rand = g_rand_new_with_seed(seed);
     m->t = zone_table_new(&m->g);
@@ -690,7 +690,7 @@ static bool model_run(const ZoneGeometry *limits, int steps, uint32_t seed)
         good = model_step(m) && model_compare(m);
         if (!good) {
             g_test_message("limits %u and %u, seed %u, step %d: %s",
-                           limits->max_open_zones, limits->max_active_zones,
+                           limits->zones.max_open, limits->zones.max_active,
                            seed, i, m->step);
             g_test_fail();
         }
@@ -713,14 +713,14 @@ static bool model_run(const ZoneGeometry *limits, int steps, uint32_t seed)
 static void test_model(void)
 {
     static const ZoneGeometry limits[] = {
-        { .max_open_zones = 0, .max_active_zones = 0 },
-        { .max_open_zones = 1, .max_active_zones = 1 },
-        { .max_open_zones = 1, .max_active_zones = 3 },
-        { .max_open_zones = 2, .max_active_zones = 2 },
-        { .max_open_zones = 2, .max_active_zones = 4 },
-        { .max_open_zones = 3, .max_active_zones = 5 },
-        { .max_open_zones = 0, .max_active_zones = 3 },
-        { .max_open_zones = 3, .max_active_zones = 0 },
+        { .zones.max_open = 0, .zones.max_active = 0 },
+        { .zones.max_open = 1, .zones.max_active = 1 },
+        { .zones.max_open = 1, .zones.max_active = 3 },
+        { .zones.max_open = 2, .zones.max_active = 2 },
+        { .zones.max_open = 2, .zones.max_active = 4 },
+        { .zones.max_open = 3, .zones.max_active = 5 },
+        { .zones.max_open = 0, .zones.max_active = 3 },
+        { .zones.max_open = 3, .zones.max_active = 0 },
     };
 
     for (int i = 0; i < ARRAY_SIZE(limits); i++) {

@@ -353,7 +353,7 @@ static void test_readable_offline(void)
     ZoneTable *t;
     bool data;
 
-    g.zone_capacity = ZONE;
+    g.zones.capacity = ZONE;
     t = zone_table_new(&g);
     g_assert_cmpint(do_write(t, 4 * ZONE, ZONE), ==, 0);
     put_zone(t, 5, OF, ZONE);
@@ -373,7 +373,7 @@ static void test_readable_over_zones(void)
     ZoneTable *t;
     bool data;
 
-    g.zone_capacity = ZONE;
+    g.zones.capacity = ZONE;
     t = zone_table_new(&g);
     g_assert_cmpint(do_write(t, 2 * ZONE, ZONE), ==, 0);
     g_assert_cmpint(do_write(t, 3 * ZONE, ZONE), ==, 0);
@@ -577,8 +577,8 @@ static void test_set_limits(void)
 
     /* Lower limits take effect as soon as one more is opened */
     zone_table_set_limits(t, 2, 5, BLOCK);
-    g_assert_cmpuint(zone_table_geometry(t)->max_open_zones, ==, 2);
-    g_assert_cmpuint(zone_table_geometry(t)->max_active_zones, ==, 5);
+    g_assert_cmpuint(zone_table_geometry(t)->zones.max_open, ==, 2);
+    g_assert_cmpuint(zone_table_geometry(t)->zones.max_active, ==, 5);
     g_assert_cmpint(do_append(t, 8, 2 * BLOCK, &position), ==, -EINVAL);
     g_assert_cmpint(do_append(t, 8, BLOCK, &position), ==, 0);
     g_assert_cmpuint(nr_open(t), <=, 2);

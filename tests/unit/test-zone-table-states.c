@@ -548,7 +548,7 @@ static void test_capacity_equals_size(void)
     ZoneGeometry g = standard_geometry();
     ZoneTable *t;
 
-    g.zone_capacity = ZONE;
+    g.zones.capacity = ZONE;
     t = zone_table_new(&g);
     g_assert_cmpint(do_write(t, FIRST_SEQ * ZONE, ZONE + BLOCK), ==, -ERANGE);
     g_assert_cmpint(do_write(t, FIRST_SEQ * ZONE, ZONE), ==, 0);
@@ -578,7 +578,7 @@ static void test_granularity(void)
         uint64_t position;
         ZoneTable *t;
 
-        g.write_granularity = tests[c].granularity;
+        g.zones.write_granularity = tests[c].granularity;
         t = zone_table_new(&g);
         expect_ret(cell, do_write(t, FIRST_SEQ * ZONE, tests[c].bytes),
                    tests[c].want);
@@ -596,7 +596,7 @@ static void test_append_limit(void)
     uint64_t position;
     ZoneTable *t;
 
-    g.max_append = 2 * BLOCK;
+    g.zones.max_append = 2 * BLOCK;
     t = zone_table_new(&g);
     g_assert_cmpint(do_append(t, FIRST_SEQ, 3 * BLOCK, &position), ==,
                     -EINVAL);
@@ -606,7 +606,7 @@ static void test_append_limit(void)
                     0);
     zone_table_free(t);
 
-    g.max_append = 0;
+    g.zones.max_append = 0;
     t = zone_table_new(&g);
     g_assert_cmpint(do_append(t, FIRST_SEQ, BLOCK, &position), ==, -EINVAL);
     g_assert_cmpint(do_append(t, FIRST_SEQ, 0, &position), ==, 0);
@@ -677,6 +677,7 @@ static void test_geometry(void)
     ZoneTable *t = zone_table_new(&g);
     ZoneCounts c;
 
+    g.zones.nr_zones = NR_ZONES;
     g_assert_cmpmem(zone_table_geometry(t), sizeof(g), &g, sizeof(g));
     g_assert_cmpuint(zone_table_nr_zones(t), ==, NR_ZONES);
     zone_table_count(t, &c);

@@ -283,9 +283,9 @@ static ZoneGeometry stress_geometry(void)
 
     g.size = STRESS_ZONES * ZONE;
     g.conventional_zones = 0;
-    g.max_open_zones = STRESS_OPEN;
-    g.max_active_zones = STRESS_ACTIVE;
-    g.max_zrwa_zones = STRESS_AREAS;
+    g.zones.max_open = STRESS_OPEN;
+    g.zones.max_active = STRESS_ACTIVE;
+    g.zones.max_zrwa = STRESS_AREAS;
     return g;
 }
 

@@ -412,7 +412,7 @@ static void test_repair_of_nothing(void)
     ZoneTable *t;
     Request m, w;
 
-    g.max_open_zones = 1;
+    g.zones.max_open = 1;
     t = zone_table_new(&g);
 
     /* Data in a random write area stays above the write pointer */

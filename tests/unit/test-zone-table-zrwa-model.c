@@ -618,21 +618,21 @@ static void test_area_model(void)
     } limits[] = { { 3, 2 }, { 1, 1 }, { 5, 5 }, { 4, 1 } };
     ZoneGeometry g = {
         .size = AREA_ZONES * AREA_ZONE * BLOCK,
-        .zone_size = AREA_ZONE * BLOCK,
-        .zone_capacity = AREA_CAPACITY * BLOCK,
-        .max_append = BLOCK,
-        .write_granularity = BLOCK,
-        .ext_size = 64,
-        .zrwa_size = AREA_BLOCKS * BLOCK,
-        .zrwa_granularity = AREA_GRAIN * BLOCK,
+        .zones.size = AREA_ZONE * BLOCK,
+        .zones.capacity = AREA_CAPACITY * BLOCK,
+        .zones.max_append = BLOCK,
+        .zones.write_granularity = BLOCK,
+        .zones.ext_size = 64,
+        .zones.zrwa_size = AREA_BLOCKS * BLOCK,
+        .zones.zrwa_granularity = AREA_GRAIN * BLOCK,
     };
 
     for (int l = 0; l < ARRAY_SIZE(limits); l++) {
         AreaModel *m = g_new0(AreaModel, 1);
         bool good = true;
 
-        g.max_active_zones = m->max_active = limits[l].max_active;
-        g.max_zrwa_zones = m->max_areas = limits[l].max_areas;
+        g.zones.max_active = m->max_active = limits[l].max_active;
+        g.zones.max_zrwa = m->max_areas = limits[l].max_areas;
         m->t = zone_table_new(&g);
         m->rand = g_rand_new_with_seed(l);
         m->mgmt_zone = -1;

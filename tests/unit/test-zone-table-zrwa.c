@@ -370,8 +370,8 @@ static void test_area_survives_reopening(void)
     ZoneGeometry g = zns_geometry();
     ZoneTable *t;
 
-    g.max_open_zones = 1;
-    g.max_zrwa_zones = 1;
+    g.zones.max_open = 1;
+    g.zones.max_zrwa = 1;
     t = zone_table_new(&g);
     g_assert_cmpint(do_open_zrwa(t, 4), ==, 0);
     g_assert_cmpint(do_write(t, 4 * ZONE + 2 * BLOCK, BLOCK), ==, 0);
@@ -910,7 +910,7 @@ static void test_commit_of_zone_closed_meanwhile(void)
     ZoneTable *t;
     Request m;
 
-    g.max_open_zones = 1;
+    g.zones.max_open = 1;
     t = zone_table_new(&g);
     put_zns_zone(t, 4, IO, BDRV_ZA_ZRWA, 0, AREA);
     start_commit(&m, t, 4, GRAIN);

@@ -162,7 +162,7 @@ static void get_zones(void)
     BlockZoneDescriptor *all;
     unsigned int conventional = 0;
 
-    nr_zones = blk_bs(blk)->bl.nr_zones;
+    nr_zones = blk_bs(blk)->bl.zones.nr_zones;
     g_assert_cmpint(nr_zones, >, 0);
     all = g_new(BlockZoneDescriptor, nr_zones);
     g_assert_cmpint(blk_zone_report(blk, 0, &nr_zones, all), ==, 0);

@@ -11,11 +11,11 @@ ZoneGeometry standard_geometry(void)
 {
     return (ZoneGeometry) {
         .size = NR_ZONES * ZONE,
-        .zone_size = ZONE,
-        .zone_capacity = CAPACITY,
+        .zones.size = ZONE,
+        .zones.capacity = CAPACITY,
         .conventional_zones = NR_CONV,
-        .max_append = 2 * ZONE,
-        .write_granularity = BLOCK,
+        .zones.max_append = 2 * ZONE,
+        .zones.write_granularity = BLOCK,
     };
 }
 
@@ -30,8 +30,8 @@ ZoneTable *new_limited_table(uint32_t max_open, uint32_t max_active)
 {
     ZoneGeometry g = standard_geometry();
 
-    g.max_open_zones = max_open;
-    g.max_active_zones = max_active;
+    g.zones.max_open = max_open;
+    g.zones.max_active = max_active;
     return zone_table_new(&g);
 }
 
@@ -39,9 +39,9 @@ ZoneGeometry zns_geometry(void)
 {
     ZoneGeometry g = standard_geometry();
 
-    g.ext_size = 64;
-    g.zrwa_size = AREA;
-    g.zrwa_granularity = GRAIN;
+    g.zones.ext_size = 64;
+    g.zones.zrwa_size = AREA;
+    g.zones.zrwa_granularity = GRAIN;
     return g;
 }
 
@@ -49,8 +49,8 @@ ZoneTable *new_zns_table(uint32_t max_active, uint32_t max_zrwa)
 {
     ZoneGeometry g = zns_geometry();
 
-    g.max_active_zones = max_active;
-    g.max_zrwa_zones = max_zrwa;
+    g.zones.max_active = max_active;
+    g.zones.max_zrwa = max_zrwa;
     return zone_table_new(&g);
 }
 

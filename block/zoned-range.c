@@ -1,0 +1,53 @@
+/*
+ * The one loop over the zones of a range
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "block/aio.h"
+#include "block/zoned-range.h"
+#include "system/block-backend.h"
+
+/* Zones that are asked for at a time, on the coroutine's stack */
+#define BATCH 64
+
+/* Zones between two turns of the event loop: about a millisecond */
+#define ZONES_PER_TURN 16384
+
+void coroutine_fn zoned_co_pause(uint64_t *work, uint64_t zones)
+{
+    *work += zones;
+    if (*work >= ZONES_PER_TURN) {
+        *work = 0;
+        aio_co_schedule(qemu_get_current_aio_context(), qemu_coroutine_self());
+        qemu_coroutine_yield();
+    }
+}
+
+int coroutine_fn blk_co_for_each_zone(BlockBackend *blk, int64_t offset,
+                                      uint64_t bytes, BlkZoneFunc *fn,
+                                      void *opaque)
+{
+    BlockZoneDescriptor zones[BATCH];
+    int64_t end = offset + bytes;
+    uint64_t work = 0;
+
+    while (offset < end) {
+        unsigned int n = BATCH;
+        int ret = blk_co_zone_report(blk, offset, &n, zones);
+
+        if (ret < 0 || n == 0) {
+            return ret;
+        }
+        for (unsigned int i = 0; i < n && offset < end; i++) {
+            ret = fn(&zones[i], opaque);
+            if (ret) {
+                return ret;
+            }
+            offset = zones[i].start + zones[i].length;
+        }
+        zoned_co_pause(&work, n);
+    }
+    return 0;
+}

@@ -1,0 +1,35 @@
+/*
+ * The one loop over the zones of a range
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef BLOCK_ZONED_RANGE_H
+#define BLOCK_ZONED_RANGE_H
+
+#include "block/block-common.h"
+#include "qemu/coroutine.h"
+
+/* Returns 0 to go on, and anything else to end the loop with it. */
+typedef int coroutine_fn BlkZoneFunc(const BlockZoneDescriptor *zone,
+                                     void *opaque);
+
+/*
+ * Call @fn for each zone of @blk that has a part of
+ * [@offset, @offset + @bytes), in their order.  Other work of the event loop
+ * gets its turn in between, so the zones are not those of one moment.
+ *
+ * Returns 0, what @fn returned, or a negative errno if a report failed.
+ */
+int coroutine_fn blk_co_for_each_zone(BlockBackend *blk, int64_t offset,
+                                      uint64_t bytes, BlkZoneFunc *fn,
+                                      void *opaque);
+
+/*
+ * For a loop that may be long: let other work of the event loop have its turn
+ * when @work, which counts up to one step at a time, has passed another few
+ * milliseconds' worth of zones.
+ */
+void coroutine_fn zoned_co_pause(uint64_t *work, uint64_t zones);
+
+#endif
