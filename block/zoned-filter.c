@@ -18,6 +18,14 @@ static BdrvChild * GRAPH_RDLOCK zoned_child(BlockDriverState *bs)
                                                        : NULL;
 }
 
+BlockDriverState *bdrv_zoned_parent(BdrvChild *child)
+{
+    BlockDriverState *parent = child->klass == &child_of_bds ? child->opaque
+                                                             : NULL;
+
+    return parent && zoned_child(parent) == child ? parent : NULL;
+}
+
 BlockDriverState *bdrv_zoned_source(BlockDriverState *bs)
 {
     BdrvChild *child;
@@ -75,9 +83,9 @@ void bdrv_zoned_limits_changed(BlockDriverState *bs)
     BdrvChild *c;
 
     QLIST_FOREACH(c, &bs->parents, next_parent) {
-        BlockDriverState *parent = c->klass == &child_of_bds ? c->opaque : NULL;
+        BlockDriverState *parent = bdrv_zoned_parent(c);
 
-        if (parent && zoned_child(parent) == c) {
+        if (parent) {
             bdrv_zoned_inherit_limits(parent);
             bdrv_zoned_limits_changed(parent);
         }

@@ -10,20 +10,63 @@
 #include "block/zoned-filter.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-zoned.h"
+#include "system/block-backend.h"
 #include "trace.h"
 
-/* Tell the devices on top, whatever filters are between */
+/* Tell the devices that have the zones of @bs, whatever filters are between */
 static void GRAPH_RDLOCK notify_devices(BlockDriverState *bs, int64_t offset)
 {
     BdrvChild *c;
 
     QLIST_FOREACH(c, &bs->parents, next_parent) {
-        if (c->klass->parent_is_bds) {
-            notify_devices(c->opaque, offset);
+        BlockDriverState *parent = bdrv_zoned_parent(c);
+
+        if (parent) {
+            notify_devices(parent, offset);
         } else if (c->klass->zone_changed) {
             c->klass->zone_changed(c, offset);
         }
     }
+}
+
+/*
+ * The node that has the zones which @node_name shows.  Sets *@zone to the start
+ * of the zone that @offset is in, and *@length to its length.
+ */
+static BlockDriverState * coroutine_fn GRAPH_RDLOCK
+find_zone(const char *node_name, uint64_t offset, int64_t *zone,
+          int64_t *length, Error **errp)
+{
+    BlockDriverState *bs = bdrv_find_node(node_name);
+    uint64_t size;
+
+    if (!bs) {
+        error_setg(errp, "Cannot find node '%s'", node_name);
+        return NULL;
+    }
+    bs = bdrv_zoned_source(bs);
+    if (!bs->drv) {
+        error_setg(errp, "Node '%s' was found corrupt and cannot be used",
+                   node_name);
+        return NULL;
+    }
+    if (bs->bl.zones.model == BLK_Z_NONE || !bs->drv->bdrv_co_zone_mgmt) {
+        error_setg(errp, "Node '%s' is not zoned", node_name);
+        return NULL;
+    }
+    if (!bdrv_is_writable(bs)) {
+        error_setg(errp, "Node '%s' is read-only", node_name);
+        return NULL;
+    }
+    size = bs->total_sectors * BDRV_SECTOR_SIZE;
+    if (offset >= size) {
+        error_setg(errp, "offset (%" PRIu64 ") must be less than the size of "
+                   "node '%s' (%" PRIu64 ")", offset, node_name, size);
+        return NULL;
+    }
+    *zone = QEMU_ALIGN_DOWN(offset, bs->bl.zones.size);
+    *length = MIN(bs->bl.zones.size, size - *zone);
+    return bs;
 }
 
 void coroutine_fn
@@ -36,43 +79,33 @@ qmp_block_zone_set_condition(const char *node_name, uint64_t offset,
         [BLOCK_ZONE_CONDITION_OFFLINE] = BLK_ZO_FORCE_OFFLINE,
     };
     BlockDriverState *bs;
-    uint64_t size, start;
+    BlockBackend *blk;
+    int64_t zone, length;
     int ret;
 
-    GRAPH_RDLOCK_GUARD();
+    WITH_GRAPH_RDLOCK_GUARD() {
+        bs = find_zone(node_name, offset, &zone, &length, errp);
+        if (!bs) {
+            return;
+        }
+        bdrv_ref(bs);
+    }
 
-    bs = bdrv_find_node(node_name);
-    if (!bs) {
-        error_setg(errp, "Cannot find node '%s'", node_name);
+    /* Devices do not share writing, but what a medium does is not a write */
+    blk = blk_co_new_with_bs(bs, BLK_PERM_WRITE_UNCHANGED, BLK_PERM_ALL, errp);
+    bdrv_co_unref(bs);
+    if (!blk) {
         return;
     }
-    bs = bdrv_zoned_source(bs);
-    if (bs->bl.zones.model == BLK_Z_NONE || !bs->drv->bdrv_co_zone_mgmt) {
-        error_setg(errp, "Node '%s' is not zoned", node_name);
-        return;
-    }
-    if (!bdrv_is_writable(bs)) {
-        error_setg(errp, "Node '%s' is read-only", node_name);
-        return;
-    }
-    size = bs->total_sectors * BDRV_SECTOR_SIZE;
-    if (offset >= size) {
-        error_setg(errp, "offset (%" PRIu64 ") must be less than the size of "
-                   "node '%s' (%" PRIu64 ")", offset, node_name, size);
-        return;
-    }
-    start = QEMU_ALIGN_DOWN(offset, bs->bl.zones.size);
-
-    bdrv_inc_in_flight(bs);
-    ret = bs->drv->bdrv_co_zone_mgmt(bs, ops[condition], 0, start,
-                                     MIN(bs->bl.zones.size, size - start), NULL);
-    bdrv_dec_in_flight(bs);
-    trace_block_zone_set_condition(node_name, start,
+    ret = blk_co_zone_mgmt(blk, ops[condition], 0, zone, length, NULL);
+    trace_block_zone_set_condition(node_name, zone,
                                    BlockZoneCondition_str(condition), ret);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not set the condition of the zone "
-                         "at %" PRIu64, start);
-        return;
+                         "at %" PRId64, zone);
+    } else {
+        GRAPH_RDLOCK_GUARD();
+        notify_devices(blk_bs(blk), zone);
     }
-    notify_devices(bs, start);
+    blk_co_unref(blk);
 }

@@ -21,6 +21,9 @@
 /* The node that @bs has its zones from, or @bs itself */
 BlockDriverState * GRAPH_RDLOCK bdrv_zoned_source(BlockDriverState *bs);
 
+/* The node that has its zones through @child, NULL if there is none */
+BlockDriverState * GRAPH_RDLOCK bdrv_zoned_parent(BdrvChild *child);
+
 /* May @child become a child of @parent in @role? */
 bool GRAPH_RDLOCK bdrv_zoned_may_attach(BlockDriverState *parent,
                                         BlockDriverState *child,
