@@ -31,7 +31,10 @@ bool bdrv_refuse_zoned(BlockDriverState *bs, const char *what, Error **errp)
 
 bool zoned_inherit(BlockDriverState *bs, BlockDriverState *base, Error **errp)
 {
-    if (bs->bl.zones.model == BLK_Z_NONE && base->bl.zones.model == BLK_Z_NONE) {
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+
+    if (bs->bl.zones.model == BLK_Z_NONE &&
+        base->bl.zones.model == BLK_Z_NONE) {
         return true;
     }
     if (!bs->drv->bdrv_zones_inherit) {

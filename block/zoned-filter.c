@@ -5,6 +5,8 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/option.h"
+#include "qemu/units.h"
 #include "qapi/error.h"
 #include "block/block.h"
 #include "block/block_int.h"
@@ -42,13 +44,50 @@ static const BlockZoneLimits * GRAPH_RDLOCK zone_limits(BlockDriverState *bs)
     return &bdrv_zoned_source(bs)->bl.zones;
 }
 
+/* What the user calls @bs */
+static const char *user_name(BlockDriverState *bs)
+{
+    const char *node_name = bdrv_get_node_name(bs);
+
+    return *node_name == '#' && *bs->filename ? bs->filename : node_name;
+}
+
+/* An overlay must have the zones of its backing file @base, or it hides them */
+static bool GRAPH_RDLOCK check_overlay(BlockDriverState *bs,
+                                       BlockDriverState *base, Error **errp)
+{
+    const BlockZoneLimits *zones = zone_limits(bs);
+    const BlockZoneLimits *base_zones = zone_limits(base);
+
+    if (zones->model != base_zones->model) {
+        error_setg(errp, "Backing file '%s' is zoned, and its overlay '%s' is "
+                   "not; create the overlay with 'qemu-img create -f qcow2 "
+                   "-b', or attach it with blockdev-snapshot",
+                   user_name(base), user_name(bs));
+        return false;
+    }
+    if (zones->size != base_zones->size ||
+        zones->capacity != base_zones->capacity) {
+        error_setg(errp, "Backing file '%s' has zones of %" PRIu64 " bytes "
+                   "(capacity %" PRIu64 "), and its overlay '%s' has zones of "
+                   "%" PRIu64 " bytes (capacity %" PRIu64 ")",
+                   user_name(base), base_zones->size, base_zones->capacity,
+                   user_name(bs), zones->size, zones->capacity);
+        return false;
+    }
+    return true;
+}
+
 bool bdrv_zoned_may_attach(BlockDriverState *parent, BlockDriverState *child,
                            BdrvChildRole role, Error **errp)
 {
     /* A host-aware disk can be used as one without zones */
-    if (zone_limits(child)->model != BLK_Z_HM || (role & BDRV_CHILD_COW) ||
+    if (zone_limits(child)->model != BLK_Z_HM ||
         ((role & BDRV_CHILD_PRIMARY) && parent->drv->supports_zoned_children)) {
         return true;
+    }
+    if (role & BDRV_CHILD_COW) {
+        return check_overlay(parent, child, errp);
     }
     error_setg(errp, "Node '%s' is zoned, and driver '%s' does not support "
                "zoned children", bdrv_get_node_name(child),
@@ -59,13 +98,68 @@ bool bdrv_zoned_may_attach(BlockDriverState *parent, BlockDriverState *child,
 bool bdrv_zoned_may_replace(BdrvChild *child, BlockDriverState *to,
                             Error **errp)
 {
-    if (!child->bs || (child->role & BDRV_CHILD_COW) ||
+    if (child->bs && (child->role & BDRV_CHILD_COW)) {
+        return bdrv_zoned_may_attach(child->opaque, to, child->role, errp);
+    }
+    if (!child->bs ||
         bdrv_same_zones(zone_limits(child->bs), zone_limits(to))) {
         return true;
     }
     error_setg(errp, "Node '%s' cannot take the place of node '%s': "
                "their zones are different", bdrv_get_node_name(to),
                bdrv_get_node_name(child->bs));
+    return false;
+}
+
+bool bdrv_zoned_may_create_overlay(BlockDriver *drv, BlockDriverState *base,
+                                   Error **errp)
+{
+    BlockDriverState *source;
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+
+    source = bdrv_zoned_source(base);
+    if (source->bl.zones.model != BLK_Z_HM ||
+        (drv == source->drv && drv->bdrv_zones_inherit)) {
+        return true;
+    }
+    if (source->drv->bdrv_zones_inherit) {
+        error_setg(errp, "Backing file '%s' is zoned, so its overlay must be "
+                   "of format '%s'", user_name(base), source->drv->format_name);
+    } else {
+        error_setg(errp, "Backing file '%s' is zoned, and driver '%s' does not "
+                   "support overlays of it", user_name(base),
+                   source->drv->format_name);
+    }
+    return false;
+}
+
+void bdrv_zoned_overlay_opts(BlockDriverState *base, QemuOpts *opts)
+{
+    const BlockZoneLimits *zones = &base->bl.zones;
+
+    /* The default size of a cluster */
+    if (zones->model == BLK_Z_HM && zones->size < 64 * KiB) {
+        qemu_opt_set_number(opts, BLOCK_OPT_CLUSTER_SIZE, zones->size,
+                            &error_abort);
+    }
+}
+
+bool bdrv_zoned_may_rebase(BlockDriverState *bs, BlockDriverState *base,
+                           Error **errp)
+{
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+
+    return bdrv_zoned_may_attach(bs, base, BDRV_CHILD_COW, errp);
+}
+
+bool bdrv_zoned_may_use(BlockDriverState *bs, const char *device, Error **errp)
+{
+    if (bs->bl.zones.model != BLK_Z_HM) {
+        return true;
+    }
+    error_setg(errp, "Node '%s' is zoned, and device '%s' does not support "
+               "zones; use 'virtio-blk' or 'nvme-ns'", bdrv_get_node_name(bs),
+               device);
     return false;
 }
 

@@ -24,8 +24,7 @@ bool bdrv_refuse_zoned(BlockDriverState *bs, const char *what, Error **errp);
  * data is flushed.  If one has zones, @bs takes over those of @base with all
  * their states.  False, with an error, if it cannot.
  */
-bool GRAPH_RDLOCK zoned_inherit(BlockDriverState *bs, BlockDriverState *base,
-                                Error **errp);
+bool zoned_inherit(BlockDriverState *bs, BlockDriverState *base, Error **errp);
 
 /*
  * Bring data and zones of @bs, which is drained, to its backing file @base,

@@ -4,8 +4,10 @@
  * A node whose driver says supports_zoned_children has the zones of its
  * primary child: its limits are copied from there, and the driver passes zone
  * operations on, with the functions below if it has nothing to add.  No other
- * driver gets a host-managed child, except as a backing file; so zones are
- * never hidden.
+ * driver gets a host-managed child, except as the backing file of an overlay
+ * with zones of the same size.  Guest devices that do not know zones cannot
+ * use a host-managed node.  So no node and no device hides zones; exports
+ * over NBD and FUSE do, as their protocols have none.
  *
  * What has been seen of the zones of a node never changes because the graph
  * does: a node is only replaced by one with the same zones.
@@ -32,6 +34,23 @@ bool GRAPH_RDLOCK bdrv_zoned_may_attach(BlockDriverState *parent,
 /* May @child point to @to instead of to the node that it points to? */
 bool GRAPH_RDLOCK bdrv_zoned_may_replace(BdrvChild *child,
                                          BlockDriverState *to, Error **errp);
+
+/* May an overlay of @base have the format @drv?  In the main loop. */
+bool bdrv_zoned_may_create_overlay(BlockDriver *drv, BlockDriverState *base,
+                                   Error **errp);
+
+/*
+ * Before a qcow2 overlay of @base is created with @opts, which have defaults
+ * only: clusters must not be larger than zones.
+ */
+void bdrv_zoned_overlay_opts(BlockDriverState *base, QemuOpts *opts);
+
+/* May @base become the backing file of the overlay @bs?  In the main loop. */
+bool bdrv_zoned_may_rebase(BlockDriverState *bs, BlockDriverState *base,
+                           Error **errp);
+
+/* May a guest device of type @device, which does not know zones, use @bs? */
+bool bdrv_zoned_may_use(BlockDriverState *bs, const char *device, Error **errp);
 
 /*
  * Where @bs has the zones of its child, copy the limits.  Called when the
