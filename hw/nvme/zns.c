@@ -194,13 +194,14 @@ static uint16_t coroutine_fn zns_check_written(NvmeNamespace *ns,
 
 /* --- The command's data --- */
 
-/* Copy all of @buf to or from guest memory. */
-static uint16_t zns_transfer(NvmeCtrl *n, NvmeRequest *req, void *buf,
-                             size_t len, NvmeTxDirection dir)
+/* Fill @buf with the data of the command, which are @len bytes. */
+static uint16_t zns_fetch(NvmeCtrl *n, NvmeRequest *req, void *buf, size_t len)
 {
     uint16_t status = nvme_map_dptr(n, &req->sg, len, &req->cmd);
 
-    return status ? status : nvme_bounce_data(n, buf, len, dir, req);
+    return status ? status : nvme_bounce_data(n, buf, len,
+                                              NVME_TX_DIRECTION_TO_DEVICE,
+                                              req);
 }
 
 typedef struct ZnsData {
@@ -405,9 +406,7 @@ static uint16_t coroutine_fn zns_compare(NvmeCtrl *n, NvmeRequest *req)
         return status;
     }
     host = g_try_malloc(r.bytes);
-    status = host ? zns_transfer(n, req, host, r.bytes,
-                                 NVME_TX_DIRECTION_TO_DEVICE)
-                  : NVME_INTERNAL_DEV_ERROR;
+    status = host ? zns_fetch(n, req, host, r.bytes) : NVME_INTERNAL_DEV_ERROR;
     if (status) {
         return status;
     }
@@ -571,8 +570,7 @@ zns_copy_parse(NvmeCtrl *n, NvmeRequest *req, ZnsCopySource *sources,
     uint8_t format = copy->control[0] & 0xf;
     g_autofree NvmeCopySourceRangeFormat0_2 *ranges =
         g_new(NvmeCopySourceRangeFormat0_2, nr);
-    uint16_t status = zns_transfer(n, req, ranges, nr * sizeof(*ranges),
-                                   NVME_TX_DIRECTION_TO_DEVICE);
+    uint16_t status = zns_fetch(n, req, ranges, nr * sizeof(*ranges));
 
     *total = 0;
     for (unsigned int i = 0; !status && i < nr; i++) {
@@ -726,8 +724,7 @@ static uint16_t coroutine_fn zns_dsm(NvmeCtrl *n, NvmeRequest *req)
     NvmeDsmCmd *dsm = (NvmeDsmCmd *)&req->cmd;
     unsigned int nr = (le32_to_cpu(dsm->nr) & 0xff) + 1;
     g_autofree NvmeDsmRange *ranges = g_new(NvmeDsmRange, nr);
-    uint16_t status = zns_transfer(n, req, ranges, nr * sizeof(*ranges),
-                                   NVME_TX_DIRECTION_TO_DEVICE);
+    uint16_t status = zns_fetch(n, req, ranges, nr * sizeof(*ranges));
 
     if (!(le32_to_cpu(dsm->attributes) & NVME_DSMGMT_AD)) {
         return status;
@@ -778,8 +775,7 @@ static uint16_t coroutine_fn zns_set_ext(NvmeCtrl *n, NvmeRequest *req,
         return NVME_INVALID_FIELD | NVME_DNR;
     }
     ext = g_malloc(zl->ext_size);
-    status = zns_transfer(n, req, ext, zl->ext_size,
-                          NVME_TX_DIRECTION_TO_DEVICE);
+    status = zns_fetch(n, req, ext, zl->ext_size);
     return status ? status : zns_mgmt(req->ns, BLK_ZO_SET_EXT, flags, offset,
                                       zl->size, ext);
 }
@@ -1031,8 +1027,7 @@ static uint16_t coroutine_fn zns_mgmt_receive(NvmeCtrl *n, NvmeRequest *req)
     header->nr_zones = cpu_to_le64(r.partial ? MIN(r.found, r.complete)
                                              : r.found);
     /* What is beyond the last entry is not defined, so it stays as it is */
-    return zns_transfer(n, req, buf, MIN(len, sizeof(*header) + body),
-                        NVME_TX_DIRECTION_FROM_DEVICE);
+    return nvme_c2h_part(n, buf, sizeof(*header) + body, len, req);
 }
 
 /* --- Life of a command --- */
@@ -1232,10 +1227,8 @@ uint16_t nvme_zns_changed_zones(NvmeCtrl *n, uint8_t rae, size_t len,
     if (ns->zbd->changed[n->cntlid]) {
         list = *ns->zbd->changed[n->cntlid];
     }
-    req->ns = ns;
-    status = zns_transfer(n, req, (uint8_t *)&list + off,
-                          MIN(len, sizeof(list) - off),
-                          NVME_TX_DIRECTION_FROM_DEVICE);
+    status = nvme_c2h_part(n, (uint8_t *)&list + off, sizeof(list) - off, len,
+                           req);
     if (!status && !rae) {
         NvmeAsyncEvent *event = zns_pending_event(n, nsid);
 
