@@ -149,5 +149,66 @@ class Example(Namespace):
         self.assertData(3, 0, pattern('one block', 4 * KIB) + bytes(4 * KIB))
 
 
+# Ask for more zones than are left, from each zone on.
+READ_REPORTS = '''
+import fcntl, os, struct, sys
+
+BLKREPORTZONE = 0xc0101282
+
+def report(disk, sector, wanted):
+    buffer = bytearray(struct.pack('=QII', sector, wanted, 0) +
+                       bytes(64 * wanted))
+    fcntl.ioctl(disk, BLKREPORTZONE, buffer)
+    zones = struct.unpack_from('=QI', buffer)[1]
+    return [bytes(buffer[16 + 64 * i:80 + 64 * i]) for i in range(zones)]
+
+disk = os.open(sys.argv[1], os.O_RDONLY)
+zones = report(disk, 0, 1000)
+for i, zone in enumerate(zones):
+    start = struct.unpack_from('=Q', zone)[0]
+    for wanted in len(zones) - i, len(zones), 1000:
+        if report(disk, start, wanted) != zones[i:]:
+            print('zone', i, 'asked for', wanted)
+print(len(zones), 'zones')
+'''
+
+
+class Reports128(Namespace):
+    """Reports of 128 zones, of which the longest have lists of pages"""
+
+    PREFIX = 'NVMe, 128 zones, '
+    ZONES = 128
+    OPTIONS = {'size': '2G', 'zone.size': '16M', 'zone.capacity': '16M'}
+
+    @classmethod
+    def boot(cls):
+        super().boot()
+        cls.check('for zone in 3 64 65 100; do dd if=/dev/zero of=$DEV bs=4K '
+                  'count=1 oflag=direct,seek_bytes conv=notrunc status=none '
+                  'seek=$((zone << 24)); done')
+
+    def test_from_the_middle(self):
+        """blkzone report -o prints the rest of the full report"""
+        lines = self.check('blkzone report $DEV').splitlines()
+        self.assertEqual(len(lines), self.ZONES)
+        for zone in range(1, self.ZONES, 9):
+            rest = self.check(f'blkzone report -o {zone * 0x8000} $DEV')
+            self.assertEqual(rest.splitlines(), lines[zone:])
+
+    def test_more_than_are_left(self):
+        """the ioctl BLKREPORTZONE gives no other zones than there are"""
+        output = self.check(f"python3 - $DEV << 'END'\n{READ_REPORTS}END")
+        self.assertEqual(output, f'{self.ZONES} zones\n')
+
+
+@tap.full
+class Reports200(Reports128):
+    """The same of 200"""
+
+    PREFIX = 'NVMe, 200 zones, '
+    ZONES = 200
+    OPTIONS = Reports128.OPTIONS | {'size': '3200M'}
+
+
 if __name__ == '__main__':
     tap.main()
