@@ -255,7 +255,7 @@ static int zone_error(BlockZoneState state, int ret)
         return ret;
     }
     /* The request was right, so this is not about its place or size */
-    return ret == -EINVAL ? -EIO : bdrv_zone_io_error(ret);
+    return bdrv_zone_op_io_error(ret);
 }
 
 int coroutine_fn host_zones_end_write(HostZones *z, HostZoneWrite *w, int ret)

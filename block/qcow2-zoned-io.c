@@ -5,6 +5,9 @@
  * after; data goes straight to the image file where the zone is mapped, and
  * through plain qcow2 where it is not.
  *
+ * A callback returns the errno of a broken rule as the table has it, and that of
+ * I/O through bdrv_zone_io_error(), so that neither looks like the other.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -442,15 +445,18 @@ fill_in(BlockDriverState *bs, int64_t offset, int64_t bytes,
         bool data;
         int64_t n = zone_table_readable(qcow2_zone_table(bs), offset, bytes,
                                         &data);
-        int ret = MIN(n, 0);
+        int ret = 0;
 
-        if (ret == 0 && data) {
+        if (n < 0) {
+            return n;
+        }
+        if (data) {
             ret = qiov ? qcow2_co_pwritev_part(bs, offset, n, qiov, qiov_offset,
                                                0)
                        : write_zero_buffers(bs, offset, n);
         }
         if (ret < 0) {
-            return ret;
+            return bdrv_zone_io_error(ret);
         }
         offset += n;
         qiov_offset += n;
@@ -480,7 +486,7 @@ qcow2_zoned_co_preadv_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
             n = MIN(n, zone_end(bs, offset) - offset);
             ret = read_data(bs, offset, n, qiov, qiov_offset);
             if (ret < 0) {
-                return ret;
+                return bdrv_zone_io_error(ret);
             }
         }
         offset += n;
@@ -541,7 +547,7 @@ qcow2_zoned_co_append(BlockDriverState *bs, int64_t *offset,
     if (ret == 0) {
         *offset = position;
     }
-    return ret;
+    return bdrv_zone_op_io_error(ret);
 }
 
 int coroutine_fn
@@ -634,7 +640,7 @@ qcow2_zoned_co_mgmt(BlockDriverState *bs, BlockZoneOp op, BlockZoneFlags flags,
     if (ret == 0 && op == BLK_ZO_RESET && m.commit) {
         empty_zones(bs, offset, len);
     }
-    return zone_mgmt_end(qcow2_zone_table(bs), &m, bdrv_zone_io_error(ret));
+    return zone_mgmt_end(qcow2_zone_table(bs), &m, bdrv_zone_op_io_error(ret));
 }
 
 /*
@@ -683,7 +689,7 @@ qcow2_zoned_co_block_status(BlockDriverState *bs, bool want_zero,
     if (ret >= 0 && end && *pnum == bytes) {
         *pnum = end - offset;
     }
-    return ret;
+    return qcow2_is_zoned(bs) ? bdrv_zone_io_error(ret) : ret;
 }
 
 /* In pieces that are each in one subcluster or aligned, as plain qcow2 wants */
@@ -745,14 +751,16 @@ qcow2_zoned_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
 int coroutine_fn
 qcow2_zoned_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
 {
-    if (qcow2_in_zones(bs, offset)) {
-        const ZoneGeometry *g = zone_table_geometry(qcow2_zone_table(bs));
+    const ZoneGeometry *g;
 
-        if (offset + bytes > g->conventional_zones * g->zones.size) {
-            return -ENOTSUP;
-        }
+    if (!qcow2_in_zones(bs, offset)) {
+        return qcow2_co_pdiscard(bs, offset, bytes);
     }
-    return qcow2_co_pdiscard(bs, offset, bytes);
+    g = zone_table_geometry(qcow2_zone_table(bs));
+    if (offset + bytes > g->conventional_zones * g->zones.size) {
+        return -ENOTSUP;
+    }
+    return bdrv_zone_io_error(qcow2_co_pdiscard(bs, offset, bytes));
 }
 
 /* For qemu-img convert; the zone must not be mapped yet, or it fails */

@@ -554,11 +554,11 @@ int coroutine_fn qcow2_zoned_co_get_ext(BlockDriverState *bs, int64_t offset,
         memset(ext, 0, g->zones.ext_size);
         return 0;
     }
-    return bdrv_co_pread(bs->file,
-                         qcow2_zoned_ext_offset(s, g, z->table_offset,
-                                                z->nr_zones,
-                                                offset / g->zones.size),
-                         g->zones.ext_size, ext, 0);
+    return bdrv_zone_io_error(
+        bdrv_co_pread(bs->file,
+                      qcow2_zoned_ext_offset(s, g, z->table_offset, z->nr_zones,
+                                             offset / g->zones.size),
+                      g->zones.ext_size, ext, 0));
 }
 
 int coroutine_mixed_fn qcow2_zoned_copy_exts(BlockDriverState *bs,

@@ -140,4 +140,10 @@ static inline int bdrv_zone_io_error(int ret)
     return bdrv_is_zone_error(ret) ? -EIO : ret;
 }
 
+/* Likewise for zone management and append, where -EINVAL is a rule, too */
+static inline int bdrv_zone_op_io_error(int ret)
+{
+    return ret == -EINVAL ? -EIO : bdrv_zone_io_error(ret);
+}
+
 #endif
