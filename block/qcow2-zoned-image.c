@@ -16,7 +16,7 @@
 #include "qapi/error.h"
 #include "qapi/util.h"
 #include "qobject/qdict.h"
-#include "block/zoned-filter.h"
+#include "block/zoned-graph.h"
 #include "system/block-backend.h"
 #include "qcow2-zoned-int.h"
 
@@ -541,7 +541,10 @@ plan_commit(BlockDriverState *bs, BlockDriverState *base, uint32_t i,
 
 #define COMMIT_BUFFER_BYTES (1 * MiB)
 
-/* What the overlay itself has of the range, past the zone rules of @base */
+/*
+ * What the overlay itself has of the range, past the zone rules: @base is not
+ * written in order, and an offline zone keeps its data for its repair.
+ */
 static int coroutine_fn GRAPH_RDLOCK
 commit_data(BlockDriverState *bs, BlockDriverState *base,
             const CommitZone *plan)
@@ -556,7 +559,7 @@ commit_data(BlockDriverState *bs, BlockDriverState *base,
 
         if (ret > 0) {
             qemu_iovec_init_buf(&qiov, buf, n);
-            ret = qcow2_zoned_co_preadv_part(bs, pos, n, &qiov, 0, 0);
+            ret = qcow2_co_preadv_part(bs, pos, n, &qiov, 0, 0);
             if (ret == 0) {
                 ret = qcow2_co_pwritev_part(base, pos, n, &qiov, 0, 0);
             }

@@ -11,86 +11,12 @@
 #include "qapi/error.h"
 #include "block/block_int.h"
 #include "block/zoned-copy.h"
-
-static const BlockZoneLimits *zoned_limits(BlockBackend *blk)
-{
-    BlockDriverState *bs = blk ? blk_bs(blk) : NULL;
-
-    return bs && bs->bl.zones.model == BLK_Z_HM ? &bs->bl.zones : NULL;
-}
-
-bool bdrv_refuse_zoned(BlockDriverState *bs, const char *what, Error **errp)
-{
-    if (bs->bl.zones.model == BLK_Z_NONE) {
-        return false;
-    }
-    error_setg(errp, "Node '%s' is zoned, so %s is not supported",
-               bdrv_get_node_name(bs), what);
-    return true;
-}
-
-bool zoned_inherit(BlockDriverState *bs, BlockDriverState *base, Error **errp)
-{
-    GRAPH_RDLOCK_GUARD_MAINLOOP();
-
-    if (bs->bl.zones.model == BLK_Z_NONE &&
-        base->bl.zones.model == BLK_Z_NONE) {
-        return true;
-    }
-    if (!bs->drv->bdrv_zones_inherit) {
-        error_setg(errp, "Node '%s' is zoned and node '%s' cannot be",
-                   bdrv_get_node_name(base), bdrv_get_node_name(bs));
-        return false;
-    }
-    if (bs->drv->bdrv_zones_inherit(bs, bdrv_skip_filters(base), errp) < 0) {
-        return false;
-    }
-    bdrv_refresh_limits(bs, NULL, NULL);
-    return true;
-}
-
-typedef struct ZonedCommit {
-    BlockDriverState *bs, *base;
-    Error **errp;
-    int ret;
-} ZonedCommit;
-
-static void coroutine_fn zoned_commit_entry(void *opaque)
-{
-    ZonedCommit *c = opaque;
-    int ret = -ENOTSUP;
-
-    WITH_GRAPH_RDLOCK_GUARD() {
-        if (c->bs->drv->bdrv_co_zones_commit) {
-            ret = c->bs->drv->bdrv_co_zones_commit(c->bs, c->base, c->errp);
-        } else {
-            error_setg(c->errp, "Node '%s' is zoned and node '%s' is not",
-                       bdrv_get_node_name(c->base), bdrv_get_node_name(c->bs));
-        }
-    }
-    c->ret = ret;
-    aio_wait_kick();
-}
-
-int zoned_commit(BlockDriverState *bs, BlockDriverState *base, Error **errp)
-{
-    ZonedCommit c = {
-        .bs = bs,
-        .base = base,
-        .errp = errp,
-        .ret = -EINPROGRESS,
-    };
-
-    aio_co_enter(qemu_get_current_aio_context(),
-                 qemu_coroutine_create(zoned_commit_entry, &c));
-    AIO_WAIT_WHILE_UNLOCKED(NULL, c.ret == -EINPROGRESS);
-    return c.ret;
-}
+#include "block/zoned-graph.h"
 
 bool zoned_copy_check(BlockBackend *target, bool in_order, bool is_zero,
                       Error **errp)
 {
-    if (!zoned_limits(target)) {
+    if (!blk_zone_limits(target)) {
         return true;
     }
     if (bdrv_cow_bs(blk_bs(target))) {
@@ -111,7 +37,7 @@ bool zoned_copy_check(BlockBackend *target, bool in_order, bool is_zero,
 
 int64_t zoned_copy_clamp(BlockBackend *target, int64_t offset, int64_t bytes)
 {
-    const BlockZoneLimits *zl = zoned_limits(target);
+    const BlockZoneLimits *zl = blk_zone_limits(target);
 
     return zl ? MIN(bytes, zl->size - offset % zl->size) : bytes;
 }
@@ -125,10 +51,11 @@ static int coroutine_mixed_fn get_zone(BlockBackend *blk, int64_t offset,
     return ret < 0 ? ret : n ? 0 : -EINVAL;
 }
 
-static bool same_zones(const ZonedCopy *copy)
+/* Do the zones of the source have counterparts, with the same states? */
+static bool copies_states(const ZonedCopy *copy)
 {
-    const BlockZoneLimits *from = zoned_limits(copy->src);
-    const BlockZoneLimits *to = zoned_limits(copy->target);
+    const BlockZoneLimits *from = blk_zone_limits(copy->src);
+    const BlockZoneLimits *to = blk_zone_limits(copy->target);
 
     return from && to && from->size == to->size &&
            blk_getlength(copy->src) == blk_getlength(copy->target);
@@ -200,7 +127,7 @@ static int coroutine_mixed_fn copy_zone_state(const ZonedCopy *copy,
 /* Zones that end at or below @offset get no more data. */
 static int coroutine_mixed_fn copy_states(ZonedCopy *copy, int64_t offset)
 {
-    if (!same_zones(copy)) {
+    if (!copies_states(copy)) {
         return 0;
     }
     while (copy->done < offset) {
@@ -208,7 +135,7 @@ static int coroutine_mixed_fn copy_states(ZonedCopy *copy, int64_t offset)
                                                                   copy->done);
         int ret;
 
-        if (size % zoned_limits(copy->target)->size &&
+        if (size % blk_zone_limits(copy->target)->size &&
             copy->done + size != blk_getlength(copy->target)) {
             break;
         }
@@ -228,7 +155,7 @@ static int coroutine_mixed_fn trim(const ZonedCopy *copy, int64_t offset,
     BlockZoneDescriptor zone;
     int ret;
 
-    if (!(*flags & BDRV_REQ_WRITE_COMPRESSED) || !same_zones(copy)) {
+    if (!(*flags & BDRV_REQ_WRITE_COMPRESSED) || !copies_states(copy)) {
         return 0;
     }
     ret = get_zone(copy->src, offset, &zone);
@@ -246,7 +173,7 @@ int coroutine_fn zoned_copy_prepare(ZonedCopy *copy, int64_t offset,
     BlockZoneDescriptor zone;
     int ret;
 
-    if (!zoned_limits(copy->target)) {
+    if (!blk_zone_limits(copy->target)) {
         return 0;
     }
     ret = copy_states(copy, offset);

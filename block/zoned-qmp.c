@@ -7,7 +7,7 @@
 #include "qemu/osdep.h"
 #include "block/block_int.h"
 #include "block/block-io.h"
-#include "block/zoned-filter.h"
+#include "block/zoned-graph.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-zoned.h"
 #include "system/block-backend.h"

@@ -13,25 +13,6 @@
 
 #include "system/block-backend.h"
 
-/*
- * For operations that cannot keep data and zones together: true, and an error
- * that says that @what cannot be done, if @bs has zones.
- */
-bool bdrv_refuse_zoned(BlockDriverState *bs, const char *what, Error **errp);
-
-/*
- * @bs is to become the overlay of @base, whose requests are drained and whose
- * data is flushed.  If one has zones, @bs takes over those of @base with all
- * their states.  False, with an error, if it cannot.
- */
-bool zoned_inherit(BlockDriverState *bs, BlockDriverState *base, Error **errp);
-
-/*
- * Bring data and zones of @bs, which is drained, to its backing file @base,
- * which has zones, can be written and is used by nobody else.
- */
-int zoned_commit(BlockDriverState *bs, BlockDriverState *base, Error **errp);
-
 /* A copy to a disk that may have zones; nothing below matters if it has not. */
 typedef struct ZonedCopy {
     BlockBackend *src;          /* NULL: not one disk with the same offsets */

@@ -11,7 +11,8 @@
 #include "block/block.h"
 #include "block/block_int.h"
 #include "block/block-zoned.h"
-#include "block/zoned-filter.h"
+#include "block/zoned-graph.h"
+#include "system/block-backend.h"
 
 /* The child that @bs has its zones from, NULL if they are its own */
 static BdrvChild * GRAPH_RDLOCK zoned_child(BlockDriverState *bs)
@@ -150,6 +151,13 @@ bool bdrv_zoned_may_rebase(BlockDriverState *bs, BlockDriverState *base,
     GRAPH_RDLOCK_GUARD_MAINLOOP();
 
     return bdrv_zoned_may_attach(bs, base, BDRV_CHILD_COW, errp);
+}
+
+const BlockZoneLimits *blk_zone_limits(BlockBackend *blk)
+{
+    BlockDriverState *bs = blk ? blk_bs(blk) : NULL;
+
+    return bs && bs->bl.zones.model == BLK_Z_HM ? &bs->bl.zones : NULL;
 }
 
 bool bdrv_zoned_may_use(BlockDriverState *bs, const char *device, Error **errp)

@@ -15,13 +15,19 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#ifndef BLOCK_ZONED_FILTER_H
-#define BLOCK_ZONED_FILTER_H
+#ifndef BLOCK_ZONED_GRAPH_H
+#define BLOCK_ZONED_GRAPH_H
 
 #include "block/block_int-common.h"
 
 /* The node that @bs has its zones from, or @bs itself */
 BlockDriverState * GRAPH_RDLOCK bdrv_zoned_source(BlockDriverState *bs);
+
+/*
+ * The zones of the host-managed disk that @blk has, NULL if it has another
+ * disk or none
+ */
+const BlockZoneLimits *blk_zone_limits(BlockBackend *blk);
 
 /* The node that has its zones through @child, NULL if there is none */
 BlockDriverState * GRAPH_RDLOCK bdrv_zoned_parent(BdrvChild *child);
