@@ -11,6 +11,7 @@
 #include "block/block_int-common.h"
 #include "block/block-zoned.h"
 #include "block/host-zones.h"
+#include "block/zone-table.h"
 #include "trace.h"
 
 /* Zones to ask for at a time */
@@ -291,23 +292,6 @@ int coroutine_fn host_zones_end_write(HostZones *z, HostZoneWrite *w, int ret)
 
 /* --- Management --- */
 
-/* May a zone be the object of the operation? */
-static bool mgmt_allowed(BlockZoneOp op, const HostZone *zone)
-{
-    switch (zone->state) {
-    case BLK_ZS_IOPEN:
-    case BLK_ZS_EOPEN:
-    case BLK_ZS_CLOSED:
-        return true;
-    case BLK_ZS_EMPTY:
-        return op != BLK_ZO_CLOSE;
-    case BLK_ZS_FULL:
-        return op == BLK_ZO_FINISH || op == BLK_ZO_RESET;
-    default:
-        return false;
-    }
-}
-
 static void coroutine_fn unlock_zones(HostZones *z, uint32_t first,
                                       uint32_t last)
 {
@@ -335,7 +319,7 @@ int coroutine_fn host_zones_begin_mgmt(HostZones *z, BlockZoneOp op, bool all,
     if (!all) {
         ret = ask(z, first, last - first + 1);
         for (uint32_t i = first; i <= last && ret == 0; i++) {
-            ret = mgmt_allowed(op, &z->zones[i]) ? 0 : -EINVAL;
+            ret = zone_op_allowed(op, z->zones[i].state) ? 0 : -EINVAL;
         }
     }
     if (ret < 0) {

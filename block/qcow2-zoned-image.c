@@ -1,652 +1,17 @@
 /*
- * Zoned qcow2: what concerns a whole image
+ * Zoned qcow2: what changes a whole image
  *
- * Creation with its options, overlays and their commit, resizing, amending,
- * internal snapshots.  How the zone table is stored is the business of
- * qcow2-zoned.c.
+ * Resizing, amending, internal snapshots.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
-#include "qemu/cutils.h"
 #include "qemu/option.h"
-#include "qemu/units.h"
 #include "qapi/error.h"
-#include "qapi/util.h"
-#include "qobject/qdict.h"
 #include "block/zoned-graph.h"
-#include "system/block-backend.h"
 #include "qcow2-zoned-int.h"
-
-#define DEFAULT_ZONE_SIZE (256 * MiB)
-#define DEFAULT_MAX_APPEND (512 * KiB)
-
-/* --- Creation --- */
-
-/*
- * The geometry that the options ask for.  Those that are not given are as in
- * @base, the zones of the backing file, if there is one.
- */
-static ZoneGeometry create_geometry(const BlockdevCreateOptionsQcow2 *create,
-                                    const ZoneGeometry *base)
-{
-    static const BlockdevCreateOptionsZoneHostManaged none;
-    const BlockdevCreateOptionsZoneHostManaged *o =
-        create->zone ? &create->zone->u.host_managed : &none;
-    ZoneGeometry g = base ? *base : (ZoneGeometry) {
-        .zones = {
-            .model = BLK_Z_HM,
-            .size = DEFAULT_ZONE_SIZE,
-            .write_granularity = QCOW2_ZONED_WRITE_GRANULARITY,
-        },
-    };
-
-#define TAKE(option, field) \
-    if (o->has_##option) { \
-        g.field = o->option; \
-    }
-    g.size = create->size;
-    TAKE(size, zones.size)
-    TAKE(conventional_zones, conventional_zones)
-    TAKE(max_open_zones, zones.max_open)
-    TAKE(max_active_zones, zones.max_active)
-    TAKE(descriptor_extension_size, zones.ext_size)
-    TAKE(zrwa_size, zones.zrwa_size)
-    TAKE(zrwa_flush_granularity, zones.zrwa_granularity)
-    TAKE(zrwa_zones, zones.max_zrwa)
-    if (!base) {
-        g.zones.capacity = g.zones.size;
-    }
-    TAKE(capacity, zones.capacity)
-    if (!base) {
-        g.zones.max_append = MIN(g.zones.capacity, DEFAULT_MAX_APPEND);
-    }
-    TAKE(max_append_bytes, zones.max_append)
-#undef TAKE
-    return g;
-}
-
-static bool check_number(const char *option, uint64_t n, Error **errp)
-{
-    if (n > UINT32_MAX) {
-        error_setg(errp, "%s (%" PRId64 ") must be a number between 0 and %"
-                   PRIu32, option, (int64_t)n, UINT32_MAX);
-        return false;
-    }
-    return true;
-}
-
-bool qcow2_zoned_check_opts(const QDict *options, Error **errp)
-{
-    const char *mode = qdict_get_try_str(options, "zone.mode");
-    const QDictEntry *e;
-
-    if (mode && qapi_enum_parse(&BlockdevZoneMode_lookup, mode, -1, NULL) < 0) {
-        error_setg(errp, "zone.mode (%s) must be none or host-managed", mode);
-        return false;
-    }
-    for (e = qdict_first(options); e; e = qdict_next(options, e)) {
-        const char *name = qdict_entry_key(e);
-        g_autofree char *option = NULL;
-        const char *value;
-        uint64_t n;
-
-        if (!g_str_has_prefix(name, "zone.") ||
-            g_str_equal(name, "zone.mode")) {
-            continue;
-        }
-        option = g_strdelimit(g_strdup(name), "-", '_');
-        if (!mode || g_str_equal(mode, "none")) {
-            error_setg(errp, "%s requires zone.mode=host-managed", option);
-            return false;
-        }
-        /* The only numbers that are not sizes are of zones */
-        value = qdict_get_try_str(options, name);
-        if (value && g_str_has_suffix(option, "_zones") &&
-            qemu_strtou64(value, NULL, 10, &n) == 0 &&
-            !check_number(option, n, errp)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool wants_zones(const BlockdevCreateOptionsQcow2 *create)
-{
-    return create->zone && create->zone->mode != BLOCKDEV_ZONE_MODE_NONE;
-}
-
-/*
- * The zones of the backing file, if it has some.  One that cannot be opened
- * has none: whether it can is not for blockdev-create to ask.
- */
-static BlockBackend *coroutine_fn
-open_backing(const char *filename, const BlockdevCreateOptionsQcow2 *create)
-{
-    g_autofree char *full_name = NULL;
-    BlockBackend *backing;
-    QDict *options;
-
-    if (!create->backing_file || !create->has_backing_fmt ||
-        create->backing_fmt != BLOCKDEV_DRIVER_QCOW2) {
-        return NULL;
-    }
-    full_name = bdrv_get_full_backing_filename_from_filename(
-        filename, create->backing_file, NULL);
-    if (!full_name) {
-        return NULL;
-    }
-    options = qdict_new();
-    qdict_put_str(options, "driver", "qcow2");
-    qdict_put_bool(options, BDRV_OPT_FORCE_SHARE, true);
-    backing = blk_co_new_open(full_name, NULL, options,
-                              BDRV_O_NO_BACKING | BDRV_O_NO_IO, NULL);
-    if (backing && !qcow2_is_zoned(blk_bs(backing))) {
-        blk_co_unref(backing);
-        backing = NULL;
-    }
-    return backing;
-}
-
-/* An overlay has the zones of its backing file, and no option says otherwise */
-static bool check_inherited(const BlockdevCreateOptionsQcow2 *create,
-                            const ZoneGeometry *base, Error **errp)
-{
-    uint64_t value, inherited;
-    ZoneGeometry wanted;
-    const char *option;
-
-    if (create->zone &&
-        create->zone->mode != BLOCKDEV_ZONE_MODE_HOST_MANAGED) {
-        error_setg(errp, "zone.mode (%s) must be that of the backing file "
-                   "(host-managed)",
-                   BlockdevZoneMode_str(create->zone->mode));
-        return false;
-    }
-    wanted = create_geometry(create, base);
-    option = zone_geometry_difference(&wanted, base, &value, &inherited);
-    if (option) {
-        error_setg(errp, "%s (%" PRIu64 ") must be that of the backing file "
-                   "(%" PRIu64 ")", option, value, inherited);
-    }
-    return !option;
-}
-
-bool coroutine_fn
-qcow2_zoned_check_create(const char *filename,
-                         const BlockdevCreateOptionsQcow2 *create, int version,
-                         size_t cluster_size, BlockBackend **backing,
-                         Error **errp)
-{
-    ZoneGeometry geometry;
-
-    *backing = open_backing(filename, create);
-    if (!wants_zones(create) && !*backing) {
-        return true;
-    }
-    if (*backing) {
-        geometry = *zone_table_geometry(qcow2_zone_table(blk_bs(*backing)));
-        if (!check_inherited(create, &geometry, errp)) {
-            return false;
-        }
-    } else {
-        geometry = create_geometry(create, NULL);
-    }
-    if (version < 3) {
-        error_setg(errp, "zone.mode=host-managed requires compatibility level "
-                   "1.1 and above (use version=v3 or greater)");
-        return false;
-    }
-    if (create->data_file_raw) {
-        error_setg(errp, "zone.mode=host-managed cannot be used with "
-                   "data_file_raw: a raw file cannot show the zones");
-        return false;
-    }
-    if (create->backing_file && !*backing) {
-        error_setg(errp, "zone.mode=host-managed cannot be used with a "
-                   "backing file that is not a zoned qcow2 image");
-        return false;
-    }
-    return zone_geometry_check(&geometry, cluster_size, errp);
-}
-
-/* Clusters for a table of @nr_zones, inside the file */
-static int64_t coroutine_mixed_fn GRAPH_RDLOCK
-allocate_table(BlockDriverState *bs, uint32_t nr_zones)
-{
-    BDRVQcow2State *s = bs->opaque;
-    const ZoneGeometry *g = &s->zoned->geometry;
-    uint64_t bytes = qcow2_zoned_table_bytes(s, g, nr_zones);
-    int64_t offset = qcow2_alloc_clusters(bs, bytes);
-
-    if (offset >= 0 && g->zones.ext_size) {
-        /* Records get written, but for long nothing behind them */
-        static const uint8_t zeroes[BDRV_SECTOR_SIZE];
-        int ret = bdrv_pwrite(bs->file,
-                              ROUND_UP(offset + bytes, sizeof(zeroes)) -
-                              sizeof(zeroes), sizeof(zeroes), zeroes, 0);
-
-        if (ret < 0) {
-            qcow2_free_clusters(bs, offset, bytes, QCOW2_DISCARD_OTHER);
-            return ret;
-        }
-    }
-    return offset;
-}
-
-bool qcow2_zoned_measure(QemuOpts *opts, uint64_t size, size_t cluster_size,
-                         uint64_t *table_bytes, uint64_t *unit, Error **errp)
-{
-    g_autofree char *mode = qemu_opt_get_del(opts, "zone.mode");
-    ZoneGeometry g = {
-        .size = size,
-        .zones = {
-            .size = qemu_opt_get_size_del(opts, "zone.size",
-                                          DEFAULT_ZONE_SIZE),
-            .ext_size = qemu_opt_get_size_del(
-                opts, "zone.descriptor_extension_size", 0),
-            .write_granularity = QCOW2_ZONED_WRITE_GRANULARITY,
-        },
-    };
-
-    *table_bytes = 0;
-    *unit = cluster_size;
-    if (!mode || g_str_equal(mode, "none")) {
-        return true;
-    }
-    if (qapi_enum_parse(&BlockdevZoneMode_lookup, mode, -1, NULL) < 0) {
-        error_setg(errp, "zone.mode (%s) must be none or host-managed", mode);
-        return false;
-    }
-    /* The rest does not change the size */
-    g.zones.capacity = g.zones.size;
-    g.zones.max_append = MIN(g.zones.size, DEFAULT_MAX_APPEND);
-    if (!zone_geometry_check(&g, cluster_size, errp)) {
-        return false;
-    }
-    *table_bytes = ROUND_UP(zone_geometry_nr_zones(&g) *
-                            sizeof(Qcow2ZonedRecord), cluster_size) +
-                   ROUND_UP(zone_geometry_nr_zones(&g) * g.zones.ext_size,
-                            cluster_size);
-    *unit = g.zones.size;
-    return true;
-}
-
-/* Give @bs zones of this geometry, all of them empty, that are not stored. */
-static int GRAPH_RDLOCK add_zones(BlockDriverState *bs,
-                                  const ZoneGeometry *geometry, Error **errp)
-{
-    BDRVQcow2State *s = bs->opaque;
-    Qcow2Zoned *z = qcow2_zoned_new();
-    int64_t offset;
-
-    z->geometry = *geometry;
-    z->nr_zones = zone_geometry_nr_zones(&z->geometry);
-    qcow2_zoned_start(bs, z);
-    s->zoned = z;
-
-    offset = allocate_table(bs, z->nr_zones);
-    if (offset < 0) {
-        error_setg_errno(errp, -offset, "Could not allocate the zone table");
-        qcow2_zoned_close(bs);
-        return offset;
-    }
-    z->table_offset = offset;
-    s->incompatible_features |= QCOW2_INCOMPAT_ZONED;
-    return 0;
-}
-
-/* Copy the descriptor extension of zone @i. */
-static int coroutine_mixed_fn GRAPH_RDLOCK
-copy_ext(BlockDriverState *to, BlockDriverState *from, uint32_t i)
-{
-    BDRVQcow2State *to_s = to->opaque, *from_s = from->opaque;
-    const Qcow2Zoned *to_z = to_s->zoned, *from_z = from_s->zoned;
-    uint32_t size = to_z->geometry.zones.ext_size;
-    g_autofree void *buf = g_malloc(size);
-    uint64_t offset;
-    int ret;
-
-    ret = bdrv_pread(from->file,
-                     qcow2_zoned_ext_offset(from_s, &from_z->geometry,
-                                            from_z->table_offset,
-                                            from_z->nr_zones, i),
-                     size, buf, 0);
-    if (ret < 0) {
-        return ret;
-    }
-    offset = qcow2_zoned_ext_offset(to_s, &to_z->geometry, to_z->table_offset,
-                                    to_z->nr_zones, i);
-    ret = qcow2_pre_write_overlap_check(to, QCOW2_OL_ZONE_TABLE, offset, size,
-                                        false);
-    return ret < 0 ? ret : bdrv_pwrite(to->file, offset, size, buf, 0);
-}
-
-/* Both have the same geometry, and no requests. */
-static int coroutine_mixed_fn GRAPH_RDLOCK
-copy_states(BlockDriverState *to, BlockDriverState *from)
-{
-    for (uint32_t i = 0; i < zone_table_nr_zones(qcow2_zone_table(to)); i++) {
-        ZoneRecord r;
-
-        zone_table_record(qcow2_zone_table(from), i, true, &r);
-        if (r.attributes & BDRV_ZA_EXT) {
-            int ret = copy_ext(to, from, i);
-
-            if (ret < 0) {
-                return ret;
-            }
-        }
-        zone_table_load(qcow2_zone_table(to), i, &r);
-    }
-    return 0;
-}
-
-int coroutine_fn qcow2_zoned_create(BlockDriverState *bs,
-                                    const BlockdevCreateOptionsQcow2 *create,
-                                    BlockBackend *backing, Error **errp)
-{
-    ZoneTable *base = backing ? qcow2_zone_table(blk_bs(backing)) : NULL;
-    ZoneGeometry geometry;
-    int ret;
-
-    if (!wants_zones(create) && !base) {
-        return 0;
-    }
-    geometry = base ? *zone_table_geometry(base)
-                    : create_geometry(create, NULL);
-    ret = add_zones(bs, &geometry, errp);
-    if (ret < 0) {
-        return ret;
-    }
-    if (base) {
-        ret = copy_states(bs, blk_bs(backing));
-    }
-    if (ret == 0) {
-        ret = qcow2_zoned_write_table(bs);
-    }
-    if (ret == 0) {
-        ret = qcow2_update_header(bs);
-    }
-    if (ret < 0) {
-        error_setg_errno(errp, -ret, "Could not write the zone table");
-    }
-    return ret;
-}
-
-/* --- Overlays --- */
-
-static bool check_same_geometry(BlockDriverState *bs, BlockDriverState *base,
-                                const ZoneGeometry *a, const ZoneGeometry *b,
-                                Error **errp)
-{
-    uint64_t value, other;
-    const char *option = zone_geometry_difference(a, b, &value, &other);
-
-    if (option) {
-        error_setg(errp, "%s of node '%s' (%" PRIu64 ") must be that of "
-                   "node '%s' (%" PRIu64 ")", option, bdrv_get_node_name(bs),
-                   value, bdrv_get_node_name(base), other);
-    }
-    return !option;
-}
-
-static bool GRAPH_RDLOCK check_empty(BlockDriverState *bs, Error **errp)
-{
-    BDRVQcow2State *s = bs->opaque;
-
-    for (int i = 0; i < s->l1_size; i++) {
-        if (s->l1_table[i]) {
-            error_setg(errp, "Node '%s' cannot take over zones: it is not "
-                       "empty", bdrv_get_node_name(bs));
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Can @bs, which has no zones, get these? */
-static bool GRAPH_RDLOCK check_can_get_zones(BlockDriverState *bs,
-                                             const ZoneGeometry *g,
-                                             Error **errp)
-{
-    BDRVQcow2State *s = bs->opaque;
-    uint64_t size = bs->total_sectors * BDRV_SECTOR_SIZE;
-
-    if (s->qcow_version < 3 || data_file_is_raw(bs) || s->nb_snapshots) {
-        error_setg(errp, "Node '%s' cannot get zones: it must be of version 3 "
-                   "and have no raw external data file and no snapshots",
-                   bdrv_get_node_name(bs));
-        return false;
-    }
-    if (size != g->size) {
-        error_setg(errp, "size (%" PRIu64 ") must be that of the backing file "
-                   "(%" PRIu64 ")", size, g->size);
-        return false;
-    }
-    return zone_geometry_check(g, s->cluster_size, errp);
-}
-
-int qcow2_zoned_inherit(BlockDriverState *bs, BlockDriverState *base,
-                        Error **errp)
-{
-    BDRVQcow2State *s = bs->opaque;
-    const ZoneGeometry *g;
-    int ret = 0;
-
-    if (base->drv != bs->drv || !qcow2_is_zoned(base)) {
-        error_setg(errp, "Node '%s' has zones, and node '%s' is not a zoned "
-                   "qcow2 image", bdrv_get_node_name(bs),
-                   bdrv_get_node_name(base));
-        return -ENOTSUP;
-    }
-    if (!bdrv_is_writable(bs)) {
-        error_setg(errp, "Node '%s' is read-only and cannot take over zones",
-                   bdrv_get_node_name(bs));
-        return -EACCES;
-    }
-    g = zone_table_geometry(qcow2_zone_table(base));
-    if (!check_empty(bs, errp) ||
-        !(s->zoned ? check_same_geometry(bs, base, &s->zoned->geometry, g, errp)
-                   : check_can_get_zones(bs, g, errp))) {
-        return -EINVAL;
-    }
-    if (!s->zoned) {
-        ret = add_zones(bs, g, errp);
-        if (ret < 0) {
-            return ret;
-        }
-        qcow2_zoned_supported_flags(bs);
-    }
-    ret = copy_states(bs, base);
-    qcow2_zoned_mark_dirty(s->zoned, 0);
-    if (ret == 0) {
-        ret = qcow2_zoned_store_records(bs, false);
-    }
-    if (ret == 0) {
-        ret = bdrv_flush(bs->file->bs);
-    }
-    if (ret == 0) {
-        ret = qcow2_update_header(bs);
-    }
-    if (ret == 0) {
-        ret = bdrv_flush(bs->file->bs);
-    }
-    if (ret < 0) {
-        error_setg_errno(errp, -ret, "Could not write the zone table");
-    }
-    return ret;
-}
-
-/* --- Commit --- */
-
-/* Is some of the range in the backing file only? */
-static int coroutine_mixed_fn GRAPH_RDLOCK
-is_inherited(BlockDriverState *bs, uint64_t offset, uint64_t end)
-{
-    while (offset < end) {
-        int64_t n;
-        int ret = bdrv_is_allocated(bs, offset, end - offset, &n);
-
-        if (ret <= 0) {
-            return ret < 0 ? ret : 1;
-        }
-        offset += n;
-    }
-    return 0;
-}
-
-/* What the commit of an overlay does with a zone of its backing file */
-typedef struct CommitZone {
-    uint64_t from, to;          /* data to be copied */
-    bool reset;                 /* what the backing file has goes */
-} CommitZone;
-
-static int coroutine_mixed_fn GRAPH_RDLOCK
-plan_commit(BlockDriverState *bs, BlockDriverState *base, uint32_t i,
-            CommitZone *plan, Error **errp)
-{
-    const ZoneGeometry *g = zone_table_geometry(qcow2_zone_table(base));
-    uint64_t start, end;
-    ZoneRecord from, to;
-    int ret;
-
-    start = zone_geometry_start(g, i);
-    end = zone_geometry_writable_end(g, i);
-    zone_table_record(qcow2_zone_table(bs), i, false, &from);
-    zone_table_record(qcow2_zone_table(base), i, false, &to);
-    if (from.state == BLK_ZS_NOT_WP) {
-        *plan = (CommitZone) { .from = start, .to = end };
-        return 0;
-    }
-    ret = is_inherited(bs, start, from.data_end);
-    if (ret < 0) {
-        error_setg_errno(errp, -ret, "Could not read metadata");
-        return ret;
-    }
-    if (ret && from.data_end < to.data_end) {
-        error_setg(errp, "Zone %" PRIu32 " of node '%s' has more data than "
-                   "when the overlay was made", i, bdrv_get_node_name(base));
-        return -EINVAL;
-    }
-    *plan = (CommitZone) {
-        .from = ret ? to.data_end : start,
-        .to = from.data_end,
-        .reset = !ret,
-    };
-    return 0;
-}
-
-#define COMMIT_BUFFER_BYTES (1 * MiB)
-
-/*
- * What the overlay itself has of the range, past the zone rules: @base is not
- * written in order, and an offline zone keeps its data for its repair.
- */
-static int coroutine_fn GRAPH_RDLOCK
-commit_data(BlockDriverState *bs, BlockDriverState *base,
-            const CommitZone *plan)
-{
-    g_autofree void *buf = g_malloc(COMMIT_BUFFER_BYTES);
-    int64_t n;
-
-    for (uint64_t pos = plan->from; pos < plan->to; pos += n) {
-        QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, buf, 0);
-        int ret = bdrv_co_is_allocated(bs, pos, MIN(plan->to - pos,
-                                                    COMMIT_BUFFER_BYTES), &n);
-
-        if (ret > 0) {
-            qemu_iovec_init_buf(&qiov, buf, n);
-            ret = qcow2_co_preadv_part(bs, pos, n, &qiov, 0, 0);
-            if (ret == 0) {
-                ret = qcow2_co_pwritev_part(base, pos, n, &qiov, 0, 0);
-            }
-        }
-        if (ret < 0) {
-            return ret;
-        }
-    }
-    return 0;
-}
-
-static int coroutine_fn GRAPH_RDLOCK
-commit_zones(BlockDriverState *bs, BlockDriverState *base,
-             const CommitZone *plans, uint32_t nr_zones)
-{
-    BDRVQcow2State *s = base->opaque;
-    ZoneTable *to = qcow2_zone_table(base);
-    int ret;
-
-    for (uint32_t i = 0; i < nr_zones; i++) {
-        uint64_t start = i * s->zoned->geometry.zones.size;
-
-        if (plans[i].reset) {
-            zone_table_load(to, i, &(ZoneRecord) {
-                .state = BLK_ZS_EMPTY, .wp = start, .data_end = start,
-            });
-        }
-    }
-    qcow2_zoned_mark_dirty(s->zoned, 0);
-    ret = bdrv_co_flush(base);
-    for (uint32_t i = 0; i < nr_zones && ret == 0; i++) {
-        ret = commit_data(bs, base, &plans[i]);
-    }
-    if (ret == 0) {
-        ret = copy_states(base, bs);
-    }
-    if (ret < 0) {
-        return ret;
-    }
-    qcow2_zoned_mark_dirty(s->zoned, 0);
-    return bdrv_co_flush(base);
-}
-
-int coroutine_fn qcow2_zoned_co_commit(BlockDriverState *bs,
-                                       BlockDriverState *base, Error **errp)
-{
-    g_autofree CommitZone *plans = NULL;
-    BDRVQcow2State *s = base->opaque;
-    uint32_t nr_zones;
-    int ret;
-
-    if (base->drv != bs->drv || !qcow2_is_zoned(bs) || !qcow2_is_zoned(base)) {
-        error_setg(errp, "Only a zoned qcow2 overlay can be committed to "
-                   "node '%s', which is zoned", bdrv_get_node_name(base));
-        return -ENOTSUP;
-    }
-    if (!check_same_geometry(bs, base,
-                             zone_table_geometry(qcow2_zone_table(bs)),
-                             zone_table_geometry(qcow2_zone_table(base)),
-                             errp)) {
-        return -EINVAL;
-    }
-    nr_zones = zone_table_nr_zones(qcow2_zone_table(base));
-    plans = g_new(CommitZone, nr_zones);
-    for (uint32_t i = 0; i < nr_zones; i++) {
-        ret = plan_commit(bs, base, i, &plans[i], errp);
-        if (ret < 0) {
-            return ret;
-        }
-    }
-    ret = commit_zones(bs, base, plans, nr_zones);
-    qcow2_zoned_forget_mapping(s->zoned);
-    if (ret < 0) {
-        error_setg_errno(errp, -ret, "Could not commit to node '%s'",
-                         bdrv_get_node_name(base));
-    }
-    return ret;
-}
-
-void qcow2_zoned_emptied(BlockDriverState *bs)
-{
-    BDRVQcow2State *s = bs->opaque;
-
-    if (qcow2_is_zoned(bs)) {
-        qcow2_zoned_forget_mapping(s->zoned);
-    }
-}
 
 /* --- Resizing and amending --- */
 
@@ -655,11 +20,9 @@ static int coroutine_fn GRAPH_RDLOCK
 store_from(BlockDriverState *bs, uint32_t first_zone)
 {
     BDRVQcow2State *s = bs->opaque;
-    int ret;
 
-    qcow2_zoned_mark_dirty(s->zoned, first_zone);
-    ret = qcow2_zoned_store_records(bs, false);
-    return ret < 0 ? ret : bdrv_co_flush(bs->file->bs);
+    zone_table_mark_dirty(s->zoned->table, first_zone);
+    return qcow2_zones_store_locked(bs, false);
 }
 
 static int coroutine_fn GRAPH_RDLOCK update_header(BlockDriverState *bs)
@@ -678,22 +41,17 @@ static int coroutine_fn GRAPH_RDLOCK move_table(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
     Qcow2Zoned *z = s->zoned;
-    uint64_t old_offset = z->table_offset;
-    uint32_t old_nr_zones = z->nr_zones;
-    uint32_t nr_zones = zone_table_nr_zones(z->table);
-    const ZoneGeometry *g = &z->geometry;
-    int64_t offset;
+    Qcow2ZoneFile old = z->file, new;
     int ret;
 
     qemu_co_mutex_lock(&s->lock);
-    offset = allocate_table(bs, nr_zones);
+    ret = qcow2_zone_file_alloc(bs, &new, zone_table_nr_zones(z->table));
     qemu_co_mutex_unlock(&s->lock);
-    if (offset < 0) {
-        return offset;
+    if (ret < 0) {
+        return ret;
     }
-    z->table_offset = offset;
-    z->nr_zones = nr_zones;
-    ret = qcow2_zoned_copy_exts(bs, old_offset, old_nr_zones, false);
+    z->file = new;
+    ret = qcow2_zone_file_copy_exts(bs, &new, bs, &old, z->table);
     if (ret == 0) {
         ret = store_from(bs, 0);
     }
@@ -702,16 +60,13 @@ static int coroutine_fn GRAPH_RDLOCK move_table(BlockDriverState *bs)
     }
     if (ret < 0) {
         /* The header may be either; what it does not name is a leak */
-        z->table_offset = old_offset;
-        z->nr_zones = old_nr_zones;
+        z->file = old;
         /* What store_from() has stored is not in the old table */
-        qcow2_zoned_mark_dirty(z, 0);
+        zone_table_mark_dirty(z->table, 0);
         return ret;
     }
     qemu_co_mutex_lock(&s->lock);
-    qcow2_free_clusters(bs, old_offset,
-                        qcow2_zoned_table_bytes(s, g, old_nr_zones),
-                        QCOW2_DISCARD_OTHER);
+    qcow2_zone_file_free(bs, &old, QCOW2_DISCARD_OTHER);
     qemu_co_mutex_unlock(&s->lock);
     return 0;
 }
@@ -722,7 +77,6 @@ static int resize_zones(Qcow2Zoned *z, uint64_t size)
     int ret = zone_table_resize(z->table, size);
 
     if (ret == 0) {
-        z->geometry.size = size;
         qcow2_zoned_forget_mapping(z);
     }
     return ret;
@@ -731,7 +85,7 @@ static int resize_zones(Qcow2Zoned *z, uint64_t size)
 static bool check_resize(const Qcow2Zoned *z, size_t cluster_size,
                          uint64_t size, Error **errp)
 {
-    ZoneGeometry geometry = z->geometry;
+    ZoneGeometry geometry = *z->geometry;
 
     geometry.size = size;
     if (size % BDRV_SECTOR_SIZE) {
@@ -752,7 +106,7 @@ resize_locked(BlockDriverState *bs, int64_t size, bool exact,
 {
     BDRVQcow2State *s = bs->opaque;
     Qcow2Zoned *z = s->zoned;
-    uint64_t old_size = z->geometry.size;
+    uint64_t old_size = z->geometry->size;
     uint32_t old_nr_zones = zone_table_nr_zones(z->table);
     int ret;
 
@@ -766,7 +120,7 @@ resize_locked(BlockDriverState *bs, int64_t size, bool exact,
                    "change or go is not empty");
         return ret;
     }
-    if (zone_table_nr_zones(z->table) > z->nr_zones) {
+    if (zone_table_nr_zones(z->table) > z->file.nr_zones) {
         ret = move_table(bs);
     } else if (size > old_size) {
         ret = store_from(bs, old_nr_zones - 1);
@@ -795,7 +149,7 @@ int coroutine_fn qcow2_zoned_co_truncate(BlockDriverState *bs, int64_t size,
     BDRVQcow2State *s = bs->opaque;
     int ret;
 
-    if (!qcow2_is_zoned(bs) || size == s->zoned->geometry.size) {
+    if (!qcow2_is_zoned(bs) || size == s->zoned->geometry->size) {
         return qcow2_co_truncate(bs, size, exact, prealloc, flags, errp);
     }
     if (!check_resize(s->zoned, s->cluster_size, size, errp)) {
@@ -813,7 +167,7 @@ static bool amend_limit(QemuOpts *opts, const char *name, uint32_t *limit,
     uint64_t n = qemu_opt_get_number(opts, name, *limit);
 
     *limit = n;
-    return check_number(name, n, errp);
+    return qcow2_zoned_check_number(name, n, errp);
 }
 
 bool qcow2_zoned_amend(BlockDriverState *bs, QemuOpts *opts, Error **errp)
@@ -826,7 +180,7 @@ bool qcow2_zoned_amend(BlockDriverState *bs, QemuOpts *opts, Error **errp)
         error_setg(errp, "Can't amend zone options - image has no zones");
         return false;
     }
-    g = s->zoned->geometry;
+    g = *s->zoned->geometry;
     if (!amend_limit(opts, "zone.max_open_zones", &g.zones.max_open, errp) ||
         !amend_limit(opts, "zone.max_active_zones", &g.zones.max_active,
                      errp)) {
@@ -844,7 +198,6 @@ bool qcow2_zoned_amend(BlockDriverState *bs, QemuOpts *opts, Error **errp)
                    g.zones.max_active, c.in_state[BLK_ZS_CLOSED]);
         return false;
     }
-    s->zoned->geometry = g;
     zone_table_set_limits(qcow2_zone_table(bs), g.zones.max_open,
                           g.zones.max_active, g.zones.max_append);
     return true;
@@ -858,60 +211,34 @@ bool qcow2_zoned_amend(BlockDriverState *bs, QemuOpts *opts, Error **errp)
  * guest.
  */
 
-static int coroutine_mixed_fn GRAPH_RDLOCK
-write_table_copy(BlockDriverState *bs, uint64_t offset)
-{
-    BDRVQcow2State *s = bs->opaque;
-    const Qcow2Zoned *z = s->zoned;
-    uint64_t total = zone_table_nr_zones(z->table) * sizeof(Qcow2ZonedRecord);
-    g_autofree Qcow2ZonedRecord *buf = g_malloc(QCOW2_ZONED_BLOCK_BYTES);
-    int ret;
-
-    /* Once: with many L1 entries this takes longer than to write a block */
-    ret = qcow2_pre_write_overlap_check(bs, 0, offset, total, false);
-    if (ret < 0) {
-        return ret;
-    }
-    for (uint64_t done = 0; done < total; done += QCOW2_ZONED_BLOCK_BYTES) {
-        uint64_t n = MIN(QCOW2_ZONED_BLOCK_BYTES,
-                         ROUND_UP(total - done, BDRV_SECTOR_SIZE));
-
-        qcow2_zoned_encode_block(z, done / QCOW2_ZONED_BLOCK_BYTES, true, buf);
-        ret = bdrv_pwrite(bs->file, offset + done, n, buf, 0);
-        if (ret < 0) {
-            return ret;
-        }
-    }
-    return 0;
-}
-
 int qcow2_zoned_snapshot_create(BlockDriverState *bs, QCowSnapshot *sn)
 {
     BDRVQcow2State *s = bs->opaque;
     Qcow2ZonedSnapshotExtra *extra;
-    uint32_t nr_zones;
-    int64_t offset;
+    Qcow2ZoneFile f;
+    ZoneTable *t;
     int ret;
 
     if (!qcow2_is_zoned(bs)) {
         return 0;
     }
-    nr_zones = zone_table_nr_zones(s->zoned->table);
-    offset = allocate_table(bs, nr_zones);
-    if (offset < 0) {
-        return offset;
-    }
-    /* Data below the copy's write pointers is flushed with the snapshot list */
-    ret = write_table_copy(bs, offset);
-    if (ret == 0) {
-        ret = qcow2_zoned_copy_exts(bs, offset, nr_zones, true);
-    }
+    t = s->zoned->table;
+    ret = qcow2_zone_file_alloc(bs, &f, zone_table_nr_zones(t));
     if (ret < 0) {
         return ret;
     }
+    /* Data below the copy's write pointers is flushed with the snapshot list */
+    ret = qcow2_zone_file_write(bs, &f, t, true);
+    if (ret == 0) {
+        ret = qcow2_zone_file_copy_exts(bs, &f, bs, &s->zoned->file, t);
+    }
+    if (ret < 0) {
+        qcow2_zone_file_free(bs, &f, QCOW2_DISCARD_OTHER);
+        return ret;
+    }
     extra = g_new0(Qcow2ZonedSnapshotExtra, 1);
-    extra->table_offset = cpu_to_be64(offset);
-    extra->nr_zones = cpu_to_be32(nr_zones);
+    extra->table_offset = cpu_to_be64(f.offset);
+    extra->nr_zones = cpu_to_be32(f.nr_zones);
     sn->unknown_extra_data = extra;
     sn->extra_data_size += sizeof(*extra);
 
@@ -920,157 +247,200 @@ int qcow2_zoned_snapshot_create(BlockDriverState *bs, QCowSnapshot *sn)
     return 0;
 }
 
-static uint64_t snapshot_bytes(BlockDriverState *bs,
-                               const Qcow2ZonedSnapshotExtra *extra)
-{
-    BDRVQcow2State *s = bs->opaque;
-
-    return qcow2_zoned_table_bytes(s, &s->zoned->geometry, extra->nr_zones);
-}
-
 static bool GRAPH_RDLOCK
 check_snapshot(BlockDriverState *bs, const QCowSnapshot *sn,
-               Qcow2ZonedSnapshotExtra *extra, Error **errp)
+               Qcow2ZoneFile *f, Error **errp)
 {
-    if (!qcow2_zoned_snapshot_extra(sn, extra)) {
+    if (!qcow2_zoned_snapshot_file(sn, f)) {
         error_setg(errp, "Snapshot '%s' has no zone table", sn->name);
         return false;
     }
-    if (extra->nr_zones != zone_table_nr_zones(qcow2_zone_table(bs)) ||
+    if (f->nr_zones != zone_table_nr_zones(qcow2_zone_table(bs)) ||
         sn->disk_size != bs->total_sectors * BDRV_SECTOR_SIZE) {
         error_setg(errp, "Snapshot '%s' has %" PRIu32 " zones and the zoned "
                    "image has another size; resize the image first", sn->name,
-                   extra->nr_zones);
+                   f->nr_zones);
         return false;
     }
-    return qcow2_zoned_check_table_place(bs, extra->table_offset,
-                                         snapshot_bytes(bs, extra), errp);
+    return qcow2_zone_file_check(bs, f, errp);
 }
 
 int qcow2_zoned_snapshot_load(BlockDriverState *bs, const QCowSnapshot *sn,
                               Error **errp)
 {
     BDRVQcow2State *s = bs->opaque;
-    Qcow2ZonedSnapshotExtra extra;
+    Qcow2ZoneFile f;
 
     if (!qcow2_is_zoned(bs)) {
         return 0;
     }
-    if (!check_snapshot(bs, sn, &extra, errp)) {
+    if (!check_snapshot(bs, sn, &f, errp)) {
         return -EINVAL;
     }
     qcow2_zoned_forget_mapping(s->zoned);
-    return qcow2_zoned_read_table(bs, extra.table_offset, true, NULL, errp);
+    return qcow2_zone_file_read(bs, &f, s->zoned->table, true, NULL, errp);
 }
 
-/* Let the table on disk say that all zones are empty. */
-static int GRAPH_RDLOCK clear_table(BlockDriverState *bs)
+/* The zones to go back to, while that is in progress */
+struct Qcow2ZonedGoto {
+    ZoneTable *table;
+    Qcow2ZoneFile file;         /* for the image: a copy of the snapshot's */
+};
+
+/* A table for the image, with what @table and the one in @from have */
+static int GRAPH_RDLOCK copy_table(BlockDriverState *bs, Qcow2ZoneFile *to,
+                                   const Qcow2ZoneFile *from, ZoneTable *table)
 {
-    BDRVQcow2State *s = bs->opaque;
-    Qcow2Zoned *z = s->zoned;
-    ZoneTable *table = z->table;
-    int ret;
+    int ret = qcow2_zone_file_alloc(bs, to, from->nr_zones);
 
-    z->table = zone_table_new(&z->geometry);
-    ret = qcow2_zoned_write_table(bs);
-    if (ret == 0) {
-        ret = bdrv_flush(bs->file->bs);
-    }
-    zone_table_free(z->table);
-    z->table = table;
-    return ret;
-}
-
-/* A table in memory with what the one at @offset has, or NULL */
-static ZoneTable *GRAPH_RDLOCK load_table(BlockDriverState *bs, uint64_t offset,
-                                          Error **errp)
-{
-    BDRVQcow2State *s = bs->opaque;
-    Qcow2Zoned *z = s->zoned;
-    ZoneTable *table = z->table, *loaded;
-    int ret;
-
-    z->table = loaded = zone_table_new(&z->geometry);
-    ret = qcow2_zoned_read_table(bs, offset, true, NULL, errp);
-    z->table = table;
     if (ret < 0) {
-        zone_table_free(loaded);
-        loaded = NULL;
+        return ret;
     }
-    return loaded;
+    ret = qcow2_zone_file_write(bs, to, table, false);
+    if (ret == 0) {
+        ret = qcow2_zone_file_copy_exts(bs, to, bs, from, table);
+    }
+    if (ret < 0) {
+        qcow2_zone_file_free(bs, to, QCOW2_DISCARD_OTHER);
+    }
+    return ret;
 }
 
 int qcow2_zoned_snapshot_goto_begin(BlockDriverState *bs,
                                     const QCowSnapshot *sn)
 {
     BDRVQcow2State *s = bs->opaque;
-    Qcow2ZonedSnapshotExtra extra;
+    Qcow2ZonedGoto next = {};
     Error *local_err = NULL;
+    Qcow2ZoneFile f;
     int ret;
 
     if (!qcow2_is_zoned(bs)) {
         return 0;
     }
-    if (check_snapshot(bs, sn, &extra, &local_err)) {
-        s->zoned->next_table = load_table(bs, extra.table_offset, &local_err);
-    }
-    if (!s->zoned->next_table) {
+    if (!check_snapshot(bs, sn, &f, &local_err)) {
         error_report_err(local_err);
         return -ENOTSUP;
     }
-    ret = qcow2_zoned_store_records(bs, false);
-    return ret < 0 ? ret : clear_table(bs);
-}
-
-int qcow2_zoned_snapshot_goto_switch(BlockDriverState *bs,
-                                     const QCowSnapshot *sn, int ret)
-{
-    BDRVQcow2State *s = bs->opaque;
-    Qcow2ZonedSnapshotExtra extra;
-    int ext;
-
-    if (!qcow2_is_zoned(bs)) {
+    next.table = zone_table_new(s->zoned->geometry);
+    if (qcow2_zone_file_read(bs, &f, next.table, true, NULL, &local_err) < 0) {
+        error_report_err(local_err);
+        zone_table_free(next.table);
+        return -ENOTSUP;
+    }
+    /* Until the switch, a crash must find the zones as they are now. */
+    ret = qcow2_zones_store_locked(bs, false);
+    if (ret == 0) {
+        ret = copy_table(bs, &next.file, &f, next.table);
+    }
+    if (ret < 0) {
+        zone_table_free(next.table);
         return ret;
     }
-    zone_table_free(s->zoned->table);
-    s->zoned->table = g_steal_pointer(&s->zoned->next_table);
-    qcow2_zoned_forget_mapping(s->zoned);
+    s->zoned->going_to = g_memdup2(&next, sizeof(next));
+    return 0;
+}
 
-    qcow2_zoned_snapshot_extra(sn, &extra);
-    ext = qcow2_zoned_copy_exts(bs, extra.table_offset, extra.nr_zones, false);
-    return ret < 0 ? ret : ext;
+/*
+ * The header has both offsets, that of the L1 table and that of the zone table,
+ * in its first sector: so they change together, or not at all.
+ */
+static int GRAPH_RDLOCK switch_tables(BlockDriverState *bs, uint64_t l1_offset)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2ZoneFile old_file = s->zoned->file;
+    uint64_t old_l1_offset = s->l1_table_offset;
+    /* An older version may have written the zone extension further behind */
+    int ret = qcow2_update_header(bs);
+
+    if (ret == 0) {
+        ret = bdrv_flush(bs->file->bs);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    s->l1_table_offset = l1_offset;
+    s->zoned->file = s->zoned->going_to->file;
+    s->zoned->going_to->file.offset = 0;
+    ret = qcow2_update_header(bs);
+    if (ret == 0) {
+        ret = bdrv_flush(bs->file->bs);
+    }
+    if (ret < 0) {
+        /* The header may be either; what it does not name is a leak */
+        s->l1_table_offset = old_l1_offset;
+        s->zoned->file = old_file;
+        return ret;
+    }
+    qcow2_free_clusters(bs, old_l1_offset, s->l1_size * L1E_SIZE,
+                        QCOW2_DISCARD_OTHER);
+    qcow2_zone_file_free(bs, &old_file, QCOW2_DISCARD_OTHER);
+    return 0;
+}
+
+int qcow2_zoned_write_l1(BlockDriverState *bs, const uint64_t *l1_table)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int bytes = s->l1_size * L1E_SIZE;
+    int64_t offset;
+    int ret;
+
+    if (!qcow2_is_zoned(bs)) {
+        return bdrv_pwrite_sync(bs->file, s->l1_table_offset, bytes, l1_table,
+                                0);
+    }
+    offset = qcow2_alloc_clusters(bs, bytes);
+    if (offset < 0) {
+        return offset;
+    }
+    ret = qcow2_pre_write_overlap_check(bs, 0, offset, bytes, false);
+    if (ret == 0) {
+        ret = bdrv_pwrite(bs->file, offset, bytes, l1_table, 0);
+    }
+    if (ret == 0) {
+        ret = qcow2_write_caches(bs);
+    }
+    if (ret == 0) {
+        ret = bdrv_flush(bs->file->bs);
+    }
+    if (ret < 0) {
+        qcow2_free_clusters(bs, offset, bytes, QCOW2_DISCARD_OTHER);
+        return ret;
+    }
+    ret = switch_tables(bs, offset);
+    if (ret == 0) {
+        zone_table_copy(s->zoned->table, s->zoned->going_to->table);
+        qcow2_zoned_forget_mapping(s->zoned);
+    }
+    return ret;
 }
 
 int qcow2_zoned_snapshot_goto_end(BlockDriverState *bs, int ret)
 {
     BDRVQcow2State *s = bs->opaque;
-    int store;
+    Qcow2ZonedGoto *next;
 
-    if (!qcow2_is_zoned(bs)) {
+    if (!qcow2_is_zoned(bs) || !s->zoned->going_to) {
         return ret;
     }
-    if (s->zoned->next_table) {
-        /* It did not come so far: the zones are what they were */
-        zone_table_free(g_steal_pointer(&s->zoned->next_table));
+    next = g_steal_pointer(&s->zoned->going_to);
+    if (next->file.offset) {
+        /* Failed before the switch */
+        qcow2_zone_file_free(bs, &next->file, QCOW2_DISCARD_OTHER);
     }
-    qcow2_zoned_mark_dirty(s->zoned, 0);
-    store = qcow2_zoned_store_records(bs, false);
-    if (store == 0) {
-        store = bdrv_flush(bs->file->bs);
-    }
-    return ret < 0 ? ret : store;
+    zone_table_free(next->table);
+    g_free(next);
+    return ret;
 }
 
 void qcow2_zoned_snapshot_delete(BlockDriverState *bs, const QCowSnapshot *sn)
 {
     BDRVQcow2State *s = bs->opaque;
-    Qcow2ZonedSnapshotExtra extra;
+    Qcow2ZoneFile f;
 
-    if (qcow2_is_zoned(bs) && qcow2_zoned_snapshot_extra(sn, &extra) &&
-        qcow2_zoned_check_table_place(bs, extra.table_offset,
-                                      snapshot_bytes(bs, &extra), NULL)) {
-        qcow2_free_clusters(bs, extra.table_offset, snapshot_bytes(bs, &extra),
-                            QCOW2_DISCARD_SNAPSHOT);
+    if (qcow2_is_zoned(bs) && qcow2_zoned_snapshot_file(sn, &f) &&
+        qcow2_zone_file_check(bs, &f, NULL)) {
+        qcow2_zone_file_free(bs, &f, QCOW2_DISCARD_SNAPSHOT);
         qcow2_zoned_forget_mapping(s->zoned);
     }
 }

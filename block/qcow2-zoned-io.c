@@ -14,6 +14,7 @@
 #include "qemu/osdep.h"
 #include "qemu/units.h"
 #include "block/block-zoned.h"
+#include "block/zoned-range.h"
 #include "qcow2-zoned-int.h"
 #include "trace.h"
 
@@ -227,7 +228,7 @@ static int coroutine_fn GRAPH_RDLOCK
 map_zone_locked(BlockDriverState *bs, uint32_t i, bool allocate)
 {
     BDRVQcow2State *s = bs->opaque;
-    const ZoneGeometry *g = &s->zoned->geometry;
+    const ZoneGeometry *g = s->zoned->geometry;
     uintptr_t value = HOST_SCATTERED;
     uint64_t start, end, wp, data_end;
     ZoneClusters c;
@@ -306,8 +307,8 @@ static bool zone_host_offset(BlockDriverState *bs, uint64_t offset,
                              bool is_write, uint64_t *host)
 {
     BDRVQcow2State *s = bs->opaque;
-    uint32_t i = offset / s->zoned->geometry.zones.size;
-    uint64_t in_zone = offset % s->zoned->geometry.zones.size;
+    uint32_t i = offset / s->zoned->geometry->zones.size;
+    uint64_t in_zone = offset % s->zoned->geometry->zones.size;
     uintptr_t *host_cluster = qatomic_read(&s->zoned->host_cluster);
     uintptr_t value = qatomic_read(&host_cluster[i]);
 
@@ -407,7 +408,7 @@ write_data(BlockDriverState *bs, const ZoneWrite *w, int64_t offset,
     uint64_t host;
     int ret;
 
-    if (w->sequential) {
+    if (w->reserved) {
         ret = map_zone(bs, w->zone, true);
         if (ret < 0) {
             return ret;
@@ -419,7 +420,7 @@ write_data(BlockDriverState *bs, const ZoneWrite *w, int64_t offset,
             return ret;
         }
     }
-    if (!w->sequential || !zone_host_offset(bs, offset, true, &host)) {
+    if (!w->reserved || !zone_host_offset(bs, offset, true, &host)) {
         return qcow2_co_pwritev_part(bs, offset, bytes, qiov, qiov_offset, 0);
     }
     BLKDBG_CO_EVENT(bs->file, BLKDBG_WRITE_AIO);
@@ -512,14 +513,14 @@ qcow2_zoned_co_pwritev_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
     if (flags & BDRV_REQ_WRITE_UNCHANGED) {
         return fill_in(bs, offset, bytes, qiov, qiov_offset);
     }
-    ret = zone_begin_write(qcow2_zone_table(bs), &w, offset, bytes);
+    ret = zone_table_begin_write(qcow2_zone_table(bs), &w, offset, bytes);
     if (ret < 0) {
         trace_qcow2_zoned_refused(bs, offset, bytes, ret);
         return ret;
     }
     ret = write_data(bs, &w, offset, bytes, qiov, qiov_offset);
-    ret = zone_end_write(qcow2_zone_table(bs), &w, ret);
-    qcow2_zoned_flush_soon(bs);
+    ret = zone_table_end_write(qcow2_zone_table(bs), &w, ret);
+    qcow2_zones_store_soon(bs);
     return ret;
 }
 
@@ -534,7 +535,8 @@ qcow2_zoned_co_append(BlockDriverState *bs, int64_t *offset,
     if (!qcow2_is_zoned(bs)) {
         return -ENOTSUP;
     }
-    ret = zone_begin_append(qcow2_zone_table(bs), &w, &position, qiov->size);
+    ret = zone_table_begin_append(qcow2_zone_table(bs), &w, &position,
+                                  qiov->size);
     if (ret < 0) {
         trace_qcow2_zoned_refused(bs, *offset, qiov->size, ret);
         return ret;
@@ -542,8 +544,8 @@ qcow2_zoned_co_append(BlockDriverState *bs, int64_t *offset,
     if (qiov->size) {
         ret = write_data(bs, &w, position, qiov->size, qiov, 0);
     }
-    ret = zone_end_write(qcow2_zone_table(bs), &w, ret);
-    qcow2_zoned_flush_soon(bs);
+    ret = zone_table_end_write(qcow2_zone_table(bs), &w, ret);
+    qcow2_zones_store_soon(bs);
     if (ret == 0) {
         *offset = position;
     }
@@ -567,34 +569,30 @@ qcow2_zoned_co_report(BlockDriverState *bs, int64_t offset,
  * (discard=unmap).  Errors do not matter.
  */
 static void coroutine_fn GRAPH_RDLOCK
-empty_zones(BlockDriverState *bs, uint64_t offset, uint64_t bytes)
+empty_zones(BlockDriverState *bs, const ZoneMgmt *m)
 {
     BDRVQcow2State *s = bs->opaque;
-    const ZoneGeometry *g = zone_table_geometry(qcow2_zone_table(bs));
+    const ZoneGeometry *g = s->zoned->geometry;
     bool discard = (bs->open_flags & BDRV_O_UNMAP) &&
                    s->discard_passthrough[QCOW2_DISCARD_REQUEST];
-    uint64_t host;
+    uint64_t host, work = 0;
 
-    for (uint64_t pos = offset; pos < offset + bytes; pos += g->zones.size) {
-        uint32_t i = pos / g->zones.size;
-        uint64_t end = zone_geometry_writable_end(g, i);
+    for (uint32_t i = m->first; i <= m->last; ) {
+        uint32_t from = i;
 
-        if (!zone_table_being_reset(qcow2_zone_table(bs), i)) {
-            continue;
+        if (zone_mgmt_next_reset(s->zoned->table, m, &i)) {
+            uint64_t start = zone_geometry_start(g, i);
+
+            forget_part(bs, i);
+            if (discard && map_zone(bs, i, false) == 0 &&
+                zone_host_offset(bs, start, true, &host)) {
+                bdrv_co_pdiscard(s->data_file, host,
+                                 zone_geometry_writable_end(g, i) - start);
+            }
+            i++;
         }
-        forget_part(bs, i);
-        if (discard && map_zone(bs, i, false) == 0 &&
-            zone_host_offset(bs, pos, true, &host)) {
-            bdrv_co_pdiscard(s->data_file, host, end - pos);
-        }
+        zoned_co_pause(&work, i - from);
     }
-}
-
-static int coroutine_fn GRAPH_RDLOCK store_and_flush(BlockDriverState *bs)
-{
-    int ret = qcow2_zoned_co_store(bs);
-
-    return ret < 0 ? ret : bdrv_co_flush(bs->file->bs);
 }
 
 /*
@@ -603,15 +601,15 @@ static int coroutine_fn GRAPH_RDLOCK store_and_flush(BlockDriverState *bs)
  * failed has perhaps left.  So a record without one is stored first.
  */
 static int coroutine_fn GRAPH_RDLOCK
-set_ext(BlockDriverState *bs, ZoneMgmt *m, uint32_t i, const void *ext)
+set_ext(BlockDriverState *bs, ZoneMgmt *m, const void *ext)
 {
-    int ret = store_and_flush(bs);
+    int ret = qcow2_zones_store(bs);
 
     if (ret == 0) {
-        ret = qcow2_zoned_write_ext(bs, i, ext);
+        ret = qcow2_zones_write_ext(bs, m->first, ext);
     }
     if (ret == 0) {
-        zone_mgmt_ext_written(qcow2_zone_table(bs), m);
+        zone_table_ext_written(qcow2_zone_table(bs), m);
     }
     return ret;
 }
@@ -626,21 +624,23 @@ qcow2_zoned_co_mgmt(BlockDriverState *bs, BlockZoneOp op, BlockZoneFlags flags,
     if (!qcow2_is_zoned(bs)) {
         return -ENOTSUP;
     }
-    ret = zone_mgmt_begin(qcow2_zone_table(bs), &m, op, flags, offset, len);
+    ret = zone_table_begin_mgmt(qcow2_zone_table(bs), &m, op, flags, offset,
+                                len);
     trace_qcow2_zoned_mgmt(bs, op, offset, len, ret);
     if (ret < 0) {
         return ret;
     }
     if (op == BLK_ZO_SET_EXT) {
-        ret = set_ext(bs, &m, offset / bs->bl.zones.size, ext);
+        ret = set_ext(bs, &m, ext);
     }
     if (ret == 0 && m.commit) {
-        ret = store_and_flush(bs);
+        ret = qcow2_zones_store(bs);
     }
     if (ret == 0 && op == BLK_ZO_RESET && m.commit) {
-        empty_zones(bs, offset, len);
+        empty_zones(bs, &m);
     }
-    return zone_mgmt_end(qcow2_zone_table(bs), &m, bdrv_zone_op_io_error(ret));
+    return zone_table_end_mgmt(qcow2_zone_table(bs), &m,
+                               bdrv_zone_op_io_error(ret));
 }
 
 /*
@@ -730,20 +730,20 @@ qcow2_zoned_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
         return flags & BDRV_REQ_NO_FALLBACK ? -ENOTSUP :
                fill_in(bs, offset, bytes, NULL, 0);
     }
-    ret = zone_begin_write(qcow2_zone_table(bs), &w, offset, bytes);
+    ret = zone_table_begin_write(qcow2_zone_table(bs), &w, offset, bytes);
     if (ret < 0) {
         trace_qcow2_zoned_refused(bs, offset, bytes, ret);
         return ret;
     }
-    if (w.sequential) {
+    if (w.reserved) {
         int64_t start = MIN(offset, w.start);
 
         ret = zero_sequential(bs, &w, start, offset + bytes - start, flags);
     } else {
         ret = zero_conventional(bs, offset, bytes, flags);
     }
-    ret = zone_end_write(qcow2_zone_table(bs), &w, ret);
-    qcow2_zoned_flush_soon(bs);
+    ret = zone_table_end_write(qcow2_zone_table(bs), &w, ret);
+    qcow2_zones_store_soon(bs);
     return ret;
 }
 
@@ -777,14 +777,14 @@ qcow2_zoned_co_pwritev_compressed_part(BlockDriverState *bs, int64_t offset,
         return qcow2_co_pwritev_compressed_part(bs, offset, bytes, qiov,
                                                 qiov_offset);
     }
-    ret = zone_begin_write(qcow2_zone_table(bs), &w, offset, bytes);
+    ret = zone_table_begin_write(qcow2_zone_table(bs), &w, offset, bytes);
     if (ret < 0) {
         return ret;
     }
     ret = qcow2_co_pwritev_compressed_part(bs, offset, bytes, qiov,
                                            qiov_offset);
-    ret = zone_end_write(qcow2_zone_table(bs), &w, ret);
-    qcow2_zoned_flush_soon(bs);
+    ret = zone_table_end_write(qcow2_zone_table(bs), &w, ret);
+    qcow2_zones_store_soon(bs);
     return ret;
 }
 

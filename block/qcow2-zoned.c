@@ -1,24 +1,9 @@
 /*
- * Zoned qcow2: a zone table kept in a qcow2 image
+ * Zoned qcow2: a qcow2 image with a zone table
  *
- * The rules of zones are in zone-table.c; here is how their state gets onto
- * stable storage and back (docs/interop/qcow2-zoned.rst has the format).
- *
- * The durability contract, in order of importance:
- *
- * 1. When a flush completes, every write that completed before it is below
- *    its zone's write pointer on disk, and its data is on disk.
- * 2. The write pointer on disk never runs ahead of durable data.
- * 3. A reset or finish is durable before it completes, and no write goes into
- *    the zone before that.
- * 4. After a crash at any moment the image opens without repair, and no limit
- *    is exceeded.
- *
- * One function, qcow2_zoned_store_records(), writes the table, and keeps them
- * all: it takes the records first, then makes durable the data and metadata
- * they stand for, then writes the records; its caller flushes once more.  What
- * a cluster holds at or above a zone's end of data is never read, so a reset
- * changes one record and no mapping.
+ * The rules of zones are in zone-table.c, how their state gets onto stable
+ * storage in qcow2-zone-store.c.  Here is how an image gets its zones when it
+ * is opened, and what it says of them.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -26,11 +11,8 @@
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
 #include "qemu/cutils.h"
-#include "qemu/range.h"
-#include "qemu/units.h"
 #include "qapi/error.h"
 #include "qcow2-zoned-int.h"
-#include "trace.h"
 
 #define MODEL_HOST_MANAGED 1
 
@@ -38,668 +20,38 @@
 #define FLAG_LIVE_STATES 1      /* states 1 to 3 in the table count */
 #define KNOWN_FLAGS FLAG_LIVE_STATES
 
-/* A check names no more of the zones whose records are damaged. */
-#define MAX_DAMAGED_SHOWN 100
+/* --- The header extension --- */
 
-/* A guest that never flushes loses this much of its write pointers. */
-#define BACKGROUND_FLUSH_MS 2000
-
-/* --- Records --- */
-
-#define WP_BITS 51
-#define WP_MASK MAKE_64BIT_MASK(0, WP_BITS)
-#define ATTRIBUTES_SHIFT 51
-#define CONVENTIONAL BIT_ULL(59)
-#define STATE_SHIFT 60
-
-/* The state follows from the write pointer; the others are as in ZNS */
-#define STATE_DERIVED 0
-#define STATE_IMPLICITLY_OPEN 1
-#define STATE_EXPLICITLY_OPEN 2
-#define STATE_CLOSED 3
-
-static void encode_record(const ZoneRecord *r, bool live, Qcow2ZonedRecord *d)
-{
-    uint64_t state = STATE_DERIVED;
-
-    if (r->state == BLK_ZS_NOT_WP) {
-        *d = (Qcow2ZonedRecord) { .type_and_wp = cpu_to_be64(CONVENTIONAL) };
-        return;
-    }
-    switch (r->state) {
-    case BLK_ZS_FULL:
-        /* Derived as well, unless it was finished before its end */
-        state = r->data_end == r->wp ? STATE_DERIVED : BLK_ZS_FULL;
-        break;
-    case BLK_ZS_IOPEN:
-        state = STATE_IMPLICITLY_OPEN;
-        break;
-    case BLK_ZS_EOPEN:
-        state = STATE_EXPLICITLY_OPEN;
-        break;
-    case BLK_ZS_CLOSED:
-        /* It may have no data, as long as there is power */
-        state = live ? STATE_CLOSED : STATE_DERIVED;
-        break;
-    case BLK_ZS_RDONLY:
-    case BLK_ZS_OFFLINE:
-        state = r->state;
-        break;
-    default:
-        break;
-    }
-    d->type_and_wp = cpu_to_be64(state << STATE_SHIFT |
-                                 (uint64_t)r->attributes << ATTRIBUTES_SHIFT |
-                                 r->wp);
-    d->data_end = cpu_to_be64(r->data_end);
-}
-
-static BlockZoneState derived_state(const ZoneRecord *r, uint64_t start,
-                                    uint64_t end)
-{
-    return r->wp == end ? BLK_ZS_FULL :
-           r->wp > start || r->data_end > start ||
-           (r->attributes & BDRV_ZA_EXT) ? BLK_ZS_CLOSED : BLK_ZS_EMPTY;
-}
-
-/*
- * Returns false for what no version of this format writes; that the values
- * fit the zone is checked by zone_table_load().
- */
-static bool decode_record(const Qcow2ZonedRecord *d, uint64_t start,
-                          uint64_t end, bool live, ZoneRecord *r)
-{
-    static const BlockZoneState powered[] = {
-        [STATE_IMPLICITLY_OPEN] = BLK_ZS_IOPEN,
-        [STATE_EXPLICITLY_OPEN] = BLK_ZS_EOPEN,
-        [STATE_CLOSED] = BLK_ZS_CLOSED,
-    };
-    uint64_t word = be64_to_cpu(d->type_and_wp);
-    unsigned state = word >> STATE_SHIFT;
-
-    *r = (ZoneRecord) {
-        .attributes = word >> ATTRIBUTES_SHIFT,
-        .wp = word & WP_MASK,
-        .data_end = be64_to_cpu(d->data_end),
-    };
-    if (word & CONVENTIONAL) {
-        r->state = BLK_ZS_NOT_WP;
-        return word == CONVENTIONAL && r->data_end == 0;
-    }
-    switch (state) {
-    case STATE_IMPLICITLY_OPEN:
-    case STATE_EXPLICITLY_OPEN:
-    case STATE_CLOSED:
-        r->state = live ? powered[state] : derived_state(r, start, end);
-        if (r->state == BLK_ZS_EMPTY) {
-            r->attributes = 0;  /* went with the power */
-        }
-        break;
-    case STATE_DERIVED:
-        r->state = derived_state(r, start, end);
-        break;
-    case BLK_ZS_RDONLY:
-    case BLK_ZS_FULL:
-    case BLK_ZS_OFFLINE:
-        r->state = state;
-        break;
-    default:
-        return false;
-    }
-    return true;
-}
-
-static bool load_record(const Qcow2Zoned *z, uint32_t i,
-                        const Qcow2ZonedRecord *d, bool live)
-{
-    const ZoneGeometry *g = &z->geometry;
-    ZoneRecord r;
-
-    return decode_record(d, zone_geometry_start(g, i),
-                         zone_geometry_writable_end(g, i), live, &r) &&
-           zone_table_load(z->table, i, &r);
-}
-
-/* What a damaged record becomes: all that the zone may hold stays readable. */
-static void load_salvaged(const Qcow2Zoned *z, uint32_t i)
-{
-    uint64_t end = zone_geometry_writable_end(&z->geometry, i);
-    ZoneRecord r = { .state = BLK_ZS_NOT_WP };
-
-    if (!zone_geometry_conventional(&z->geometry, i)) {
-        r = (ZoneRecord) { .state = BLK_ZS_FULL, .wp = end, .data_end = end };
-    }
-    zone_table_load(z->table, i, &r);
-}
-
-/* --- The table --- */
-
-bool qcow2_zoned_snapshot_extra(const QCowSnapshot *sn,
-                                Qcow2ZonedSnapshotExtra *extra)
-{
-    if (sn->extra_data_size < sizeof(QCowSnapshotExtraData) + sizeof(*extra)) {
-        return false;
-    }
-    memcpy(extra, sn->unknown_extra_data, sizeof(*extra));
-    extra->table_offset = be64_to_cpu(extra->table_offset);
-    extra->nr_zones = be32_to_cpu(extra->nr_zones);
-    return true;
-}
-
-static uint64_t records_bytes(uint32_t nr_zones)
-{
-    return nr_zones * sizeof(Qcow2ZonedRecord);
-}
-
-uint64_t qcow2_zoned_ext_offset(const BDRVQcow2State *s, const ZoneGeometry *g,
-                                uint64_t table_offset, uint32_t nr_zones,
-                                uint32_t i)
-{
-    return table_offset + ROUND_UP(records_bytes(nr_zones), s->cluster_size) +
-           (uint64_t)i * g->zones.ext_size;
-}
-
-uint64_t qcow2_zoned_table_bytes(const BDRVQcow2State *s, const ZoneGeometry *g,
-                                 uint32_t nr_zones)
-{
-    return g->zones.ext_size ?
-           qcow2_zoned_ext_offset(s, g, 0, nr_zones, nr_zones) :
-           records_bytes(nr_zones);
-}
-
-static uint64_t own_table_bytes(const BDRVQcow2State *s)
-{
-    return qcow2_zoned_table_bytes(s, &s->zoned->geometry, s->zoned->nr_zones);
-}
-
-bool qcow2_zoned_overlaps(BlockDriverState *bs, int64_t offset, int64_t size)
+static uint64_t ext_offset_in_header(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
 
-    return s->zoned && s->zoned->table_offset &&
-           ranges_overlap(offset, size, s->zoned->table_offset,
-                          own_table_bytes(s));
-}
-
-int coroutine_fn
-qcow2_zoned_check_refcounts(BlockDriverState *bs, BdrvCheckResult *result,
-                            void **refcount_table,
-                            int64_t *refcount_table_size)
-{
-    BDRVQcow2State *s = bs->opaque;
-    int ret;
-
-    if (!s->zoned) {
-        return 0;
-    }
-    ret = qcow2_inc_refcounts_imrt(bs, result, refcount_table,
-                                   refcount_table_size,
-                                   s->zoned->table_offset,
-                                   own_table_bytes(s));
-    for (unsigned i = 0; ret == 0 && i < s->nb_snapshots; i++) {
-        Qcow2ZonedSnapshotExtra extra;
-        Error *local_err = NULL;
-        uint64_t bytes;
-
-        if (!qcow2_zoned_snapshot_extra(&s->snapshots[i], &extra)) {
-            continue;
-        }
-        bytes = qcow2_zoned_table_bytes(s, &s->zoned->geometry,
-                                        extra.nr_zones);
-        if (!qcow2_zoned_check_table_place(bs, extra.table_offset, bytes,
-                                           &local_err)) {
-            fprintf(stderr, "ERROR snapshot %s: %s\n", s->snapshots[i].id_str,
-                    error_get_pretty(local_err));
-            error_free(local_err);
-            result->corruptions++;
-            continue;
-        }
-        ret = qcow2_inc_refcounts_imrt(bs, result, refcount_table,
-                                       refcount_table_size,
-                                       extra.table_offset, bytes);
-    }
-    return ret;
-}
-
-void qcow2_zoned_encode_block(const Qcow2Zoned *z, uint64_t block, bool live,
-                              Qcow2ZonedRecord *buf)
-{
-    uint32_t first = block * QCOW2_ZONED_BLOCK_RECORDS;
-    uint32_t nr_zones = zone_table_nr_zones(z->table);
-
-    memset(buf, 0, QCOW2_ZONED_BLOCK_BYTES);
-    for (uint32_t k = 0;
-         k < QCOW2_ZONED_BLOCK_RECORDS && first + k < nr_zones; k++) {
-        ZoneRecord r;
-
-        zone_table_record(z->table, first + k, live, &r);
-        encode_record(&r, live, &buf[k]);
-    }
-}
-
-/* Write @n blocks from @block on; whole sectors, so records are not torn. */
-static int coroutine_mixed_fn GRAPH_RDLOCK
-write_blocks(BlockDriverState *bs, uint64_t block, uint64_t n, const void *buf)
-{
-    BDRVQcow2State *s = bs->opaque;
-    Qcow2Zoned *z = s->zoned;
-    uint64_t offset = block * QCOW2_ZONED_BLOCK_BYTES;
-    uint64_t bytes = MIN(n * QCOW2_ZONED_BLOCK_BYTES,
-                         ROUND_UP(records_bytes(z->nr_zones),
-                                  BDRV_SECTOR_SIZE) - offset);
-    int ret;
-
-    ret = qcow2_pre_write_overlap_check(bs, QCOW2_OL_ZONE_TABLE,
-                                        z->table_offset + offset, bytes, false);
-    if (ret < 0) {
-        return ret;
-    }
-    trace_qcow2_zoned_write_table(bs, z->table_offset + offset, bytes);
-    return bdrv_pwrite(bs->file, z->table_offset + offset, bytes, buf, 0);
-}
-
-/* Blocks of the table as they were at one moment */
-typedef struct TableSnapshot {
-    GArray *blocks;             /* uint64_t: their numbers, ascending */
-    GByteArray *records;        /* QCOW2_ZONED_BLOCK_BYTES each */
-} TableSnapshot;
-
-static void take_snapshot(const Qcow2Zoned *z, bool live, TableSnapshot *snap)
-{
-    int64_t block = 0;
-
-    snap->blocks = g_array_new(false, false, sizeof(uint64_t));
-    snap->records = g_byte_array_new();
-    while ((block = zone_table_take_dirty(z->table, block)) >= 0) {
-        uint64_t number = block++;
-        size_t used = snap->records->len;
-
-        g_array_append_val(snap->blocks, number);
-        g_byte_array_set_size(snap->records, used + QCOW2_ZONED_BLOCK_BYTES);
-        qcow2_zoned_encode_block(z, number, live,
-                                 (void *)(snap->records->data + used));
-    }
-}
-
-static int coroutine_mixed_fn GRAPH_RDLOCK
-write_snapshot(BlockDriverState *bs, const TableSnapshot *snap)
-{
-    for (guint i = 0, n; i < snap->blocks->len; i += n) {
-        uint64_t first = g_array_index(snap->blocks, uint64_t, i);
-        int ret;
-
-        n = 1;
-        while (i + n < snap->blocks->len &&
-               g_array_index(snap->blocks, uint64_t, i + n) == first + n) {
-            n++;
-        }
-        ret = write_blocks(bs, first, n, snap->records->data +
-                                         i * QCOW2_ZONED_BLOCK_BYTES);
-        if (ret < 0) {
-            return ret;
-        }
-    }
-    return 0;
-}
-
-static void drop_snapshot(const Qcow2Zoned *z, TableSnapshot *snap, bool stored)
-{
-    for (guint i = 0; !stored && i < snap->blocks->len; i++) {
-        zone_table_mark_dirty(z->table,
-                              g_array_index(snap->blocks, uint64_t, i));
-    }
-    g_array_free(snap->blocks, true);
-    g_byte_array_free(snap->records, true);
-}
-
-void qcow2_zoned_mark_dirty(const Qcow2Zoned *z, uint32_t first_zone)
-{
-    uint64_t blocks = DIV_ROUND_UP(zone_table_nr_zones(z->table),
-                                   QCOW2_ZONED_BLOCK_RECORDS);
-
-    for (uint64_t b = first_zone / QCOW2_ZONED_BLOCK_RECORDS; b < blocks; b++) {
-        zone_table_mark_dirty(z->table, b);
-    }
-}
-
-/* Make durable what the records stand for: data, mapping and refcounts. */
-static int coroutine_mixed_fn GRAPH_RDLOCK
-flush_below_records(BlockDriverState *bs)
-{
-    BDRVQcow2State *s = bs->opaque;
-    int ret = 0;
-
-    if (has_data_file(bs)) {
-        ret = bdrv_flush(s->data_file->bs);
-    }
-    return ret < 0 ? ret : bdrv_flush(bs->file->bs);
-}
-
-static int coroutine_fn GRAPH_RDLOCK write_caches(BlockDriverState *bs)
-{
-    BDRVQcow2State *s = bs->opaque;
-    int ret;
-
-    qemu_co_mutex_lock(&s->lock);
-    ret = qcow2_write_caches(bs);
-    qemu_co_mutex_unlock(&s->lock);
-    return ret;
-}
-
-/*
- * Let the record that is stored of a zone that has become full say so, with
- * the end of data that it has.  Returns whether there was something to change.
- */
-static bool finish_stored_record(const Qcow2Zoned *z, uint32_t i,
-                                 Qcow2ZonedRecord *d)
-{
-    uint64_t start = zone_geometry_start(&z->geometry, i);
-    uint64_t end = zone_geometry_writable_end(&z->geometry, i);
-    ZoneRecord r;
-
-    if (!zone_table_is_full(z->table, i) ||
-        !decode_record(d, start, end, false, &r) || r.state != BLK_ZS_CLOSED) {
-        return false;
-    }
-    r.state = BLK_ZS_FULL;
-    r.wp = end;
-    r.attributes = BDRV_ZA_FINISHED_BY_CONTROLLER |
-                   (r.attributes & ~BDRV_ZA_ZRWA);
-    encode_record(&r, false, d);
-    return true;
-}
-
-/*
- * A zone that became full has given its active resource to another one, whose
- * record may reach the disk first: with a limit, there would be too many
- * active zones after a crash.  So those are finished on disk, one flush before
- * any other record changes.  This needs nothing that is not durable already.
- */
-static int coroutine_mixed_fn GRAPH_RDLOCK
-finish_stored_records(BlockDriverState *bs, const TableSnapshot *snap)
-{
-    BDRVQcow2State *s = bs->opaque;
-    Qcow2Zoned *z = s->zoned;
-    g_autofree Qcow2ZonedRecord *buf = NULL;
-
-    if (!z->geometry.zones.max_active || !zone_table_take_filled(z->table)) {
-        return 0;
-    }
-    buf = g_malloc(QCOW2_ZONED_BLOCK_BYTES);
-    for (guint i = 0; i < snap->blocks->len; i++) {
-        uint64_t block = g_array_index(snap->blocks, uint64_t, i);
-        uint32_t first = block * QCOW2_ZONED_BLOCK_RECORDS;
-        uint32_t n = MIN(QCOW2_ZONED_BLOCK_RECORDS,
-                         zone_table_nr_zones(z->table) - first);
-        bool changed = false;
-        int ret;
-
-        memset(buf, 0, QCOW2_ZONED_BLOCK_BYTES);
-        ret = bdrv_pread(bs->file,
-                         z->table_offset + first * sizeof(Qcow2ZonedRecord),
-                         n * sizeof(Qcow2ZonedRecord), buf, 0);
-        for (uint32_t k = 0; ret == 0 && k < n; k++) {
-            changed |= finish_stored_record(z, first + k, &buf[k]);
-        }
-        if (changed) {
-            ret = write_blocks(bs, block, 1, buf);
-        }
-        if (ret < 0) {
-            return ret;
-        }
-    }
-    return 0;
-}
-
-int coroutine_mixed_fn GRAPH_RDLOCK
-qcow2_zoned_store_records(BlockDriverState *bs, bool live)
-{
-    BDRVQcow2State *s = bs->opaque;
-    TableSnapshot snap;
-    int ret;
-
-    take_snapshot(s->zoned, live, &snap);
-    ret = finish_stored_records(bs, &snap);
-    if (ret == 0) {
-        ret = qemu_in_coroutine() ? write_caches(bs) : qcow2_write_caches(bs);
-    }
-    if (ret == 0) {
-        ret = flush_below_records(bs);
-    }
-    if (ret == 0) {
-        ret = write_snapshot(bs, &snap);
-    }
-    trace_qcow2_zoned_store(bs, snap.blocks->len, ret);
-    drop_snapshot(s->zoned, &snap, ret == 0);
-    return ret;
-}
-
-int coroutine_fn qcow2_zoned_co_store(BlockDriverState *bs)
-{
-    BDRVQcow2State *s = bs->opaque;
-    Qcow2Zoned *z = s->zoned;
-    uint64_t begun;
-    int ret = 0;
-
-    if (!qcow2_is_zoned(bs)) {
-        return 0;
-    }
-    /*
-     * What the caller changed is in every store that begins from here on.  So
-     * those who wait share one; without the numbers each would store what has
-     * changed since the one before it.
-     */
-    begun = qatomic_read_u64(&z->stores_begun);
-    qemu_co_mutex_lock(&z->store_lock);
-    if (z->last_stored <= begun && zone_table_is_dirty(z->table)) {
-        uint64_t number = z->stores_begun + 1;
-
-        qatomic_set_u64(&z->stores_begun, number);
-        ret = qcow2_zoned_store_records(bs, false);
-        if (ret == 0) {
-            z->last_stored = number;
-        }
-    }
-    qemu_co_mutex_unlock(&z->store_lock);
-    return ret;
-}
-
-int coroutine_mixed_fn qcow2_zoned_write_table(BlockDriverState *bs)
-{
-    BDRVQcow2State *s = bs->opaque;
-    Qcow2Zoned *z = s->zoned;
-    uint64_t blocks = DIV_ROUND_UP(zone_table_nr_zones(z->table),
-                                   QCOW2_ZONED_BLOCK_RECORDS);
-    g_autofree Qcow2ZonedRecord *buf = g_malloc(QCOW2_ZONED_BLOCK_BYTES);
-
-    for (uint64_t block = 0; block < blocks; block++) {
-        int ret;
-
-        qcow2_zoned_encode_block(z, block, false, buf);
-        ret = write_blocks(bs, block, 1, buf);
-        if (ret < 0) {
-            return ret;
-        }
-    }
-    return 0;
-}
-
-/* --- Descriptor extensions --- */
-
-int coroutine_fn qcow2_zoned_write_ext(BlockDriverState *bs, uint32_t i,
-                                       const void *ext)
-{
-    BDRVQcow2State *s = bs->opaque;
-    const Qcow2Zoned *z = s->zoned;
-    uint64_t offset = qcow2_zoned_ext_offset(s, &z->geometry, z->table_offset,
-                                             z->nr_zones, i);
-    int ret = qcow2_pre_write_overlap_check(bs, QCOW2_OL_ZONE_TABLE, offset,
-                                            z->geometry.zones.ext_size, false);
-
-    return ret < 0 ? ret : bdrv_co_pwrite(bs->file, offset,
-                                          z->geometry.zones.ext_size, ext, 0);
-}
-
-int coroutine_fn qcow2_zoned_co_get_ext(BlockDriverState *bs, int64_t offset,
-                                        void *ext)
-{
-    BDRVQcow2State *s = bs->opaque;
-    const Qcow2Zoned *z = s->zoned;
-    const ZoneGeometry *g = &z->geometry;
-    BlockZoneDescriptor zone;
-    unsigned int n = 1;
-
-    zone_table_report(z->table, offset, &n, &zone);
-    if (!(zone.attributes & BDRV_ZA_EXT)) {
-        memset(ext, 0, g->zones.ext_size);
-        return 0;
-    }
-    return bdrv_zone_io_error(
-        bdrv_co_pread(bs->file,
-                      qcow2_zoned_ext_offset(s, g, z->table_offset, z->nr_zones,
-                                             offset / g->zones.size),
-                      g->zones.ext_size, ext, 0));
-}
-
-int coroutine_mixed_fn qcow2_zoned_copy_exts(BlockDriverState *bs,
-                                             uint64_t other_offset,
-                                             uint32_t other_nr_zones,
-                                             bool to_other)
-{
-    BDRVQcow2State *s = bs->opaque;
-    const Qcow2Zoned *z = s->zoned;
-    const ZoneGeometry *g = &z->geometry;
-    g_autofree void *buf = g_malloc(g->zones.ext_size);
-
-    for (uint32_t i = 0; g->zones.ext_size && i < zone_table_nr_zones(z->table);
-         i++) {
-        uint64_t own = qcow2_zoned_ext_offset(s, g, z->table_offset,
-                                              z->nr_zones, i);
-        uint64_t other = qcow2_zoned_ext_offset(s, g, other_offset,
-                                                other_nr_zones, i);
-        uint64_t to = to_other ? other : own;
-        ZoneRecord r;
-        int ret;
-
-        zone_table_record(z->table, i, true, &r);
-        if (!(r.attributes & BDRV_ZA_EXT)) {
-            continue;
-        }
-        ret = bdrv_pread(bs->file, to_other ? own : other, g->zones.ext_size,
-                         buf, 0);
-        if (ret == 0) {
-            ret = qcow2_pre_write_overlap_check(bs, QCOW2_OL_ZONE_TABLE, to,
-                                                g->zones.ext_size, false);
-        }
-        if (ret == 0) {
-            ret = bdrv_pwrite(bs->file, to, g->zones.ext_size, buf, 0);
-        }
-        if (ret < 0) {
-            return ret;
-        }
-    }
-    return 0;
-}
-
-/* --- Background flush --- */
-
-static void coroutine_fn background_flush_entry(void *opaque)
-{
-    BlockDriverState *bs = opaque;
-
-    WITH_GRAPH_RDLOCK_GUARD() {
-        bdrv_co_flush(bs);  /* an error stays for the guest's flush to see */
-    }
-    bdrv_dec_in_flight(bs);
-}
-
-static void background_flush_cb(void *opaque)
-{
-    BlockDriverState *bs = opaque;
-    BDRVQcow2State *s = bs->opaque;
-
-    /* Who finds it set has changed a zone that this flush will still see */
-    qatomic_set(&s->zoned->flush_timed, false);
-    if (qatomic_read(&bs->quiesce_counter)) {
-        qcow2_zoned_flush_soon(bs);
-        return;
-    }
-    bdrv_inc_in_flight(bs);
-    aio_co_enter(bdrv_get_aio_context(bs),
-                 qemu_coroutine_create(background_flush_entry, bs));
-}
-
-void qcow2_zoned_flush_soon(BlockDriverState *bs)
-{
-    BDRVQcow2State *s = bs->opaque;
-
-    if (!qatomic_read(&s->zoned->flush_timed) &&
-        !qatomic_xchg(&s->zoned->flush_timed, true)) {
-        timer_mod(s->zoned->flush_timer,
-                  qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + BACKGROUND_FLUSH_MS);
-    }
-    /* Found corrupt by another request: one of us two deletes the timer */
-    smp_mb();
-    if (!qatomic_read(&bs->drv)) {
-        timer_del(s->zoned->flush_timer);
-    }
-}
-
-void qcow2_zoned_abandon(BlockDriverState *bs)
-{
-    if (qcow2_is_zoned(bs)) {
-        BDRVQcow2State *s = bs->opaque;
-
-        /* As in qcow2_zoned_flush_soon() */
-        smp_mb();
-        timer_del(s->zoned->flush_timer);
-    }
-}
-
-/* --- Open and close --- */
-
-Qcow2Zoned *qcow2_zoned_new(void)
-{
-    Qcow2Zoned *z = g_new0(Qcow2Zoned, 1);
-
-    qemu_co_mutex_init(&z->store_lock);
-    qemu_co_mutex_init(&z->map_lock);
-    return z;
-}
-
-void qcow2_zoned_start(BlockDriverState *bs, Qcow2Zoned *z)
-{
-    z->table = zone_table_new(&z->geometry);
-    z->host_cluster = g_new0(uintptr_t, zone_table_nr_zones(z->table));
-    z->retired = g_ptr_array_new_with_free_func(g_free);
-    z->flush_timer = aio_timer_new(qemu_get_aio_context(), QEMU_CLOCK_REALTIME,
-                                   SCALE_MS, background_flush_cb, bs);
+    return s->zoned->geometry->zones.ext_size ?
+           qcow2_zone_file_ext_offset(bs, &s->zoned->file, 0) : 0;
 }
 
 void qcow2_zoned_header_ext(BlockDriverState *bs, Qcow2ZonedHeaderExt *ext)
 {
     BDRVQcow2State *s = bs->opaque;
     const Qcow2Zoned *z = s->zoned;
-    const ZoneGeometry *g = &z->geometry;
-    uint64_t ext_offset = g->zones.ext_size ?
-        qcow2_zoned_ext_offset(s, g, z->table_offset, z->nr_zones, 0) : 0;
+    const BlockZoneLimits *l = &z->geometry->zones;
 
     *ext = (Qcow2ZonedHeaderExt) {
         .model = MODEL_HOST_MANAGED,
         .flags = cpu_to_be32(z->flags),
-        .zone_size = cpu_to_be64(g->zones.size),
-        .zone_capacity = cpu_to_be64(g->zones.capacity),
-        .nr_zones = cpu_to_be32(z->nr_zones),
-        .conventional_zones = cpu_to_be32(g->conventional_zones),
-        .max_open_zones = cpu_to_be32(g->zones.max_open),
-        .max_active_zones = cpu_to_be32(g->zones.max_active),
-        .max_append_bytes = cpu_to_be32(g->zones.max_append),
-        .descriptor_extension_size = cpu_to_be32(g->zones.ext_size),
-        .table_offset = cpu_to_be64(z->table_offset),
-        .descriptor_extension_offset = cpu_to_be64(ext_offset),
-        .zrwa_size = cpu_to_be32(g->zones.zrwa_size),
-        .zrwa_flush_granularity = cpu_to_be32(g->zones.zrwa_granularity),
-        .zrwa_zones = cpu_to_be32(g->zones.max_zrwa),
+        .zone_size = cpu_to_be64(l->size),
+        .zone_capacity = cpu_to_be64(l->capacity),
+        .nr_zones = cpu_to_be32(z->file.nr_zones),
+        .conventional_zones = cpu_to_be32(z->geometry->conventional_zones),
+        .max_open_zones = cpu_to_be32(l->max_open),
+        .max_active_zones = cpu_to_be32(l->max_active),
+        .max_append_bytes = cpu_to_be32(l->max_append),
+        .descriptor_extension_size = cpu_to_be32(l->ext_size),
+        .table_offset = cpu_to_be64(z->file.offset),
+        .descriptor_extension_offset = cpu_to_be64(ext_offset_in_header(bs)),
+        .zrwa_size = cpu_to_be32(l->zrwa_size),
+        .zrwa_flush_granularity = cpu_to_be32(l->zrwa_granularity),
+        .zrwa_zones = cpu_to_be32(l->max_zrwa),
     };
 }
 
@@ -720,6 +72,26 @@ static bool check_reserved(const Qcow2ZonedHeaderExt *ext,
     return !field;
 }
 
+static ZoneGeometry header_geometry(const Qcow2ZonedHeaderExt *ext)
+{
+    return (ZoneGeometry) {
+        .conventional_zones = be32_to_cpu(ext->conventional_zones),
+        .zones = {
+            .model = BLK_Z_HM,
+            .size = be64_to_cpu(ext->zone_size),
+            .capacity = be64_to_cpu(ext->zone_capacity),
+            .max_open = be32_to_cpu(ext->max_open_zones),
+            .max_active = be32_to_cpu(ext->max_active_zones),
+            .max_append = be32_to_cpu(ext->max_append_bytes),
+            .write_granularity = QCOW2_ZONED_WRITE_GRANULARITY,
+            .ext_size = be32_to_cpu(ext->descriptor_extension_size),
+            .zrwa_size = be32_to_cpu(ext->zrwa_size),
+            .zrwa_granularity = be32_to_cpu(ext->zrwa_flush_granularity),
+            .max_zrwa = be32_to_cpu(ext->zrwa_zones),
+        },
+    };
+}
+
 int coroutine_fn qcow2_zoned_read_header_ext(BlockDriverState *bs,
                                              uint64_t offset, uint32_t len,
                                              Error **errp)
@@ -727,8 +99,7 @@ int coroutine_fn qcow2_zoned_read_header_ext(BlockDriverState *bs,
     BDRVQcow2State *s = bs->opaque;
     g_autofree uint8_t *buf = NULL;
     Qcow2ZonedHeaderExt ext;
-    uint64_t ext_offset;
-    Qcow2Zoned *z;
+    ZoneGeometry geometry;
     int ret;
 
     if (s->zoned) {
@@ -755,99 +126,44 @@ int coroutine_fn qcow2_zoned_read_header_ext(BlockDriverState *bs,
         return -EINVAL;
     }
 
-    s->zoned = z = qcow2_zoned_new();
-    z->flags = be32_to_cpu(ext.flags);
-    z->nr_zones = be32_to_cpu(ext.nr_zones);
-    z->table_offset = be64_to_cpu(ext.table_offset);
-    z->geometry = (ZoneGeometry) {
-        .conventional_zones = be32_to_cpu(ext.conventional_zones),
-        .zones = {
-            .model = BLK_Z_HM,
-            .size = be64_to_cpu(ext.zone_size),
-            .capacity = be64_to_cpu(ext.zone_capacity),
-            .max_open = be32_to_cpu(ext.max_open_zones),
-            .max_active = be32_to_cpu(ext.max_active_zones),
-            .max_append = be32_to_cpu(ext.max_append_bytes),
-            .write_granularity = QCOW2_ZONED_WRITE_GRANULARITY,
-            .ext_size = be32_to_cpu(ext.descriptor_extension_size),
-            .zrwa_size = be32_to_cpu(ext.zrwa_size),
-            .zrwa_granularity = be32_to_cpu(ext.zrwa_flush_granularity),
-            .max_zrwa = be32_to_cpu(ext.zrwa_zones),
-        },
+    geometry = header_geometry(&ext);
+    s->zoned = qcow2_zoned_new(&geometry);
+    s->zoned->flags = be32_to_cpu(ext.flags);
+    s->zoned->file = (Qcow2ZoneFile) {
+        .offset = be64_to_cpu(ext.table_offset),
+        .nr_zones = be32_to_cpu(ext.nr_zones),
     };
-    ext_offset = z->geometry.zones.ext_size ?
-        qcow2_zoned_ext_offset(s, &z->geometry, z->table_offset, z->nr_zones,
-                               0) : 0;
-    if (be64_to_cpu(ext.descriptor_extension_offset) != ext_offset) {
+    if (be64_to_cpu(ext.descriptor_extension_offset) !=
+        ext_offset_in_header(bs)) {
         error_setg(errp, "Zone extension: descriptor extension offset (0x%"
                    PRIx64 ") must be 0x%" PRIx64,
-                   be64_to_cpu(ext.descriptor_extension_offset), ext_offset);
+                   be64_to_cpu(ext.descriptor_extension_offset),
+                   ext_offset_in_header(bs));
         return -EINVAL;
     }
     return 0;
 }
 
-bool coroutine_mixed_fn GRAPH_RDLOCK
-qcow2_zoned_check_table_place(BlockDriverState *bs, uint64_t offset,
-                              uint64_t bytes, Error **errp)
-{
-    BDRVQcow2State *s = bs->opaque;
-    int64_t file_length = bdrv_getlength(bs->file->bs);
+/* --- Open and close --- */
 
-    if (file_length < 0) {
-        error_setg_errno(errp, -file_length, "Could not get the file length");
-        return false;
-    }
-    if (!offset || offset_into_cluster(s, offset) || offset > file_length ||
-        bytes > file_length - offset) {
-        error_setg(errp, "Zone table at offset 0x%" PRIx64 " (%" PRIu64
-                   " bytes) is not in the file", offset, bytes);
-        return false;
-    }
-    return true;
+Qcow2Zoned *qcow2_zoned_new(const ZoneGeometry *geometry)
+{
+    Qcow2Zoned *z = g_new0(Qcow2Zoned, 1);
+
+    z->header_geometry = *geometry;
+    z->geometry = &z->header_geometry;
+    qemu_co_mutex_init(&z->store_lock);
+    qemu_co_mutex_init(&z->map_lock);
+    return z;
 }
 
-int coroutine_mixed_fn GRAPH_RDLOCK
-qcow2_zoned_read_table(BlockDriverState *bs, uint64_t offset, bool live,
-                       uint32_t *damaged, Error **errp)
+void qcow2_zoned_start(BlockDriverState *bs, Qcow2Zoned *z)
 {
-    BDRVQcow2State *s = bs->opaque;
-    const Qcow2Zoned *z = s->zoned;
-    uint64_t total = zone_table_nr_zones(z->table) * sizeof(Qcow2ZonedRecord);
-    uint64_t piece = MIN(total, 1 * MiB);
-    g_autofree Qcow2ZonedRecord *buf = g_malloc(piece);
-
-    for (uint64_t done = 0; done < total; done += piece) {
-        uint64_t n = MIN(piece, total - done);
-        uint32_t first = done / sizeof(Qcow2ZonedRecord);
-        int ret = bdrv_pread(bs->file, offset + done, n, buf, 0);
-
-        if (ret < 0) {
-            error_setg_errno(errp, -ret, "Could not read the zone table");
-            return ret;
-        }
-        for (uint32_t k = 0; k < n / sizeof(Qcow2ZonedRecord); k++) {
-            uint32_t i = first + k;
-
-            if (load_record(z, i, &buf[k], live)) {
-                continue;
-            }
-            if (!damaged) {
-                error_setg(errp, "Zone table: invalid record of zone %" PRIu32
-                           " at offset 0x%" PRIx64, i,
-                           offset + i * sizeof(Qcow2ZonedRecord));
-                return -EINVAL;
-            }
-            if (*damaged < MAX_DAMAGED_SHOWN) {
-                fprintf(stderr, "ERROR zone %" PRIu32 ": invalid record at "
-                        "offset 0x%" PRIx64 "\n", i,
-                        offset + i * sizeof(Qcow2ZonedRecord));
-            }
-            (*damaged)++;
-            load_salvaged(z, i);
-        }
-    }
-    return 0;
+    z->table = zone_table_new(z->geometry);
+    z->geometry = zone_table_geometry(z->table);
+    z->host_cluster = g_new0(uintptr_t, zone_table_nr_zones(z->table));
+    z->retired = g_ptr_array_new_with_free_func(g_free);
+    z->timer = qcow2_zones_timer_new(bs);
 }
 
 int coroutine_fn qcow2_zoned_open(BlockDriverState *bs, int flags,
@@ -872,27 +188,26 @@ int coroutine_fn qcow2_zoned_open(BlockDriverState *bs, int flags,
                    "external data file");
         return -EINVAL;
     }
-    z->geometry.size = bs->total_sectors * BDRV_SECTOR_SIZE;
-    if (!zone_geometry_check(&z->geometry, s->cluster_size, errp)) {
+    z->header_geometry.size = bs->total_sectors * BDRV_SECTOR_SIZE;
+    if (!zone_geometry_check(z->geometry, s->cluster_size, errp)) {
         error_prepend(errp, "Zone extension: ");
         return -EINVAL;
     }
     /* More are left where a resize was interrupted */
-    if (z->nr_zones > ZONE_GEOMETRY_MAX_ZONES ||
-        z->nr_zones < zone_geometry_nr_zones(&z->geometry)) {
+    if (z->file.nr_zones > ZONE_GEOMETRY_MAX_ZONES ||
+        z->file.nr_zones < zone_geometry_nr_zones(z->geometry)) {
         error_setg(errp, "Zone extension: number of zones (%" PRIu32 ") does "
-                   "not match the image size", z->nr_zones);
+                   "not match the image size", z->file.nr_zones);
         return -EINVAL;
     }
-    if (!qcow2_zoned_check_table_place(bs, z->table_offset,
-                                       own_table_bytes(s), errp)) {
+    if (!qcow2_zone_file_check(bs, &z->file, errp)) {
         return -EINVAL;
     }
     qcow2_zoned_start(bs, z);
     /* When checking, bad records are for qcow2_zoned_co_check() to report */
     ret = flags & BDRV_O_CHECK ? 0 :
-          qcow2_zoned_read_table(bs, z->table_offset,
-                                 z->flags & FLAG_LIVE_STATES, NULL, errp);
+          qcow2_zone_file_read(bs, &z->file, z->table,
+                               z->flags & FLAG_LIVE_STATES, NULL, errp);
     if (ret < 0) {
         return ret;
     }
@@ -909,28 +224,35 @@ void qcow2_zoned_close(BlockDriverState *bs)
     BDRVQcow2State *s = bs->opaque;
 
     if (s->zoned) {
-        zone_table_free(s->zoned->table);
-        g_free(s->zoned->host_cluster);
-        if (s->zoned->retired) {
+        if (s->zoned->table) {
+            qcow2_zones_timer_free(s->zoned->timer);
             g_ptr_array_free(s->zoned->retired, true);
         }
-        timer_free(s->zoned->flush_timer);
+        zone_table_free(s->zoned->table);
+        g_free(s->zoned->host_cluster);
         g_free(s->zoned);
         s->zoned = NULL;
+    }
+}
+
+void qcow2_zoned_abandon(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    if (qcow2_is_zoned(bs)) {
+        qcow2_zones_timer_stop(s->zoned->timer);
     }
 }
 
 int coroutine_mixed_fn qcow2_zoned_inactivate(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
-    int ret;
 
     if (!qcow2_is_zoned(bs) || !bdrv_is_writable(bs) ||
         !zone_table_is_dirty(s->zoned->table)) {
         return 0;
     }
-    ret = qcow2_zoned_store_records(bs, false);
-    return ret < 0 ? ret : bdrv_flush(bs->file->bs);
+    return qcow2_zones_store_locked(bs, false);
 }
 
 int qcow2_zoned_hand_over(BlockDriverState *bs)
@@ -939,8 +261,8 @@ int qcow2_zoned_hand_over(BlockDriverState *bs)
     int ret;
 
     if (qcow2_is_zoned(bs) && bdrv_is_writable(bs)) {
-        qcow2_zoned_mark_dirty(s->zoned, 0);
-        ret = qcow2_zoned_store_records(bs, true);
+        zone_table_mark_dirty(s->zoned->table, 0);
+        ret = qcow2_zones_store_locked(bs, true);
         if (ret == 0) {
             s->zoned->flags |= FLAG_LIVE_STATES;
             ret = qcow2_update_header(bs);
@@ -954,6 +276,8 @@ int qcow2_zoned_hand_over(BlockDriverState *bs)
     }
     return qcow2_inactivate(bs);
 }
+
+/* --- What an image says of its zones --- */
 
 void qcow2_zoned_supported_flags(BlockDriverState *bs)
 {
@@ -1021,7 +345,96 @@ ImageInfoZone *qcow2_zoned_get_info(BlockDriverState *bs)
     return info;
 }
 
+int coroutine_fn qcow2_zoned_co_get_ext(BlockDriverState *bs, int64_t offset,
+                                        void *ext)
+{
+    BDRVQcow2State *s = bs->opaque;
+    ZoneTable *t = qcow2_zone_table(bs);
+    BlockZoneDescriptor zone;
+    unsigned int n = 1;
+    ZoneMgmt m;
+    int ret = 0;
+
+    zone_table_begin_look(t, &m, offset);
+    zone_table_report(t, offset, &n, &zone);
+    if (zone.attributes & BDRV_ZA_EXT) {
+        ret = qcow2_zones_read_ext(bs, zone_geometry_index(s->zoned->geometry,
+                                                           offset), ext);
+    } else {
+        memset(ext, 0, s->zoned->geometry->zones.ext_size);
+    }
+    return zone_table_end_mgmt(t, &m, bdrv_zone_io_error(ret));
+}
+
 /* --- Check --- */
+
+bool qcow2_zoned_snapshot_file(const QCowSnapshot *sn, Qcow2ZoneFile *f)
+{
+    Qcow2ZonedSnapshotExtra extra;
+
+    if (sn->extra_data_size < sizeof(QCowSnapshotExtraData) + sizeof(extra)) {
+        return false;
+    }
+    memcpy(&extra, sn->unknown_extra_data, sizeof(extra));
+    f->offset = be64_to_cpu(extra.table_offset);
+    f->nr_zones = be32_to_cpu(extra.nr_zones);
+    return true;
+}
+
+bool qcow2_zoned_overlaps(BlockDriverState *bs, int64_t offset, int64_t size)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    return s->zoned &&
+           qcow2_zone_file_overlaps(bs, &s->zoned->file, offset, size);
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+count_table(BlockDriverState *bs, const Qcow2ZoneFile *f,
+            BdrvCheckResult *result, void **refcount_table,
+            int64_t *refcount_table_size)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    return qcow2_inc_refcounts_imrt(
+        bs, result, refcount_table, refcount_table_size, f->offset,
+        qcow2_zone_file_bytes(s->cluster_size,
+                              s->zoned->geometry->zones.ext_size,
+                              f->nr_zones));
+}
+
+int coroutine_fn
+qcow2_zoned_check_refcounts(BlockDriverState *bs, BdrvCheckResult *result,
+                            void **refcount_table,
+                            int64_t *refcount_table_size)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret;
+
+    if (!s->zoned) {
+        return 0;
+    }
+    ret = count_table(bs, &s->zoned->file, result, refcount_table,
+                      refcount_table_size);
+    for (unsigned i = 0; ret == 0 && i < s->nb_snapshots; i++) {
+        Error *local_err = NULL;
+        Qcow2ZoneFile f;
+
+        if (!qcow2_zoned_snapshot_file(&s->snapshots[i], &f)) {
+            continue;
+        }
+        if (!qcow2_zone_file_check(bs, &f, &local_err)) {
+            fprintf(stderr, "ERROR snapshot %s: %s\n", s->snapshots[i].id_str,
+                    error_get_pretty(local_err));
+            error_free(local_err);
+            result->corruptions++;
+            continue;
+        }
+        ret = count_table(bs, &f, result, refcount_table,
+                          refcount_table_size);
+    }
+    return ret;
+}
 
 int coroutine_fn qcow2_zoned_co_check(BlockDriverState *bs,
                                       BdrvCheckResult *result,
@@ -1035,9 +448,9 @@ int coroutine_fn qcow2_zoned_co_check(BlockDriverState *bs,
     if (!qcow2_is_zoned(bs)) {
         return 0;
     }
-    ret = qcow2_zoned_read_table(bs, s->zoned->table_offset,
-                                 s->zoned->flags & FLAG_LIVE_STATES, &damaged,
-                                 &local_err);
+    ret = qcow2_zone_file_read(bs, &s->zoned->file, s->zoned->table,
+                               s->zoned->flags & FLAG_LIVE_STATES, &damaged,
+                               &local_err);
     if (ret < 0) {
         error_report_err(local_err);
         result->check_errors++;
@@ -1046,16 +459,12 @@ int coroutine_fn qcow2_zoned_co_check(BlockDriverState *bs,
     if (!damaged) {
         return 0;
     }
-    if (damaged > MAX_DAMAGED_SHOWN) {
-        fprintf(stderr, "... and %" PRIu32 " more zones\n",
-                damaged - MAX_DAMAGED_SHOWN);
-    }
     if (!(fix & BDRV_FIX_ERRORS)) {
         result->corruptions += damaged;
         return 0;
     }
     /* Nothing else runs, and what is salvaged needs no data to be flushed. */
-    ret = qcow2_zoned_write_table(bs);
+    ret = qcow2_zone_file_write(bs, &s->zoned->file, s->zoned->table, false);
     if (ret == 0) {
         ret = bdrv_co_flush(bs->file->bs);
     }

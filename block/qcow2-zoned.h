@@ -205,10 +205,11 @@ ImageInfoZone *qcow2_zoned_get_info(BlockDriverState *bs);
 /* --- Durability --- */
 
 /*
- * Store the zone records that changed, after making durable what they stand
- * for; the caller flushes bs->file afterwards.
+ * Write the zone records that changed, after making durable what they stand
+ * for.  They are durable themselves with the next flush of bs->file.
+ * Concurrent callers share the work.
  */
-int coroutine_fn GRAPH_RDLOCK qcow2_zoned_co_store(BlockDriverState *bs);
+int coroutine_fn GRAPH_RDLOCK qcow2_zones_write(BlockDriverState *bs);
 
 /* --- Whole-image operations --- */
 
@@ -227,18 +228,17 @@ bool qcow2_zoned_overlaps(BlockDriverState *bs, int64_t offset, int64_t size);
 
 /*
  * Internal snapshots.  A snapshot keeps a copy of the zone table.  Going back
- * to one has a step before the change of the L1 table, one where it has been
- * changed, and one when all is over; a crash between them leaves all zones
- * empty, and the snapshot whole.  If something fails, the zones are those that
- * the L1 table is of.  The later steps pass on @ret, the result so far.
+ * to one has a step before anything changes, one that puts the new L1 table
+ * (big-endian, of l1_size entries) and the zones in force together, and one
+ * when all is over, which passes on @ret, the result so far.  A crash leaves
+ * the disk as it was, or as it is in the snapshot.
  */
 int GRAPH_RDLOCK qcow2_zoned_snapshot_create(BlockDriverState *bs,
                                              QCowSnapshot *sn);
 int GRAPH_RDLOCK qcow2_zoned_snapshot_goto_begin(BlockDriverState *bs,
                                                  const QCowSnapshot *sn);
-int GRAPH_RDLOCK qcow2_zoned_snapshot_goto_switch(BlockDriverState *bs,
-                                                  const QCowSnapshot *sn,
-                                                  int ret);
+int GRAPH_RDLOCK qcow2_zoned_write_l1(BlockDriverState *bs,
+                                      const uint64_t *l1_table);
 int GRAPH_RDLOCK qcow2_zoned_snapshot_goto_end(BlockDriverState *bs, int ret);
 void GRAPH_RDLOCK qcow2_zoned_snapshot_delete(BlockDriverState *bs,
                                               const QCowSnapshot *sn);

@@ -38,21 +38,33 @@ typedef struct Zone {
     QTAILQ_HEAD(, ZoneWrite) writes;    /* in the order of their ranges */
     uint32_t lru_prev, lru_next;        /* implicitly open zones */
     uint8_t state;              /* BlockZoneState */
-    uint8_t pending;            /* state that a reset or finish will bring */
+    uint8_t pending;            /* Pending */
+    uint8_t next_state;         /* with PENDING_STATE: BlockZoneState */
     uint8_t attributes;         /* BDRV_ZA_* */
     uint16_t overwrites;        /* in progress, in a random write area */
+    uint8_t cause;              /* errno of the write that failed: draining */
     bool draining:1;            /* new writes wait until none is in progress */
     bool was_empty:1;           /* opened by a write that has not ended yet */
-    bool selected:1;            /* named by the operation that begins now */
+    /* Of the operation that begins, from select_zones() to start_mgmt() */
+    bool selected:1;
 } Zone;
 
 /* A million zones are common: 64 bytes a zone are for this and the store. */
 QEMU_BUILD_BUG_ON(sizeof(Zone) > 48);
 
-#define NOTHING_PENDING 0xff
-/* In the same state: */
-#define COMMIT_PENDING 0xfe     /* of a random write area */
-#define EXT_PENDING 0xfd        /* a descriptor extension */
+/* What an operation waits for to become durable; new writes wait for it. */
+typedef enum Pending {
+    PENDING_NONE,
+    PENDING_STATE,              /* a change to Zone.next_state */
+    PENDING_COMMIT,             /* of a random write area */
+    PENDING_EXT,                /* a descriptor extension */
+} Pending;
+
+/*
+ * Walks over more zones than this let other threads have the lock, and other
+ * work of the event loop its turn, in between: about a millisecond.
+ */
+#define ZONES_PER_TURN 32768
 
 struct ZoneTable {
     ZoneGeometry geometry;
@@ -60,12 +72,14 @@ struct ZoneTable {
     QemuMutex lock;             /* protects everything below */
     CoQueue changed;            /* operations that wait for a zone */
     QLIST_HEAD(, ZoneMgmt) mgmts;
+    ZoneMgmt *walker;           /* all others wait, and so do new writes */
+    uint32_t writes;            /* in progress, in sequential zones */
     uint32_t count[BLK_ZS_OFFLINE + 1];
     uint32_t zrwa_zones;
     uint32_t repairs;           /* that will make a zone active */
     uint32_t lru_first, lru_last;
     HBitmap *dirty;
-    bool filled;                /* see zone_table_take_filled() */
+    HBitmap *released;          /* see mark_released() */
     Zone *zones;
 };
 
@@ -119,6 +133,12 @@ const char *zone_state_name(BlockZoneState state)
     return state < ARRAY_SIZE(names) && names[state] ? names[state] : "invalid";
 }
 
+static bool zone_state_is_active(BlockZoneState state)
+{
+    return state == BLK_ZS_IOPEN || state == BLK_ZS_EOPEN ||
+           state == BLK_ZS_CLOSED;
+}
+
 static uint32_t open_zones(const ZoneTable *t)
 {
     return t->count[BLK_ZS_IOPEN] + t->count[BLK_ZS_EOPEN];
@@ -132,6 +152,17 @@ static uint32_t active_zones(const ZoneTable *t)
 static void mark_dirty(ZoneTable *t, uint32_t i)
 {
     hbitmap_set(t->dirty, i, 1);
+}
+
+/*
+ * Zone @i is not active any more, or not after all, but the record stored of it
+ * may be that of an active zone.  Its active resource can go to another zone,
+ * whose record must not be stored before this one's.
+ */
+static void mark_released(ZoneTable *t, uint32_t i)
+{
+    mark_dirty(t, i);
+    hbitmap_set(t->released, i, 1);
 }
 
 static void lru_remove(ZoneTable *t, Zone *z)
@@ -171,7 +202,6 @@ static void set_state(ZoneTable *t, uint32_t i, BlockZoneState state)
     if (state == BLK_ZS_IOPEN) {
         lru_append(t, i);
     }
-    t->filled |= state == BLK_ZS_FULL;
     t->count[z->state]--;
     t->count[state]++;
     z->state = state;
@@ -207,9 +237,9 @@ static uint8_t attributes_in(BlockZoneState state, uint8_t attributes)
     }
 }
 
-/* The zone as it is to be in @state: what is stored, and what comes about */
-static void outcome(const ZoneTable *t, uint32_t i, BlockZoneState state,
-                    ZoneRecord *r)
+/* Zone @i as it will be in @state: for its record, and for the change itself */
+static void record_in_state(const ZoneTable *t, uint32_t i,
+                            BlockZoneState state, ZoneRecord *r)
 {
     const Zone *z = &t->zones[i];
 
@@ -228,17 +258,25 @@ static void outcome(const ZoneTable *t, uint32_t i, BlockZoneState state,
     }
 }
 
-static void settle_state(ZoneTable *t, uint32_t i, BlockZoneState state)
+static void enter_state(ZoneTable *t, uint32_t i, BlockZoneState state)
 {
     Zone *z = &t->zones[i];
     ZoneRecord r;
 
-    outcome(t, i, state, &r);
+    record_in_state(t, i, state, &r);
     z->wp = r.wp;
     z->data_end = r.data_end;
     z->was_empty = false;
     set_attributes(t, i, r.attributes);
     set_state(t, i, state);
+}
+
+BlockZoneState zone_state_of(uint64_t start, uint64_t end, uint64_t wp,
+                             uint64_t data_end, uint8_t attributes)
+{
+    return wp == end ? BLK_ZS_FULL :
+           wp > start || data_end > start || (attributes & BDRV_ZA_EXT) ?
+           BLK_ZS_CLOSED : BLK_ZS_EMPTY;
 }
 
 /*
@@ -249,10 +287,9 @@ static void settle_state(ZoneTable *t, uint32_t i, BlockZoneState state)
 static BlockZoneState unpowered_state(const ZoneTable *t, uint32_t i)
 {
     const Zone *z = &t->zones[i];
-    uint64_t start = zone_start(t, i);
 
-    return z->wp == start && z->data_end == start &&
-           !(z->attributes & BDRV_ZA_EXT) ? BLK_ZS_EMPTY : BLK_ZS_CLOSED;
+    return zone_state_of(zone_start(t, i), zone_writable_end(t, i), z->wp,
+                         z->data_end, z->attributes);
 }
 
 /* --- Resources (ZNS 2.1.1.4; virtio 5.2.6, "zone resources") --- */
@@ -301,16 +338,10 @@ static void open_zone(ZoneTable *t, uint32_t i, BlockZoneState state)
 
 /* --- Writes --- */
 
-static bool zone_is_held(const Zone *z)
+/* Do new writes to the zone have to wait? */
+static bool zone_is_held(const ZoneTable *t, const Zone *z)
 {
-    return z->draining || z->pending != NOTHING_PENDING;
-}
-
-/* Will it have another state, when something has become durable? */
-static bool changes_state(const Zone *z)
-{
-    return z->pending != NOTHING_PENDING && z->pending != COMMIT_PENDING &&
-           z->pending != EXT_PENDING;
+    return t->walker || z->draining || z->pending != PENDING_NONE;
 }
 
 static bool zone_is_busy(const Zone *z)
@@ -434,12 +465,13 @@ static void reserve(ZoneTable *t, ZoneWrite *w, uint32_t i,
         .start = offset,
         .end = offset + bytes,
         .zone = i,
-        .sequential = bytes > 0,
+        .reserved = bytes > 0,
         .commit = implicit_commit(t, i, offset + bytes),
     };
     if (bytes == 0) {
         return;
     }
+    t->writes++;
     if (w->end <= data_end) {
         w->state = ZW_OVERWRITE;
         z->overwrites++;
@@ -462,11 +494,19 @@ static void reserve(ZoneTable *t, ZoneWrite *w, uint32_t i,
     open_zone(t, i, BLK_ZS_IOPEN);
 }
 
-static void coroutine_fn wait_for_zone(ZoneTable *t, uint32_t i)
+/*
+ * If this waits for a zone to recover from a failed write, returns why that
+ * failed, else 0: a write that was to go behind it fails for the same reason.
+ */
+static int coroutine_fn wait_for_zone(ZoneTable *t, uint32_t i)
 {
-    while (zone_is_held(&t->zones[i])) {
+    const Zone *z = &t->zones[i];
+    int cause = z->draining && z->pending == PENDING_NONE ? -z->cause : 0;
+
+    while (zone_is_held(t, &t->zones[i])) {
         qemu_co_queue_wait(&t->changed, &t->lock);
     }
+    return cause;
 }
 
 /*
@@ -488,11 +528,11 @@ static bool is_contended(const Zone *z, uint64_t offset, uint64_t end)
     return false;
 }
 
-int coroutine_fn zone_begin_write(ZoneTable *t, ZoneWrite *w,
-                                  uint64_t offset, uint64_t bytes)
+int coroutine_fn zone_table_begin_write(ZoneTable *t, ZoneWrite *w,
+                                        uint64_t offset, uint64_t bytes)
 {
     uint32_t i = zone_index(t, offset);
-    int ret;
+    int cause, ret;
 
     if (!in_device(t, offset, bytes)) {
         return -ERANGE;
@@ -504,7 +544,7 @@ int coroutine_fn zone_begin_write(ZoneTable *t, ZoneWrite *w,
 
     QEMU_LOCK_GUARD(&t->lock);
 
-    wait_for_zone(t, i);
+    cause = wait_for_zone(t, i);
     while (zone_has_zrwa(&t->zones[i]) &&
            is_contended(&t->zones[i], offset, offset + bytes)) {
         qemu_co_queue_wait(&t->changed, &t->lock);
@@ -513,12 +553,14 @@ int coroutine_fn zone_begin_write(ZoneTable *t, ZoneWrite *w,
     ret = check_write(t, i, offset, bytes);
     if (ret == 0) {
         reserve(t, w, i, offset, bytes);
+    } else if (ret == -ESPIPE && cause && offset > reserved_wp(&t->zones[i])) {
+        ret = bdrv_zone_io_error(cause);
     }
     return ret;
 }
 
-int coroutine_fn zone_begin_append(ZoneTable *t, ZoneWrite *w,
-                                   uint64_t *offset, uint64_t bytes)
+int coroutine_fn zone_table_begin_append(ZoneTable *t, ZoneWrite *w,
+                                         uint64_t *offset, uint64_t bytes)
 {
     uint32_t i = zone_index(t, *offset);
     uint64_t wp;
@@ -552,7 +594,7 @@ int coroutine_fn zone_begin_append(ZoneTable *t, ZoneWrite *w,
 }
 
 /*
- * Let the caller of zone_end_write() go on, from its event loop.  Entered from
+ * Let the caller of zone_table_end_write() go on, from its event loop.  Entered from
  * here instead, it would run before what this coroutine has submitted and not
  * entered yet, and what it submits itself could overtake that: a sequence of
  * writes would get out of order.
@@ -564,8 +606,11 @@ static void wake_write(ZoneWrite *w)
     }
 }
 
-/* @w and everything above it in its zone can no longer succeed. */
-static void fail_from(Zone *z, ZoneWrite *w)
+/*
+ * @w and everything above it in its zone can no longer succeed, and all for the
+ * same reason: with werror=enospc, say, all of them are to be tried again.
+ */
+static void fail_from(Zone *z, ZoneWrite *w, int ret)
 {
     ZoneWrite *above, *next;
 
@@ -574,8 +619,9 @@ static void fail_from(Zone *z, ZoneWrite *w)
 
         next = QTAILQ_NEXT(above, next);
         above->state = ZW_FAILED;
+        above->ret = ret;
         if (written) {
-            /* Its caller waits in zone_end_write() */
+            /* Its caller waits in zone_table_end_write() */
             QTAILQ_REMOVE(&z->writes, above, next);
             wake_write(above);
         }
@@ -583,6 +629,7 @@ static void fail_from(Zone *z, ZoneWrite *w)
     QTAILQ_REMOVE(&z->writes, w, next);
     w->state = ZW_FAILED;
     z->draining = true;
+    z->cause = -ret <= UINT8_MAX ? -ret : EIO;
 }
 
 /* Move the write pointer over all writes that nothing unfinished is below. */
@@ -602,50 +649,68 @@ static void acknowledge(ZoneTable *t, uint32_t i)
         wake_write(w);
     }
     if (z->wp == zone_writable_end(t, i) && z->state != BLK_ZS_FULL) {
-        settle_state(t, i, BLK_ZS_FULL);
+        enter_state(t, i, BLK_ZS_FULL);
+        mark_released(t, i);
     }
 }
 
+/* The operation that zone @i waits for */
+static ZoneMgmt *find_mgmt(const ZoneTable *t, uint32_t i)
+{
+    ZoneMgmt *m;
+
+    QLIST_FOREACH(m, &t->mgmts, next) {
+        if (m->first <= i && i <= m->last) {
+            break;
+        }
+    }
+    return m;
+}
+
 /* The last write in flight has ended: let those go on that wait for this. */
-static void coroutine_fn zone_idle(ZoneTable *t, uint32_t i)
+static void coroutine_fn zone_became_idle(ZoneTable *t, uint32_t i)
 {
     Zone *z = &t->zones[i];
 
+    if (z->pending != PENDING_NONE) {
+        find_mgmt(t, i)->busy_zones--;
+    }
     if (z->was_empty) {
         /* Nothing was written after all */
-        settle_state(t, i, BLK_ZS_EMPTY);
+        enter_state(t, i, BLK_ZS_EMPTY);
     }
     z->draining = false;
     qemu_co_queue_restart_all(&t->changed);
 }
 
-int coroutine_fn zone_end_write(ZoneTable *t, ZoneWrite *w, int ret)
+int coroutine_fn zone_table_end_write(ZoneTable *t, ZoneWrite *w, int ret)
 {
     Zone *z;
 
-    if (!w->sequential) {
+    if (!w->reserved) {
         return bdrv_zone_io_error(ret);
     }
 
     qemu_mutex_lock(&t->lock);
 
     z = &t->zones[w->zone];
+    t->writes--;
 
     if (w->state == ZW_FAILED) {
         /* One below failed; its caller removed us only if we were written */
         QTAILQ_REMOVE(&z->writes, w, next);
-        ret = ret < 0 ? ret : -EIO;
+        ret = ret < 0 ? ret : w->ret;
     } else if (w->state == ZW_OVERWRITE) {
         z->overwrites--;
     } else if (ret < 0) {
-        fail_from(z, w);
+        fail_from(z, w, ret);
         trace_zone_table_write_failed(t, w->zone, w->start, w->end, ret);
     } else {
         w->state = ZW_WRITTEN;
         acknowledge(t, w->zone);
     }
     if (!zone_is_busy(z)) {
-        zone_idle(t, w->zone);
+        zone_became_idle(t, w->zone);
     } else if (zone_has_zrwa(z)) {
         qemu_co_queue_restart_all(&t->changed);
     }
@@ -654,92 +719,55 @@ int coroutine_fn zone_end_write(ZoneTable *t, ZoneWrite *w, int ret)
         w->waiter_context = qemu_get_current_aio_context();
         qemu_mutex_unlock(&t->lock);
         qemu_coroutine_yield();
-        return w->state == ZW_FAILED ? -EIO : 0;
+        ret = w->state == ZW_FAILED ? w->ret : 0;
+    } else {
+        qemu_mutex_unlock(&t->lock);
     }
-    qemu_mutex_unlock(&t->lock);
     return bdrv_zone_io_error(ret);
 }
 
-/* --- Zone management --- */
+/* --- Zone management: rules --- */
 
-/* Does the operation, sent to all zones, concern a zone in this state? */
-static bool select_all_names(BlockZoneOp op, BlockZoneState state)
+#define IN(state) (1u << BLK_ZS_##state)
+#define OPEN_STATES (IN(IOPEN) | IN(EOPEN))
+#define ACTIVE_STATES (OPEN_STATES | IN(CLOSED))
+#define WRITABLE_STATES (IN(EMPTY) | ACTIVE_STATES)
+#define SEQUENTIAL_STATES \
+    (WRITABLE_STATES | IN(FULL) | IN(RDONLY) | IN(OFFLINE))
+
+/* ZNS 1.1, 2.1.1.3 and 3.4.3; virtio 1.3, 5.2.6.2; see block-zoned.h */
+static const struct ZoneOpRules {
+    uint16_t from;              /* states in which a zone can be named */
+    uint16_t all;               /* states that Select All picks */
+    uint8_t to;                 /* the state to be in, if always the same */
+    bool durable;               /* it is not done before it is stored */
+    bool one_zone;
+} zone_op_rules[] = {
+    [BLK_ZO_OPEN] = { WRITABLE_STATES, IN(CLOSED) },
+    [BLK_ZO_CLOSE] = { ACTIVE_STATES, OPEN_STATES },
+    [BLK_ZO_FINISH] = { WRITABLE_STATES | IN(FULL), ACTIVE_STATES,
+                        BLK_ZS_FULL, true },
+    [BLK_ZO_RESET] = { WRITABLE_STATES | IN(FULL), ACTIVE_STATES | IN(FULL),
+                       BLK_ZS_EMPTY, true },
+    [BLK_ZO_OFFLINE] = { IN(RDONLY) | IN(OFFLINE), IN(RDONLY),
+                         BLK_ZS_OFFLINE, true },
+    [BLK_ZO_SET_EXT] = { IN(EMPTY), 0, 0, true, true },
+    /* Whether it can be is for commit_zrwa() to say, after the writes */
+    [BLK_ZO_ZRWA_COMMIT] = { SEQUENTIAL_STATES | IN(NOT_WP), 0, 0, true, true },
+    [BLK_ZO_POWER_CYCLE] = { SEQUENTIAL_STATES, ACTIVE_STATES },
+    [BLK_ZO_FORCE_RDONLY] = { SEQUENTIAL_STATES, 0, BLK_ZS_RDONLY, true },
+    [BLK_ZO_FORCE_OFFLINE] = { SEQUENTIAL_STATES, 0, BLK_ZS_OFFLINE, true },
+    [BLK_ZO_FORCE_REPAIR] = { SEQUENTIAL_STATES, 0, 0, true },
+};
+
+bool zone_op_allowed(BlockZoneOp op, BlockZoneState state)
 {
-    switch (op) {
-    case BLK_ZO_OPEN:
-        return state == BLK_ZS_CLOSED;
-    case BLK_ZO_CLOSE:
-        return state == BLK_ZS_IOPEN || state == BLK_ZS_EOPEN;
-    case BLK_ZO_FINISH:
-        return state == BLK_ZS_IOPEN || state == BLK_ZS_EOPEN ||
-               state == BLK_ZS_CLOSED;
-    case BLK_ZO_RESET:
-        return state == BLK_ZS_IOPEN || state == BLK_ZS_EOPEN ||
-               state == BLK_ZS_CLOSED || state == BLK_ZS_FULL;
-    case BLK_ZO_OFFLINE:
-        return state == BLK_ZS_RDONLY;
-    case BLK_ZO_POWER_CYCLE:
-        return state == BLK_ZS_IOPEN || state == BLK_ZS_EOPEN ||
-               state == BLK_ZS_CLOSED;
-    default:
-        return false;
-    }
+    return zone_op_rules[op].from >> state & 1;
 }
 
-/* May a zone in this state be the object of the operation? */
-static bool transition_allowed(BlockZoneOp op, BlockZoneState state)
+static bool selects_all(const ZoneMgmt *m)
 {
-    switch (op) {
-    case BLK_ZO_OPEN:
-        return state == BLK_ZS_EMPTY || state == BLK_ZS_IOPEN ||
-               state == BLK_ZS_EOPEN || state == BLK_ZS_CLOSED;
-    case BLK_ZO_CLOSE:
-        return state == BLK_ZS_IOPEN || state == BLK_ZS_EOPEN ||
-               state == BLK_ZS_CLOSED;
-    case BLK_ZO_FINISH:
-    case BLK_ZO_RESET:
-        return state == BLK_ZS_EMPTY || state == BLK_ZS_IOPEN ||
-               state == BLK_ZS_EOPEN || state == BLK_ZS_CLOSED ||
-               state == BLK_ZS_FULL;
-    case BLK_ZO_OFFLINE:
-        return state == BLK_ZS_RDONLY || state == BLK_ZS_OFFLINE;
-    case BLK_ZO_SET_EXT:
-        return state == BLK_ZS_EMPTY;
-    case BLK_ZO_ZRWA_COMMIT:
-        return true;            /* commit_zrwa() checks, when it can know */
-    case BLK_ZO_POWER_CYCLE:
-    case BLK_ZO_FORCE_RDONLY:
-    case BLK_ZO_FORCE_OFFLINE:
-    case BLK_ZO_FORCE_REPAIR:
-        return state != BLK_ZS_NOT_WP;
-    default:
-        return false;
-    }
-}
-
-/*
- * Select the zones that the operation names, once: what it does to one zone
- * may change the state of another (implicit close).
- */
-static int select_zones(ZoneTable *t, const ZoneMgmt *m)
-{
-    int ret = 0;
-
-    for (uint32_t i = m->first; i <= m->last; i++) {
-        Zone *z = &t->zones[i];
-
-        z->selected = !(m->flags & BDRV_ZONE_ALL) ||
-                      select_all_names(m->op, z->state);
-        if (!z->selected) {
-            continue;
-        }
-        if (m->flags & BDRV_ZONE_ZRWA && z->state != BLK_ZS_EMPTY) {
-            ret = -ENOTTY;
-        } else if (!transition_allowed(m->op, z->state)) {
-            ret = -EINVAL;
-        }
-    }
-    return ret;
+    return m->flags & BDRV_ZONE_ALL;
 }
 
 static bool needs_repair(const Zone *z)
@@ -748,54 +776,178 @@ static bool needs_repair(const Zone *z)
 }
 
 /*
- * The state of a repaired zone.  It has no random write area any more: if it
- * was not full, its write pointer is where its data ends.
+ * The state of a repaired zone.  It has no random write area any more, so its
+ * write pointer has to be where its data ends.  One that was committed further
+ * cannot go back: nothing more is to be written.
  */
 static BlockZoneState repaired_state(const ZoneTable *t, uint32_t i)
 {
     const Zone *z = &t->zones[i];
     uint64_t end = zone_writable_end(t, i);
 
-    if (z->wp == end || z->data_end == end) {
-        return BLK_ZS_FULL;
+    return z->data_end == end || z->wp > z->data_end ? BLK_ZS_FULL :
+           zone_state_of(zone_start(t, i), end, z->wp, z->data_end,
+                         z->attributes);
+}
+
+/* What an operation takes of the resources of the device */
+typedef struct ZoneNeeds {
+    uint64_t active, explicitly_open, zrwa;
+} ZoneNeeds;
+
+static void add_needs(const ZoneTable *t, const ZoneMgmt *m, uint32_t i,
+                      ZoneNeeds *needs)
+{
+    const Zone *z = &t->zones[i];
+
+    switch (m->op) {
+    case BLK_ZO_OPEN:
+        needs->active += z->state == BLK_ZS_EMPTY;
+        needs->explicitly_open += z->state != BLK_ZS_EOPEN;
+        break;
+    case BLK_ZO_SET_EXT:
+        needs->active++;
+        break;
+    case BLK_ZO_FORCE_REPAIR:
+        needs->active += needs_repair(z) &&
+                         repaired_state(t, i) == BLK_ZS_CLOSED;
+        break;
+    default:
+        break;
     }
-    return z->data_end > zone_start(t, i) || z->attributes & BDRV_ZA_EXT ?
-           BLK_ZS_CLOSED : BLK_ZS_EMPTY;
+    needs->zrwa += m->flags & BDRV_ZONE_ZRWA ? 1 : 0;
 }
 
 /*
- * Resources for changing all zones of the range at once.  Every implicitly
- * open zone outside can be closed for it; only explicit ones stand in the way.
+ * Can all zones of the range change at once?  Every implicitly open zone
+ * outside can be closed for it; only explicit ones stand in the way.
  */
-static int check_range_resources(ZoneTable *t, const ZoneMgmt *m)
+static int check_needs(const ZoneTable *t, const ZoneNeeds *needs)
 {
-    const ZoneGeometry *g = &t->geometry;
-    uint64_t new_active = 0, new_explicit = 0, new_zrwa = 0;
+    const BlockZoneLimits *l = &t->geometry.zones;
 
-    for (uint32_t i = m->first; i <= m->last; i++) {
-        const Zone *z = &t->zones[i];
-
-        if (!z->selected) {
-            continue;
-        }
-        if (m->op == BLK_ZO_OPEN || m->op == BLK_ZO_SET_EXT) {
-            new_active += z->state == BLK_ZS_EMPTY;
-        } else if (m->op == BLK_ZO_FORCE_REPAIR) {
-            new_active += needs_repair(z) &&
-                          repaired_state(t, i) == BLK_ZS_CLOSED;
-        }
-        new_explicit += m->op == BLK_ZO_OPEN && z->state != BLK_ZS_EOPEN;
-        new_zrwa += m->flags & BDRV_ZONE_ZRWA ? 1 : 0;
-    }
-    if (new_active && g->zones.max_active &&
-        active_zones(t) + new_active > g->zones.max_active) {
+    if (needs->active && l->max_active &&
+        active_zones(t) + needs->active > l->max_active) {
         return -EOVERFLOW;
     }
-    if (new_explicit && g->zones.max_open &&
-        t->count[BLK_ZS_EOPEN] + new_explicit > g->zones.max_open) {
+    if (needs->explicitly_open && l->max_open &&
+        t->count[BLK_ZS_EOPEN] + needs->explicitly_open > l->max_open) {
         return -ETOOMANYREFS;
     }
-    return check_zrwa_resources(t, new_zrwa);
+    return check_zrwa_resources(t, needs->zrwa);
+}
+
+/* Checks that do not depend on the state of a zone */
+static int check_mgmt(const ZoneTable *t, const ZoneMgmt *m,
+                      uint64_t offset, uint64_t bytes)
+{
+    const ZoneGeometry *g = &t->geometry;
+    uint64_t end = offset + bytes;
+
+    if (offset % g->zones.size ||
+        (end % g->zones.size && end != g->size &&
+         m->op != BLK_ZO_ZRWA_COMMIT)) {
+        return -EINVAL;
+    }
+    if (zone_op_rules[m->op].one_zone &&
+        (m->first != m->last || selects_all(m))) {
+        return -EINVAL;
+    }
+    if (m->op == BLK_ZO_SET_EXT && !g->zones.ext_size) {
+        return -EINVAL;
+    }
+    return (m->flags & BDRV_ZONE_ZRWA) && !g->zones.zrwa_size ? -ENOTTY : 0;
+}
+
+/* --- Zone management: from begin to end --- */
+
+static bool is_long(const ZoneMgmt *m)
+{
+    return m->last - m->first >= ZONES_PER_TURN;
+}
+
+/* In a loop over all zones of the operation, after zone @i */
+static void coroutine_fn walk_pause(ZoneTable *t, const ZoneMgmt *m, uint32_t i)
+{
+    if (is_long(m) && (i - m->first) % ZONES_PER_TURN == ZONES_PER_TURN - 1) {
+        qemu_mutex_unlock(&t->lock);
+        aio_co_schedule(qemu_get_current_aio_context(), qemu_coroutine_self());
+        qemu_coroutine_yield();
+        qemu_mutex_lock(&t->lock);
+    }
+}
+
+static bool has_to_wait(const ZoneTable *t, const ZoneMgmt *m)
+{
+    const ZoneMgmt *other;
+
+    QLIST_FOREACH(other, &t->mgmts, next) {
+        if (m->first <= other->last && other->first <= m->last) {
+            return true;
+        }
+    }
+    return t->walker;
+}
+
+/*
+ * From here on no other operation on these zones begins.  While a long one
+ * walks over its zones, none does at all, and there are no writes: so all of
+ * its zones change or none, though it gives up the lock in between.
+ */
+static void coroutine_fn begin_turn(ZoneTable *t, ZoneMgmt *m)
+{
+    while (has_to_wait(t, m)) {
+        qemu_co_queue_wait(&t->changed, &t->lock);
+    }
+    QLIST_INSERT_HEAD(&t->mgmts, m, next);
+    if (is_long(m)) {
+        t->walker = m;
+        while (t->writes) {
+            qemu_co_queue_wait(&t->changed, &t->lock);
+        }
+    }
+}
+
+static void coroutine_fn end_walk(ZoneTable *t, ZoneMgmt *m)
+{
+    if (t->walker == m) {
+        t->walker = NULL;
+        qemu_co_queue_restart_all(&t->changed);
+    }
+}
+
+static void coroutine_fn end_turn(ZoneTable *t, ZoneMgmt *m)
+{
+    QLIST_REMOVE(m, next);
+    end_walk(t, m);
+    qemu_co_queue_restart_all(&t->changed);
+}
+
+/*
+ * Select the zones that the operation names, once: what it does to one zone
+ * may change the state of another (implicit close).
+ */
+static int coroutine_fn select_zones(ZoneTable *t, const ZoneMgmt *m)
+{
+    const struct ZoneOpRules *rules = &zone_op_rules[m->op];
+    ZoneNeeds needs = {};
+    int ret = 0;
+
+    for (uint32_t i = m->first; i <= m->last; i++) {
+        Zone *z = &t->zones[i];
+
+        z->selected = !selects_all(m) || rules->all >> z->state & 1;
+        if (z->selected && m->flags & BDRV_ZONE_ZRWA &&
+            z->state != BLK_ZS_EMPTY) {
+            ret = -ENOTTY;
+        } else if (z->selected && !zone_op_allowed(m->op, z->state)) {
+            ret = -EINVAL;
+        } else if (z->selected) {
+            add_needs(t, m, i, &needs);
+        }
+        walk_pause(t, m, i);
+    }
+    return ret < 0 ? ret : check_needs(t, &needs);
 }
 
 static void close_zone(ZoneTable *t, uint32_t i, BlockZoneFlags flags)
@@ -805,34 +957,22 @@ static void close_zone(ZoneTable *t, uint32_t i, BlockZoneFlags flags)
                     !(flags & BDRV_ZONE_CLOSE_EMPTY);
 
     if (to_empty && !zone_is_busy(z)) {
-        settle_state(t, i, BLK_ZS_EMPTY);
+        enter_state(t, i, BLK_ZS_EMPTY);
     } else {
-        /* zone_idle() will know whether anything was written */
+        /* zone_became_idle() will know whether anything was written */
         z->was_empty = to_empty;
         set_state(t, i, BLK_ZS_CLOSED);
     }
 }
 
-/* The state that an operation brings about that has the same for all zones */
-static BlockZoneState target_state(BlockZoneOp op)
+static void wait_for_state(Zone *z, BlockZoneState state)
 {
-    switch (op) {
-    case BLK_ZO_RESET:
-        return BLK_ZS_EMPTY;
-    case BLK_ZO_FINISH:
-        return BLK_ZS_FULL;
-    case BLK_ZO_FORCE_RDONLY:
-        return BLK_ZS_RDONLY;
-    case BLK_ZO_OFFLINE:
-    case BLK_ZO_FORCE_OFFLINE:
-        return BLK_ZS_OFFLINE;
-    default:
-        g_assert_not_reached();
-    }
+    z->pending = PENDING_STATE;
+    z->next_state = state;
 }
 
 /* Do what needs no durability, note the rest as pending. */
-static void start_mgmt(ZoneTable *t, const ZoneMgmt *m, uint32_t i)
+static void start_zone(ZoneTable *t, ZoneMgmt *m, uint32_t i)
 {
     Zone *z = &t->zones[i];
     uint8_t zrwa = m->flags & BDRV_ZONE_ZRWA ? BDRV_ZA_ZRWA : 0;
@@ -844,35 +984,46 @@ static void start_mgmt(ZoneTable *t, const ZoneMgmt *m, uint32_t i)
             open_zone(t, i, BLK_ZS_EOPEN);
         }
         set_attributes(t, i, z->attributes | zrwa);
-        return;
+        break;
     case BLK_ZO_CLOSE:
         if (z->state != BLK_ZS_CLOSED) {
             close_zone(t, i, m->flags);
         }
-        return;
+        break;
     case BLK_ZO_POWER_CYCLE:
         close_zone(t, i, 0);
-        return;
+        break;
     case BLK_ZO_FORCE_REPAIR:
         if (needs_repair(z)) {
-            z->pending = repaired_state(t, i);
-            t->repairs += z->pending == BLK_ZS_CLOSED;
+            wait_for_state(z, repaired_state(t, i));
+            t->repairs += z->next_state == BLK_ZS_CLOSED;
         }
-        return;
+        break;
     case BLK_ZO_SET_EXT:
         /* Its resources are taken at once; should it fail, given back */
         set_state(t, i, BLK_ZS_CLOSED);
         set_attributes(t, i, zrwa);
-        z->pending = EXT_PENDING;
-        return;
+        z->pending = PENDING_EXT;
+        break;
     case BLK_ZO_ZRWA_COMMIT:
-        z->pending = COMMIT_PENDING;
-        return;
+        z->pending = PENDING_COMMIT;
+        break;
     default:
-        if (z->state != target_state(m->op)) {
-            z->pending = target_state(m->op);
+        if (z->state != zone_op_rules[m->op].to) {
+            wait_for_state(z, zone_op_rules[m->op].to);
         }
-        return;
+        break;
+    }
+    m->busy_zones += z->pending != PENDING_NONE && zone_is_busy(z);
+}
+
+static void coroutine_fn start_zones(ZoneTable *t, ZoneMgmt *m)
+{
+    for (uint32_t i = m->first; i <= m->last; i++) {
+        if (t->zones[i].selected) {
+            start_zone(t, m, i);
+        }
+        walk_pause(t, m, i);
     }
 }
 
@@ -888,7 +1039,7 @@ static int commit_zrwa(ZoneTable *t, ZoneMgmt *m, uint64_t wp)
         return -ENOTTY;
     }
     if (wp == end) {
-        z->pending = BLK_ZS_FULL;
+        wait_for_state(z, BLK_ZS_FULL);
         return 0;
     }
     if ((wp - zone_start(t, m->first)) % g->zones.zrwa_granularity) {
@@ -899,71 +1050,26 @@ static int commit_zrwa(ZoneTable *t, ZoneMgmt *m, uint64_t wp)
     return 0;
 }
 
-static bool mgmt_overlaps(const ZoneTable *t, const ZoneMgmt *m)
+/* The writes have ended: let the records show what is to become durable. */
+static void coroutine_fn mark_pending_dirty(ZoneTable *t, ZoneMgmt *m)
 {
-    const ZoneMgmt *other;
-
-    QLIST_FOREACH(other, &t->mgmts, next) {
-        if (m->first <= other->last && other->first <= m->last) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool writes_in_pending(const ZoneTable *t, const ZoneMgmt *m)
-{
-    for (uint32_t i = m->first; i <= m->last; i++) {
-        if (t->zones[i].pending != NOTHING_PENDING &&
-            zone_is_busy(&t->zones[i])) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void drop_noop_pending(ZoneTable *t, ZoneMgmt *m)
-{
-    /* A write that was in flight may have brought the state wanted, or none */
     for (uint32_t i = m->first; i <= m->last; i++) {
         Zone *z = &t->zones[i];
 
-        if (z->pending == NOTHING_PENDING) {
-            continue;
-        }
-        if (z->pending == z->state) {
-            z->pending = NOTHING_PENDING;
-        } else if (z->pending != EXT_PENDING) {
+        if (z->pending == PENDING_STATE && z->next_state == z->state) {
+            /* A write has brought the state, or none after all */
+            z->pending = PENDING_NONE;
+        } else if (z->pending == PENDING_STATE ||
+                   z->pending == PENDING_COMMIT) {
             mark_dirty(t, i);
         }
+        walk_pause(t, m, i);
     }
 }
 
-/* What no state of a zone can make right */
-static int check_mgmt(const ZoneTable *t, const ZoneMgmt *m,
-                      uint64_t offset, uint64_t bytes)
-{
-    const ZoneGeometry *g = &t->geometry;
-    uint64_t end = offset + bytes;
-    bool one_zone = m->op == BLK_ZO_SET_EXT || m->op == BLK_ZO_ZRWA_COMMIT;
-
-    if (offset % g->zones.size ||
-        (end % g->zones.size && end != g->size &&
-         m->op != BLK_ZO_ZRWA_COMMIT)) {
-        return -EINVAL;
-    }
-    if (one_zone && (m->first != m->last || (m->flags & BDRV_ZONE_ALL))) {
-        return -EINVAL;
-    }
-    if (m->op == BLK_ZO_SET_EXT && !g->zones.ext_size) {
-        return -EINVAL;
-    }
-    return (m->flags & BDRV_ZONE_ZRWA) && !g->zones.zrwa_size ? -ENOTTY : 0;
-}
-
-int coroutine_fn zone_mgmt_begin(ZoneTable *t, ZoneMgmt *m, BlockZoneOp op,
-                                 BlockZoneFlags flags,
-                                 uint64_t offset, uint64_t bytes)
+int coroutine_fn zone_table_begin_mgmt(ZoneTable *t, ZoneMgmt *m,
+                                       BlockZoneOp op, BlockZoneFlags flags,
+                                       uint64_t offset, uint64_t bytes)
 {
     int ret;
 
@@ -980,8 +1086,7 @@ int coroutine_fn zone_mgmt_begin(ZoneTable *t, ZoneMgmt *m, BlockZoneOp op,
          * there by a write, or out of it by an operation that failed, and
          * stable storage may not know.
          */
-        .commit = op != BLK_ZO_OPEN && op != BLK_ZO_CLOSE &&
-                  op != BLK_ZO_POWER_CYCLE,
+        .commit = zone_op_rules[op].durable,
     };
     ret = check_mgmt(t, m, offset, bytes);
     if (ret < 0) {
@@ -990,39 +1095,30 @@ int coroutine_fn zone_mgmt_begin(ZoneTable *t, ZoneMgmt *m, BlockZoneOp op,
 
     QEMU_LOCK_GUARD(&t->lock);
 
-    while (mgmt_overlaps(t, m)) {
-        qemu_co_queue_wait(&t->changed, &t->lock);
-    }
+    begin_turn(t, m);
     ret = select_zones(t, m);
-    ret = ret < 0 ? ret : check_range_resources(t, m);
+    if (ret == 0) {
+        start_zones(t, m);
+        while (m->busy_zones) {
+            qemu_co_queue_wait(&t->changed, &t->lock);
+        }
+        if (op == BLK_ZO_ZRWA_COMMIT) {
+            ret = commit_zrwa(t, m, offset + bytes);
+        }
+    }
     if (ret < 0) {
+        t->zones[m->first].pending = PENDING_NONE;
+        end_turn(t, m);
         return ret;
     }
-    for (uint32_t i = m->first; i <= m->last; i++) {
-        if (t->zones[i].selected) {
-            start_mgmt(t, m, i);
-        }
-    }
-    QLIST_INSERT_HEAD(&t->mgmts, m, next);
-    while (m->commit && writes_in_pending(t, m)) {
-        qemu_co_queue_wait(&t->changed, &t->lock);
-    }
-    if (op == BLK_ZO_ZRWA_COMMIT) {
-        ret = commit_zrwa(t, m, offset + bytes);
-        if (ret < 0) {
-            t->zones[m->first].pending = NOTHING_PENDING;
-            QLIST_REMOVE(m, next);
-            qemu_co_queue_restart_all(&t->changed);
-            return ret;
-        }
-    }
     if (m->commit) {
-        drop_noop_pending(t, m);
+        mark_pending_dirty(t, m);
     }
+    end_walk(t, m);
     return 0;
 }
 
-void zone_mgmt_ext_written(ZoneTable *t, ZoneMgmt *m)
+void zone_table_ext_written(ZoneTable *t, ZoneMgmt *m)
 {
     QEMU_LOCK_GUARD(&t->lock);
 
@@ -1030,40 +1126,78 @@ void zone_mgmt_ext_written(ZoneTable *t, ZoneMgmt *m)
     mark_dirty(t, m->first);
 }
 
-int coroutine_fn zone_mgmt_end(ZoneTable *t, ZoneMgmt *m, int ret)
+/*
+ * Zone @i stays as it was.  Its record may say otherwise already: until it is
+ * stored again, the zone counts as released.
+ */
+static void undo_zone(ZoneTable *t, const ZoneMgmt *m, uint32_t i)
+{
+    Zone *z = &t->zones[i];
+
+    if (z->pending == PENDING_EXT) {
+        enter_state(t, i, BLK_ZS_EMPTY);
+    } else if (z->pending == PENDING_COMMIT) {
+        z->wp = m->wp_before;
+    }
+    mark_released(t, i);
+}
+
+static void end_zone(ZoneTable *t, const ZoneMgmt *m, uint32_t i, bool stored)
+{
+    Zone *z = &t->zones[i];
+
+    if (z->pending == PENDING_NONE) {
+        return;
+    }
+    t->repairs -= m->op == BLK_ZO_FORCE_REPAIR &&
+                  z->next_state == BLK_ZS_CLOSED;
+    if (!stored) {
+        undo_zone(t, m, i);
+    } else if (z->pending == PENDING_STATE) {
+        enter_state(t, i, z->next_state);
+    }
+    z->pending = PENDING_NONE;
+}
+
+int coroutine_fn zone_table_end_mgmt(ZoneTable *t, ZoneMgmt *m, int ret)
 {
     QEMU_LOCK_GUARD(&t->lock);
 
     for (uint32_t i = m->first; m->commit && i <= m->last; i++) {
-        Zone *z = &t->zones[i];
-
-        if (z->pending == NOTHING_PENDING) {
-            continue;
-        }
-        t->repairs -= m->op == BLK_ZO_FORCE_REPAIR &&
-                      z->pending == BLK_ZS_CLOSED;
-        if (ret < 0) {
-            if (z->pending == EXT_PENDING) {
-                settle_state(t, i, BLK_ZS_EMPTY);
-            } else if (z->pending == COMMIT_PENDING) {
-                z->wp = m->wp_before;
-            }
-            mark_dirty(t, i);
-        } else if (changes_state(z)) {
-            settle_state(t, i, z->pending);
-        }
-        z->pending = NOTHING_PENDING;
+        end_zone(t, m, i, ret >= 0);
+        walk_pause(t, m, i);
     }
-    QLIST_REMOVE(m, next);
-    qemu_co_queue_restart_all(&t->changed);
+    end_turn(t, m);
     return ret;
 }
 
-bool zone_table_being_reset(ZoneTable *t, uint32_t index)
+bool zone_mgmt_next_reset(ZoneTable *t, const ZoneMgmt *m, uint32_t *i)
 {
+    uint32_t end = MIN(m->last, *i + ZONES_PER_TURN) + 1;
+
     QEMU_LOCK_GUARD(&t->lock);
 
-    return t->zones[index].pending == BLK_ZS_EMPTY;
+    for (; *i < end; (*i)++) {
+        const Zone *z = &t->zones[*i];
+
+        if (z->pending == PENDING_STATE && z->next_state == BLK_ZS_EMPTY) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void coroutine_fn zone_table_begin_look(ZoneTable *t, ZoneMgmt *m,
+                                        uint64_t offset)
+{
+    *m = (ZoneMgmt) {
+        .first = zone_index(t, offset),
+        .last = zone_index(t, offset),
+    };
+
+    QEMU_LOCK_GUARD(&t->lock);
+
+    begin_turn(t, m);
 }
 
 /* --- Looking --- */
@@ -1096,7 +1230,7 @@ void zone_table_report(ZoneTable *t, uint64_t offset, unsigned int *nr_zones,
             .state = z->state,
             /* An extension is not there before it is durable */
             .attributes = z->attributes &
-                          ~(z->pending == EXT_PENDING ? BDRV_ZA_EXT : 0),
+                          ~(z->pending == PENDING_EXT ? BDRV_ZA_EXT : 0),
         };
     }
     *nr_zones = n;
@@ -1214,62 +1348,134 @@ void zone_table_position(ZoneTable *t, uint32_t index, uint64_t *wp,
     *data_end = t->zones[index].data_end;
 }
 
+/* The record to store of zone @i now */
+static void get_record(const ZoneTable *t, uint32_t i, bool live, ZoneRecord *r)
+{
+    const Zone *z = &t->zones[i];
+    BlockZoneState state = z->pending == PENDING_STATE ? z->next_state
+                                                       : z->state;
+
+    if (!live && zone_state_is_active(state)) {
+        state = unpowered_state(t, i);
+    }
+    record_in_state(t, i, state, r);
+}
+
 void zone_table_record(ZoneTable *t, uint32_t index, bool live,
                        ZoneRecord *record)
 {
-    const Zone *z;
-    BlockZoneState state;
-
     QEMU_LOCK_GUARD(&t->lock);
 
-    z = &t->zones[index];
-    state = changes_state(z) ? z->pending : z->state;
-    if (!live && (state == BLK_ZS_IOPEN || state == BLK_ZS_EOPEN ||
-                  state == BLK_ZS_CLOSED)) {
-        state = unpowered_state(t, index);
+    get_record(t, index, live, record);
+}
+
+unsigned int zone_table_records(ZoneTable *t, uint32_t first, unsigned int n,
+                                bool live, ZoneRecord *records)
+{
+    QEMU_LOCK_GUARD(&t->lock);
+
+    n = MIN(n, t->geometry.zones.nr_zones - first);
+    for (unsigned int k = 0; k < n; k++) {
+        get_record(t, first + k, live, &records[k]);
     }
-    outcome(t, index, state, record);
+    return n;
 }
 
-int64_t zone_table_take_dirty(ZoneTable *t, uint64_t from)
+void zone_table_copy(ZoneTable *to, ZoneTable *from)
 {
-    int64_t zone;
+    for (uint32_t i = 0; i < to->geometry.zones.nr_zones; i++) {
+        ZoneRecord r;
 
-    QEMU_LOCK_GUARD(&t->lock);
-
-    zone = hbitmap_next_dirty(t->dirty, from << ZONE_DIRTY_SHIFT, INT64_MAX);
-    if (zone < 0) {
-        return -1;
+        zone_table_record(from, i, true, &r);
+        zone_table_load(to, i, &r);
     }
-    hbitmap_reset(t->dirty, QEMU_ALIGN_DOWN(zone, 1 << ZONE_DIRTY_SHIFT),
-                  1 << ZONE_DIRTY_SHIFT);
-    return zone >> ZONE_DIRTY_SHIFT;
 }
 
-void zone_table_mark_dirty(ZoneTable *t, uint64_t block)
+/* At most this many blocks in one snapshot: 262,144 zones, a few milliseconds */
+#define SNAPSHOT_BLOCKS 1024
+
+static void add_block(const ZoneTable *t, ZoneSnapshot *snap, uint32_t block,
+                      bool live)
+{
+    uint32_t first = block << ZONE_DIRTY_SHIFT;
+    uint32_t n = MIN(ZONE_BLOCK_RECORDS, t->geometry.zones.nr_zones - first);
+    guint used = snap->records->len;
+
+    g_array_append_val(snap->blocks, block);
+    g_array_set_size(snap->records, used + ZONE_BLOCK_RECORDS);
+    for (uint32_t k = 0; k < n; k++) {
+        get_record(t, first + k, live,
+                   &g_array_index(snap->records, ZoneRecord, used + k));
+    }
+}
+
+/* Zones that became active again meanwhile have their resource. */
+static void add_released(const ZoneTable *t, ZoneSnapshot *snap, uint32_t i)
+{
+    ZoneReleased released = { .zone = i };
+
+    get_record(t, i, false, &released.record);
+    if (!zone_state_is_active(released.record.state)) {
+        g_array_append_val(snap->released, released);
+    }
+}
+
+ZoneSnapshot *zone_table_take_snapshot(ZoneTable *t, bool live)
+{
+    ZoneSnapshot *snap;
+    int64_t i;
+
+    QEMU_LOCK_GUARD(&t->lock);
+
+    if (hbitmap_empty(t->dirty)) {
+        return NULL;
+    }
+    snap = g_new(ZoneSnapshot, 1);
+    *snap = (ZoneSnapshot) {
+        .live = live,
+        .blocks = g_array_new(false, false, sizeof(uint32_t)),
+        .records = g_array_new(false, true, sizeof(ZoneRecord)),
+        .released = g_array_new(false, false, sizeof(ZoneReleased)),
+    };
+    while (snap->blocks->len < SNAPSHOT_BLOCKS &&
+           (i = hbitmap_next_dirty(t->dirty, 0, INT64_MAX)) >= 0) {
+        uint32_t block = i >> ZONE_DIRTY_SHIFT;
+
+        hbitmap_reset(t->dirty, (uint64_t)block << ZONE_DIRTY_SHIFT,
+                      ZONE_BLOCK_RECORDS);
+        add_block(t, snap, block, live);
+    }
+    snap->more = !hbitmap_empty(t->dirty);
+    while ((i = hbitmap_next_dirty(t->released, 0, INT64_MAX)) >= 0) {
+        hbitmap_reset(t->released, i, 1);
+        add_released(t, snap, i);
+    }
+    return snap;
+}
+
+void zone_table_drop_snapshot(ZoneTable *t, ZoneSnapshot *snap, bool stored)
+{
+    WITH_QEMU_LOCK_GUARD(&t->lock) {
+        for (guint b = 0; !stored && b < snap->blocks->len; b++) {
+            mark_dirty(t, g_array_index(snap->blocks, uint32_t, b)
+                          << ZONE_DIRTY_SHIFT);
+        }
+        for (guint r = 0; !stored && r < snap->released->len; r++) {
+            mark_released(t, g_array_index(snap->released, ZoneReleased,
+                                           r).zone);
+        }
+    }
+    g_array_free(snap->blocks, true);
+    g_array_free(snap->records, true);
+    g_array_free(snap->released, true);
+    g_free(snap);
+}
+
+void zone_table_mark_dirty(ZoneTable *t, uint32_t first)
 {
     QEMU_LOCK_GUARD(&t->lock);
 
-    mark_dirty(t, block << ZONE_DIRTY_SHIFT);
-    t->filled = true;   /* perhaps one of these zones was */
-}
-
-bool zone_table_take_filled(ZoneTable *t)
-{
-    bool filled;
-
-    QEMU_LOCK_GUARD(&t->lock);
-
-    filled = t->filled;
-    t->filled = false;
-    return filled;
-}
-
-bool zone_table_is_full(ZoneTable *t, uint32_t index)
-{
-    QEMU_LOCK_GUARD(&t->lock);
-
-    return t->zones[index].state == BLK_ZS_FULL;
+    hbitmap_set(t->dirty, first, t->geometry.zones.nr_zones - first);
 }
 
 bool zone_table_is_dirty(ZoneTable *t)
@@ -1289,7 +1495,7 @@ static void init_zone(ZoneTable *t, uint32_t i)
         .wp = start,
         .data_end = start,
         .state = zone_is_conventional(t, i) ? BLK_ZS_NOT_WP : BLK_ZS_EMPTY,
-        .pending = NOTHING_PENDING,
+        .pending = PENDING_NONE,
     };
     QTAILQ_INIT(&t->zones[i].writes);
 }
@@ -1352,7 +1558,8 @@ int zone_table_resize(ZoneTable *t, uint64_t size)
         init_zone(t, i);
     }
     t->count[BLK_ZS_EMPTY] += nr_zones - old_nr_zones;
-    hbitmap_truncate(t->dirty, ROUND_UP(nr_zones, 1 << ZONE_DIRTY_SHIFT));
+    hbitmap_truncate(t->dirty, ROUND_UP(nr_zones, ZONE_BLOCK_RECORDS));
+    hbitmap_truncate(t->released, nr_zones);
     return 0;
 }
 
@@ -1378,8 +1585,9 @@ ZoneTable *zone_table_new(const ZoneGeometry *geometry)
     t->geometry = *geometry;
     t->geometry.zones.nr_zones = nr_zones;
     t->lru_first = t->lru_last = NO_ZONE;
-    t->dirty = hbitmap_alloc(ROUND_UP(nr_zones, 1 << ZONE_DIRTY_SHIFT),
+    t->dirty = hbitmap_alloc(ROUND_UP(nr_zones, ZONE_BLOCK_RECORDS),
                              ZONE_DIRTY_SHIFT);
+    t->released = hbitmap_alloc(nr_zones, 0);
     t->zones = g_new(Zone, nr_zones);
     qemu_mutex_init(&t->lock);
     qemu_co_queue_init(&t->changed);
@@ -1400,6 +1608,7 @@ void zone_table_free(ZoneTable *t)
     }
     assert(QLIST_EMPTY(&t->mgmts));
     hbitmap_free(t->dirty);
+    hbitmap_free(t->released);
     qemu_mutex_destroy(&t->lock);
     g_free(t->zones);
     g_free(t);

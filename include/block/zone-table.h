@@ -34,19 +34,20 @@ typedef struct ZoneTable ZoneTable;
 ZoneTable *zone_table_new(const ZoneGeometry *geometry);
 /* No request may be in progress. */
 void zone_table_free(ZoneTable *t);
+/* Changes only while nothing is in progress: see resize and set_limits. */
 const ZoneGeometry *zone_table_geometry(const ZoneTable *t);
 uint32_t zone_table_nr_zones(const ZoneTable *t);
 
 /*
  * Change the size of the device: new zones are empty, and zones that go or
- * change their length must be.  No request may be in progress beyond the
- * smaller size.  Returns -EBUSY where a zone is in the way.
+ * change their length must be.  The device must be drained: nobody else may
+ * use the table or wait in it.  Returns -EBUSY where a zone is in the way.
  */
 int zone_table_resize(ZoneTable *t, uint64_t size);
 
 /*
- * Change the limits; closes implicitly open zones that are too many.  No
- * request may be in progress.
+ * Change the limits; closes implicitly open zones that are too many.  The
+ * device must be drained.
  */
 void zone_table_set_limits(ZoneTable *t, uint32_t max_open_zones,
                            uint32_t max_active_zones, uint64_t max_append);
@@ -64,15 +65,16 @@ typedef struct ZoneWrite {
      */
     uint64_t start, end;
     uint32_t zone;
-    bool sequential;             /* false: conventional, nothing is tracked */
+    bool reserved;               /* false: conventional zone, or no bytes */
 
     /* Private */
     enum {
         ZW_IN_FLIGHT, ZW_WRITTEN, ZW_ACKNOWLEDGED, ZW_FAILED,
         ZW_OVERWRITE,            /* of data in a random write area */
     } state;
+    int ret;                     /* with ZW_FAILED: why one below failed */
     uint64_t commit;             /* where the write pointer goes to, at least */
-    Coroutine *waiter;           /* in zone_end_write() */
+    Coroutine *waiter;           /* in zone_table_end_write() */
     AioContext *waiter_context;
     QTAILQ_ENTRY(ZoneWrite) next;
 } ZoneWrite;
@@ -96,16 +98,16 @@ typedef struct ZoneWrite {
  *
  * Returns 0, or a negative errno with nothing changed.
  */
-int coroutine_fn zone_begin_write(ZoneTable *t, ZoneWrite *w,
-                                  uint64_t offset, uint64_t bytes);
+int coroutine_fn zone_table_begin_write(ZoneTable *t, ZoneWrite *w,
+                                        uint64_t offset, uint64_t bytes);
 
 /*
  * The same for an append to the zone that starts at *@offset; *@offset becomes
- * the position to write at.  Zero @bytes change nothing (w->sequential is
+ * the position to write at.  Zero @bytes change nothing (w->reserved is
  * false) and yield the write pointer.
  */
-int coroutine_fn zone_begin_append(ZoneTable *t, ZoneWrite *w,
-                                   uint64_t *offset, uint64_t bytes);
+int coroutine_fn zone_table_begin_append(ZoneTable *t, ZoneWrite *w,
+                                         uint64_t *offset, uint64_t bytes);
 
 /*
  * End a write with the result @ret of its I/O and return its final result.
@@ -114,21 +116,23 @@ int coroutine_fn zone_begin_append(ZoneTable *t, ZoneWrite *w,
  * everything acknowledged is below the write pointer, without a gap.  A call
  * that waits goes on in the event loop of the AioContext it was made in.
  *
- * If a write fails, all reservations above it fail too (with -EIO or an error
- * of their own), and the write pointer stays at the start of the earliest one
- * that failed.
+ * If a write fails, all reservations above it fail too, with an error of their
+ * own or with its error; so do writes that waited for the zone to recover and
+ * were meant to go behind them.  The write pointer stays at the start of the
+ * earliest one that failed.  No result looks like a broken zone rule, see
+ * bdrv_zone_io_error().
  */
-int coroutine_fn zone_end_write(ZoneTable *t, ZoneWrite *w, int ret);
+int coroutine_fn zone_table_end_write(ZoneTable *t, ZoneWrite *w, int ret);
 
 /* --- Zone management --- */
 
 /* A management operation in progress; owned by the caller like ZoneWrite. */
 typedef struct ZoneMgmt {
     /*
-     * Set by zone_mgmt_begin(): the records of these zones show the outcome
-     * already and must be durable before zone_mgmt_end() makes it so (also
-     * where none had to change: stable storage may still have another).  An
-     * extension has to be written first, see zone_mgmt_ext_written().
+     * Set by zone_table_begin_mgmt(): the records of these zones show the outcome
+     * already and must be durable before zone_table_end_mgmt() makes it so
+     * (even if nothing changed in memory: the stored record may be older).  An
+     * extension has to be written first, see zone_table_ext_written().
      */
     bool commit;
 
@@ -136,6 +140,7 @@ typedef struct ZoneMgmt {
     BlockZoneOp op;
     BlockZoneFlags flags;
     uint32_t first, last;
+    uint32_t busy_zones;         /* with writes that have to end first */
     uint64_t wp_before;          /* a commit of a random write area */
     QLIST_ENTRY(ZoneMgmt) next;
 } ZoneMgmt;
@@ -145,28 +150,42 @@ typedef struct ZoneMgmt {
  * zones (but see BLK_ZO_ZRWA_COMMIT in block-zoned.h).  All zones change or
  * none.  Waits for other operations on these zones; all but open, close and
  * power cycle also wait for writes in progress and hold up new ones until they
- * end.
+ * end.  With very many zones it yields, and holds up everything else meanwhile.
  *
  * Returns 0, or a negative errno with nothing changed (and nothing to end).
  */
-int coroutine_fn zone_mgmt_begin(ZoneTable *t, ZoneMgmt *m, BlockZoneOp op,
-                                 BlockZoneFlags flags,
-                                 uint64_t offset, uint64_t bytes);
+int coroutine_fn zone_table_begin_mgmt(ZoneTable *t, ZoneMgmt *m,
+                                       BlockZoneOp op, BlockZoneFlags flags,
+                                       uint64_t offset, uint64_t bytes);
 
 /*
  * Between begin and end of BLK_ZO_SET_EXT: the extension itself is where it is
  * kept, so that the record can say so from now on.
  */
-void zone_mgmt_ext_written(ZoneTable *t, ZoneMgmt *m);
+void zone_table_ext_written(ZoneTable *t, ZoneMgmt *m);
 
 /*
  * End the operation; @ret < 0 says that it could not be made durable, then
  * the zones stay as they were.  Returns @ret.
  */
-int coroutine_fn zone_mgmt_end(ZoneTable *t, ZoneMgmt *m, int ret);
+int coroutine_fn zone_table_end_mgmt(ZoneTable *t, ZoneMgmt *m, int ret);
 
-/* Between begin and end of a reset: is zone @index one that it resets? */
-bool zone_table_being_reset(ZoneTable *t, uint32_t index);
+/*
+ * Between begin and end of a reset: find the next zone that it resets, from
+ * zone *@i on.  Looks at a bounded number of zones; if none of them is reset,
+ * returns false with *@i behind them.
+ */
+bool zone_mgmt_next_reset(ZoneTable *t, const ZoneMgmt *m, uint32_t *i);
+
+/*
+ * No operation begins on the zone at @offset until zone_table_end_mgmt(), so
+ * that what belongs to it outside the table stays the same.
+ */
+void coroutine_fn zone_table_begin_look(ZoneTable *t, ZoneMgmt *m,
+                                        uint64_t offset);
+
+/* Can a zone in @state be the object of @op? */
+bool zone_op_allowed(BlockZoneOp op, BlockZoneState state);
 
 /* --- Looking --- */
 
@@ -213,12 +232,23 @@ typedef struct ZoneRecord {
 
 /* Zones per dirty mark: the records of one 4096-byte block at 16 bytes each */
 #define ZONE_DIRTY_SHIFT 8
+#define ZONE_BLOCK_RECORDS (1u << ZONE_DIRTY_SHIFT)
+
+/*
+ * The state that a sequential zone [@start, @end) without power is in, going by
+ * its position and attributes
+ */
+BlockZoneState zone_state_of(uint64_t start, uint64_t end, uint64_t wp,
+                             uint64_t data_end, uint8_t attributes);
 
 /*
  * Set zone @index from a record while the table is being built.  Returns
  * false if the record makes no sense for this zone.
  */
 bool zone_table_load(ZoneTable *t, uint32_t index, const ZoneRecord *record);
+
+/* Set all zones, open ones too, as they are in @from, of the same geometry. */
+void zone_table_copy(ZoneTable *to, ZoneTable *from);
 
 /* Where write pointer and end of data are, whatever waits to become durable */
 void zone_table_position(ZoneTable *t, uint32_t index, uint64_t *wp,
@@ -231,24 +261,39 @@ void zone_table_position(ZoneTable *t, uint32_t index, uint64_t *wp,
  */
 void zone_table_record(ZoneTable *t, uint32_t index, bool live,
                        ZoneRecord *record);
+/* The same for up to @n zones from @first on; returns how many there are. */
+unsigned int zone_table_records(ZoneTable *t, uint32_t first, unsigned int n,
+                                bool live, ZoneRecord *records);
+
+/* A zone that is not active, but that the store may have as an active one */
+typedef struct ZoneReleased {
+    uint32_t zone;
+    ZoneRecord record;
+} ZoneReleased;
+
+/* What is to be stored, as it was at one moment */
+typedef struct ZoneSnapshot {
+    bool live;                   /* open states are kept */
+    bool more;                   /* has changed; for the next snapshot */
+    GArray *blocks;              /* uint32_t: numbers of blocks, ascending */
+    GArray *records;             /* ZoneRecord: ZONE_BLOCK_RECORDS for each */
+    /*
+     * ZoneReleased: their records have to be durable before @records are
+     * written, or a crash could leave more active zones than the limit
+     */
+    GArray *released;
+} ZoneSnapshot;
 
 /*
- * Take the next block of 1 << ZONE_DIRTY_SHIFT zones, at or after block
- * @from, one of whose records changed since it was last taken.  Returns its
- * number, or -1 if there is none.  Where storing it fails, give it back with
- * zone_table_mark_dirty().
+ * Take what has changed since it was last taken, or a bounded part of it; NULL
+ * if nothing has.
  */
-int64_t zone_table_take_dirty(ZoneTable *t, uint64_t from);
-void zone_table_mark_dirty(ZoneTable *t, uint64_t block);
+ZoneSnapshot *zone_table_take_snapshot(ZoneTable *t, bool live);
+/* Free @snap; if it could not be @stored, what is in it has changed again. */
+void zone_table_drop_snapshot(ZoneTable *t, ZoneSnapshot *snap, bool stored);
+
+/* All zones from @first on have to be stored again. */
+void zone_table_mark_dirty(ZoneTable *t, uint32_t first);
 bool zone_table_is_dirty(ZoneTable *t);
-
-/*
- * Has any zone become full, and so given up its active resource, since this
- * was last called (or a block marked dirty again)?  Its record may not be
- * stored yet.
- */
-bool zone_table_take_filled(ZoneTable *t);
-/* Is zone @index full now, whatever waits to become durable? */
-bool zone_table_is_full(ZoneTable *t, uint32_t index);
 
 #endif

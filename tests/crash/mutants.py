@@ -19,30 +19,31 @@ MUTANTS = [
     Mutant('no-data-file-flush',
            'ret = bdrv_flush(s->data_file->bs);', 'ret = 0;', 'append', 'data-file'),
     Mutant('no-caches-below',
-           'ret = qemu_in_coroutine() ? write_caches(bs) : qcow2_write_caches(bs);',
-           'ret = 0;', 'mixed'),
+           'int ret = qemu_in_coroutine() ? co_write_caches(bs)\n'
+           '                                  : qcow2_write_caches(bs);',
+           'int ret = 0;', 'mixed'),
     Mutant('records-after-flush',
-           'ret = write_snapshot(bs, &snap);',
-           'drop_snapshot(s->zoned, &snap, false);'
-           'take_snapshot(s->zoned, live, &snap);'
-           'ret = write_snapshot(bs, &snap);', 'append'),
+           'ret = store_snapshot(bs, snap);\n',
+           'ret = store_snapshot(bs, snap);\n'
+           '        zone_table_drop_snapshot(table, snap, false);\n'
+           '        snap = zone_table_take_snapshot(table, live);\n'
+           '        ret = ret ? ret : write_snapshot(bs, snap);\n', 'append'),
     Mutant('no-store-in-flush',
-           'z->last_stored <= begun && zone_table_is_dirty(z->table)',
-           'false', 'append'),
+           'if (z->last_stored <= begun) {', 'if (false) {', 'append'),
     Mutant('store-that-had-begun',
            '        qatomic_set_u64(&z->stores_begun, number);\n'
-           '        ret = qcow2_zoned_store_records(bs, false);\n',
-           '        ret = qcow2_zoned_store_records(bs, false);\n'
+           '        ret = write_locked(bs, false);\n',
+           '        ret = write_locked(bs, false);\n'
            '        qatomic_set_u64(&z->stores_begun, number);\n', 'reset'),
     Mutant('forget-failed-store',
-           'drop_snapshot(s->zoned, &snap, ret == 0);',
-           'drop_snapshot(s->zoned, &snap, true);', 'flusherrors', 'mapped'),
+           'zone_table_drop_snapshot(table, snap, ret == 0);',
+           'zone_table_drop_snapshot(table, snap, true);', 'flusherrors', 'mapped'),
     Mutant('reset-not-stored',
-           'ret = qcow2_zoned_co_store(bs);', 'ret = 0;', 'reset'),
+           'ret = qcow2_zones_write(bs);', 'ret = 0;', 'reset'),
     Mutant('reset-not-flushed',
-           'int ret = qcow2_zoned_co_store(bs);\n\n'
+           'int ret = qcow2_zones_write(bs);\n\n'
            '    return ret < 0 ? ret : bdrv_co_flush(bs->file->bs);',
-           'return qcow2_zoned_co_store(bs);', 'reset'),
+           'return qcow2_zones_write(bs);', 'reset'),
     Mutant('file-not-extended',
            'if (ret == 0 && file_length < host + bytes) {', 'if (false) {', 'mixed'),
     Mutant('lazy-growth-not-flushed',
@@ -66,22 +67,22 @@ MUTANTS = [
            '        z->was_empty = false;\n        mark_dirty(t, i);\n',
            '        z->was_empty = false;\n', 'append'),
     Mutant('commit-only-changes',
-           '        drop_noop_pending(t, m);\n',
-           '        drop_noop_pending(t, m);\n        m->commit = false;\n'
+           '        mark_pending_dirty(t, m);\n',
+           '        mark_pending_dirty(t, m);\n        m->commit = false;\n'
            '        for (uint32_t i = m->first; i <= m->last; i++) {\n'
-           '            m->commit |= t->zones[i].pending != NOTHING_PENDING;\n'
+           '            m->commit |= t->zones[i].pending != PENDING_NONE;\n'
            '        }\n', 'refinish'),
     Mutant('reset-too-early-for-mapping',
            '    if (allocate) {\n        /* A reset', '    if (false) {\n        /* A reset',
            'snapshots'),
-    Mutant('filled-not-finished',
-           'ret = finish_stored_records(bs, &snap);', 'ret = 0;', 'fill'),
+    Mutant('released-not-first',
+           'int ret = write_released(bs, snap);', 'int ret = 0;', 'fill'),
     Mutant('extension-not-written-yet',
-           'ret = qcow2_zoned_write_ext(bs, i, ext);',
-           'zone_mgmt_ext_written(qcow2_zone_table(bs), m);'
-           'ret = qcow2_zoned_write_ext(bs, i, ext);', 'zns'),
+           'ret = qcow2_zones_write_ext(bs, m->first, ext);',
+           'zone_table_ext_written(qcow2_zone_table(bs), m);'
+           'ret = qcow2_zones_write_ext(bs, m->first, ext);', 'zns'),
     Mutant('extension-over-another',
-           'int ret = store_and_flush(bs);', 'int ret = 0;', 'exterrors', 'mapped'),
+           'int ret = qcow2_zones_store(bs);', 'int ret = 0;', 'exterrors', 'mapped'),
     Mutant('area-not-recorded',
            '        mark_dirty(t, i);\n        QTAILQ_REMOVE(&z->writes, w, next);',
            '        if (z->wp == z->data_end) {\n            mark_dirty(t, i);\n'
@@ -89,8 +90,8 @@ MUTANTS = [
     Mutant('area-with-gaps',
            'if (offset > w->start) {', 'if (false) {', 'zns', 'default'),
     Mutant('area-becomes-empty',
-           'return z->wp == start && z->data_end == start &&',
-           'return z->wp == start &&', 'zns'),
+           'wp > start || data_end > start || (attributes & BDRV_ZA_EXT) ?',
+           'wp > start || (attributes & BDRV_ZA_EXT) ?', 'zns'),
     Mutant('commit-not-stored',
            'if (ret == 0 && m.commit) {',
            'if (ret == 0 && m.commit && op != BLK_ZO_ZRWA_COMMIT) {', 'zns'),
@@ -98,10 +99,20 @@ MUTANTS = [
            'if (ret == 0 && m.commit) {',
            'if (ret == 0 && m.commit && op != BLK_ZO_FORCE_OFFLINE) {', 'zns'),
     Mutant('goto-with-old-zones',
-           'return ret < 0 ? ret : clear_table(bs);', 'return ret;', 'goto'),
+           'zone_table_copy(s->zoned->table, s->zoned->going_to->table);', '', 'goto'),
     Mutant('goto-without-extensions',
-           'ext = qcow2_zoned_copy_exts(bs, extra.table_offset, extra.nr_zones, '
-           'false);', 'ext = 0;', 'goto'),
+           'ret = qcow2_zone_file_copy_exts(bs, to, bs, from, table);',
+           'ret = 0;', 'goto'),
+    Mutant('goto-in-two-steps',
+           '    s->l1_table_offset = l1_offset;\n',
+           '    s->l1_table_offset = l1_offset;\n'
+           '    qcow2_update_header(bs);\n    bdrv_flush(bs->file->bs);\n', 'goto'),
+    Mutant('goto-not-flushed-below',
+           '    if (ret == 0) {\n        ret = qcow2_write_caches(bs);\n    }\n'
+           '    if (ret == 0) {\n        ret = bdrv_flush(bs->file->bs);\n    }\n'
+           '    if (ret < 0) {\n        qcow2_free_clusters(bs, offset, bytes,',
+           '    if (ret < 0) {\n        qcow2_free_clusters(bs, offset, bytes,',
+           'goto'),
     Mutant('overlay-hides-data',
            'm.cow_start.nb_bytes = c->data_end > pos ? MIN(c->data_end - pos, bytes)\n'
            '                                                 : 0;',

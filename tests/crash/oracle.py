@@ -117,13 +117,12 @@ def histories(events, zones):
 
 
 def during_goto(cut, zones, old, new):
-    """Each zone is empty or as it was, or else each is empty or as it gets."""
+    """All zones are as they were, or all as they get."""
     # Those without write pointer may have some of both
     conventional = [zone for zone in zones if zone.state == CONVENTIONAL]
     also = new.judge(cut, conventional)
     wrong = [text for text in old.judge(cut, conventional) if text in also]
-    others = [zone for zone in zones if zone.state != CONVENTIONAL and
-              not zone.is_empty]
+    others = [zone for zone in zones if zone.state != CONVENTIONAL]
     return wrong + min((history.judge(cut, others) for history in (old, new)), key=len)
 
 

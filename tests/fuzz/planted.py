@@ -17,32 +17,33 @@ PLANTED = [
     Bug('extension-overflow', 'block/qcow2-zoned.c',
         'if (len < sizeof(ext) || len % 8) {', 'if (len % 8) {'),
     Bug('too-few-records', 'block/qcow2-zoned.c',
-        'z->nr_zones < zone_geometry_nr_zones(&z->geometry)) {', 'false) {'),
+        'z->file.nr_zones < zone_geometry_nr_zones(z->geometry)) {', 'false) {'),
     # A refusal that is missing
     Bug('data-beyond-the-zone', 'block/zone-table.c',
         'r->data_end > end || ', ''),
     Bug('any-attribute', 'block/zone-table.c',
         '(r->attributes & ~attributes_in(r->state, known_attributes(t)))) {',
         'false) {'),
-    Bug('table-beyond-the-file', 'block/qcow2-zoned.c',
-        'bytes > file_length - offset) {', 'false) {'),
+    Bug('table-beyond-the-file', 'block/qcow2-zone-store.c',
+        'bytes > length - f->offset) {', 'false) {'),
     Bug('data-beyond-the-area', 'block/zone-table.c',
         'r->data_end <= r->wp + t->geometry.zrwa_size', 'true'),
-    Bug('attributes-without-power', 'block/qcow2-zoned.c',
+    Bug('attributes-without-power', 'block/qcow2-zone-store.c',
         'r->attributes = 0;  /* went with the power */', ''),
     Bug('extensions-anywhere', 'block/qcow2-zoned.c',
-        'if (be64_to_cpu(ext.descriptor_extension_offset) != ext_offset) {',
-        'if (false) {'),
-    Bug('extension-of-another-zone', 'block/qcow2-zoned.c',
-        'offset / g->zone_size),\n                         g->ext_size, ext, 0);',
-        'offset / g->zone_size ^ 1),\n                         g->ext_size, ext, 0);'),
+        'if (be64_to_cpu(ext.descriptor_extension_offset) !=\n'
+        '        ext_offset_in_header(bs)) {', 'if (false) {'),
+    Bug('extension-of-another-zone', 'block/qcow2-zone-store.c',
+        'return read_ext(bs, &s->zoned->file, i, ext);',
+        'return read_ext(bs, &s->zoned->file, i ^ 1, ext);'),
     # A refusal that does not say why
     Bug('wrong-field', 'block/qcow2-zoned.c',
         'ext->reserved2 ? "reserved" :', 'ext->reserved2 ? "length" :'),
     # Hangs
-    Bug('endless-table', 'block/qcow2-zoned.c',
-        'if (load_record(z, i, &buf[k], live)) {\n                continue;',
-        'if (load_record(z, i, &buf[k], live)) {\n'
-        '                k -= be64_to_cpu(buf[k].type_and_wp) >> 60 == 13;\n'
+    Bug('endless-table', 'block/qcow2-zone-store.c',
+        'zone_table_load(table, i, &r)) {\n                continue;',
+        'zone_table_load(table, i, &r)) {\n'
+        '                if (be64_to_cpu(buf[k].type_and_wp) >> 60 == 13) {\n'
+        '                    k--, i--;\n                }\n'
         '                continue;'),
 ]

@@ -239,6 +239,17 @@ static void add_in_flight_tests(void)
 
 #define DEPTH 4
 
+/* Is @ret what a failing write at or below @i ends with? */
+static bool is_cause(int ret, unsigned int fail, int i, const int *results)
+{
+    bool found = false;
+
+    for (int k = 0; k <= i; k++) {
+        found |= (fail & (1 << k)) && ret == results[k];
+    }
+    return found;
+}
+
 /*
  * DEPTH writes, of which those in the bit mask @fail fail, end in @order.
  * With @late, one more begins as soon as one has failed.
@@ -290,12 +301,10 @@ static void check_failures(const int *order, unsigned int fail, bool late,
             expect_ret(cell, r[i].ended, 0);
         } else if (i == earliest) {
             expect_ret(cell, r[i].ended, results[i]);
-        } else if (fail & (1 << i)) {
-            /* Its own error, or that of the one below */
-            g_assert_cmpint(r[i].ended, <, 0);
-            g_assert_false(bdrv_is_zone_error(r[i].ended));
         } else {
-            expect_ret(cell, r[i].ended, -EIO);
+            /* Its own error, or that of one below */
+            expect_value(cell, "is an error that happened",
+                         is_cause(r[i].ended, fail, i, results), true);
         }
     }
     expect_value(cell, "write pointer", report_zone(t, zone).wp, wp);
@@ -447,7 +456,8 @@ static void test_waiting_write_checked_anew(void)
     g_assert_cmpint(behind.begun, ==, WAITING);
     g_assert_cmpint(at_wp.begun, ==, WAITING);
     g_assert_cmpint(finish(&b, 0), ==, -EIO);
-    g_assert_cmpint(behind.ended, ==, -ESPIPE);
+    /* It would have gone behind those that failed: not its writer's fault */
+    g_assert_cmpint(behind.ended, ==, -EIO);
     g_assert_cmpint(at_wp.begun, ==, 0);
     g_assert_cmpint(finish(&at_wp, 0), ==, 0);
     zone_table_free(t);
@@ -639,9 +649,7 @@ static void test_failed_commit(void)
         });
         g_assert_cmpint(m.begun, ==, 0);
         g_assert_true(m.m.commit);
-        while (zone_table_take_dirty(t, 0) >= 0) {
-            /* The store takes the records, and fails */
-        }
+        store_all(t);   /* The store takes the records, and fails */
         g_assert_cmpint(finish(&m, -ENOSPC), ==, -ENOSPC);
         for (int i = 1; i < NR_SITUATIONS; i++) {
             const Situation *s = &situations[i];

@@ -352,7 +352,7 @@ static int model_select(Model *m, ModelMgmt *g)
     return 0;
 }
 
-/* Returns what zone_mgmt_begin() has to return now, or WAITING */
+/* Returns what zone_table_begin_mgmt() has to return now, or WAITING */
 static int model_begin_mgmt(Model *m, ModelMgmt *g)
 {
     if (!g->selected) {
@@ -524,10 +524,16 @@ static bool model_write_begun(Model *m, ModelWrite *w, const Request *what,
     return good;
 }
 
+/* Did one of the zone's writes fail while others are still in progress? */
+static bool model_recovers(ModelZone *z)
+{
+    return !z->pending && model_first_failure(z) < z->nr_writes;
+}
+
 static bool model_step_write(Model *m)
 {
     ModelZone *z = &m->zones[model_random(m, MODEL_ZONES)];
-    bool append = model_random(m, 2), good = true;
+    bool append = model_random(m, 2), good = true, recovers;
     ModelWrite *w = g_new0(ModelWrite, 1);
     Request what = {
         .t = m->t,
@@ -561,6 +567,8 @@ static bool model_step_write(Model *m)
 
     w->r = what;
     want = model_begin_write(m, w);
+    recovers = what.offset < m->g.size &&
+               model_recovers(&m->zones[what.offset / MODEL_SIZE]);
     start(&w->r, &what);
     while (want == WAITING) {
         m->nr_waited++;
@@ -570,6 +578,10 @@ static bool model_step_write(Model *m)
             return false;
         }
         want = model_begin_write(m, &(ModelWrite) { .r = what });
+    }
+    if (want == -ESPIPE && recovers &&
+        what.offset > model_next_write(&m->zones[what.offset / MODEL_SIZE])) {
+        want = -EIO;    /* as those had it that it was to go behind */
     }
     return model_write_begun(m, w, &what, want);
 }

@@ -231,9 +231,9 @@ static void test_dirty_causes(void)
     g_assert_false(zone_table_is_dirty(t));
     finish(&a, 0);
     g_assert_true(zone_table_is_dirty(t));
-    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, 0);
+    expect_dirty(t, "0");
     g_assert_false(zone_table_is_dirty(t));
-    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, -1);
+    expect_dirty(t, "");
 
     /* A failed one does not count */
     start_append(&a, t, 2, BLOCK);
@@ -247,15 +247,13 @@ static void test_dirty_causes(void)
 
     /* Reset and finish are dirty before they end: that is to be stored */
     start_mgmt(&m, t, BLK_ZO_FINISH, 0, 1);
-    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, 0);
+    expect_dirty(t, "0");
     finish(&m, 0);
-    while (zone_table_take_dirty(t, 0) >= 0) {
-        /* Allowed, but not needed */
-    }
+    store_all(t);       /* Allowed, but not needed */
     g_assert_cmpint(do_mgmt(t, BLK_ZO_FINISH, 0), ==, 0);
     g_assert_false(zone_table_is_dirty(t));
     start_mgmt(&m, t, BLK_ZO_RESET, 0, 1);
-    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, 0);
+    expect_dirty(t, "0");
     finish(&m, 0);
     zone_table_free(t);
 }
@@ -264,6 +262,7 @@ static void test_dirty_blocks(void)
 {
     enum { PER_BLOCK = 1 << ZONE_DIRTY_SHIFT };
     ZoneTable *t = new_large_table(3 * PER_BLOCK + 1);
+    ZoneSnapshot *snap;
     uint64_t position;
 
     do_append(t, PER_BLOCK - 1, BLOCK, &position);
@@ -271,21 +270,20 @@ static void test_dirty_blocks(void)
     do_append(t, 2 * PER_BLOCK + 17, BLOCK, &position);
     do_append(t, 3 * PER_BLOCK, BLOCK, &position);      /* the last zone */
 
-    g_assert_cmpint(zone_table_take_dirty(t, 1), ==, 2);
-    g_assert_cmpint(zone_table_take_dirty(t, 2), ==, 3);
-    g_assert_cmpint(zone_table_take_dirty(t, 1), ==, -1);
-    g_assert_true(zone_table_is_dirty(t));
-    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, 0);
-    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, -1);
-    g_assert_cmpint(zone_table_take_dirty(t, 4), ==, -1);
+    snap = zone_table_take_snapshot(t, false);
+    g_assert_false(zone_table_is_dirty(t));
+    expect_blocks(snap, "0 2 3");
+    g_assert_cmpuint(snap->records->len, ==, 3 * PER_BLOCK);
+
+    /* Not stored; and there is more meanwhile */
+    do_append(t, PER_BLOCK, BLOCK, &position);
+    zone_table_drop_snapshot(t, snap, false);
+    expect_dirty(t, "0 1 2 3");
     g_assert_false(zone_table_is_dirty(t));
 
-    /* Given back */
-    zone_table_mark_dirty(t, 3);
-    zone_table_mark_dirty(t, 1);
-    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, 1);
-    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, 3);
-    g_assert_false(zone_table_is_dirty(t));
+    /* From some zone to the end */
+    zone_table_mark_dirty(t, 2 * PER_BLOCK + 5);
+    expect_dirty(t, "2 3");
     zone_table_free(t);
 }
 
@@ -466,9 +464,7 @@ static void test_grow(void)
     g_assert_cmpint(state_of(t, NR_ZONES + 3), ==, IO);
 
     /* All blocks of records can be dirty */
-    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, 0);
-    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, 1);
-    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, -1);
+    expect_dirty(t, "0 1");
     zone_table_free(t);
 }
 
@@ -492,7 +488,7 @@ static void test_shrink(void)
     g_assert_cmpint(do_append(t, 5, BLOCK, &position), ==, -EINVAL);
 
     /* The marks of what is gone are gone */
-    g_assert_cmpint(zone_table_take_dirty(t, 0), ==, 0);
+    expect_dirty(t, "0");
     g_assert_false(zone_table_is_dirty(t));
 
     /* What comes back is empty */

@@ -125,7 +125,7 @@ static void test_set_ext(void)
         expect_value(cell, "attributes to store at first",
                      record_of(t, 4, true).attributes,
                      after & ~BDRV_ZA_EXT);
-        zone_mgmt_ext_written(t, &m.m);
+        zone_table_ext_written(t, &m.m);
         g_assert_true(zone_table_is_dirty(t));
         expect_value(cell, "attributes meanwhile",
                      report_zone(t, 4).attributes, after & ~BDRV_ZA_EXT);
@@ -139,9 +139,7 @@ static void test_set_ext(void)
         start_write(&w, t, 4 * ZONE, BLOCK);
         expect_ret(cell, w.begun, WAITING);
 
-        while (zone_table_take_dirty(t, 0) >= 0) {
-            /* The store takes it */
-        }
+        store_all(t);   /* The store takes it */
         expect_ret(cell, finish(&m, fails ? -ENOSPC : 0), fails ? -ENOSPC : 0);
         expect_value(cell, "dirty", zone_table_is_dirty(t), fails);
         expect_value(cell, "attributes", attributes_of(t, 4),
@@ -310,8 +308,8 @@ static void test_repair_limits(void)
         { "read-only, data to the end of an area", RO, 0, CAPACITY - AREA,
           CAPACITY, FU },
         { "read-only, data in an area", RO, 0, 0, BLOCK, CL },
-        { "read-only, a commit above data", RO, 0, AREA, BLOCK, CL },
-        { "read-only, a commit of nothing", RO, 0, AREA, 0, EM },
+        { "read-only, a commit above data", RO, 0, AREA, BLOCK, FU },
+        { "read-only, a commit of nothing", RO, 0, AREA, 0, FU },
         { "offline with data", OF, 0, WRITTEN, WRITTEN, CL },
         { "offline without data", OF, 0, 0, 0, EM },
         { "offline, finished", OF, 0, CAPACITY, BLOCK, FU },

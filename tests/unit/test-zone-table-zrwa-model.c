@@ -200,7 +200,7 @@ static bool area_settle(AreaModel *m, AreaZone *z)
             below |= w->extends;
             k++;
         } else if (w->failed) {
-            good &= expect_ret(m->step, w->r.ended, -EIO);
+            good &= expect_ret(m->step, w->r.ended, -ENOSPC);
             area_remove(z, k);
         } else if (below) {
             good &= expect_ret(m->step, w->r.ended, WAITING);
@@ -261,7 +261,7 @@ static bool area_end_write(AreaModel *m, AreaZone *z, int k)
         good &= expect_ret(m->step, w->r.ended, ret);
         area_remove(z, k);
     } else if (w->failed) {
-        good &= expect_ret(m->step, w->r.ended, ret ? ret : -EIO);
+        good &= expect_ret(m->step, w->r.ended, -ENOSPC);
         area_remove(z, k);
     } else if (ret) {
         good &= expect_ret(m->step, w->r.ended, ret);
@@ -320,7 +320,7 @@ static void area_close(AreaZone *z, bool keep)
 static BlockZoneState area_repaired(const AreaZone *z)
 {
     return z->state != RO && z->state != OF ? z->state :
-           z->wp == AREA_CAPACITY || z->data_end == AREA_CAPACITY ? FU :
+           z->wp > z->data_end || z->data_end == AREA_CAPACITY ? FU :
            z->data_end || z->attributes & BDRV_ZA_EXT ? CL : EM;
 }
 
@@ -484,7 +484,7 @@ static bool area_step_write(AreaModel *m)
     AreaZone *z = &m->zones[i];
     AreaWrite *w = g_new0(AreaWrite, 1);
     int base = area_random(m, 2) ? area_next_wp(z) : area_next_data(z);
-    bool good = true;
+    bool good = true, recovers = z->broken && m->mgmt_zone != i;
 
     w->from = base + (area_has(z) ? area_random(m, 12) - 2 :
                       area_random(m, 8) ? 0 : area_random(m, 4));
@@ -504,6 +504,9 @@ static bool area_step_write(AreaModel *m)
             return false;
         }
         want = area_begin_write(m, i, w->from, w->to);
+    }
+    if (want == -ESPIPE && recovers && w->from > area_next_wp(z)) {
+        want = -ENOSPC;
     }
     good = expect_ret(m->step, w->r.begun, want);
     if (good && want == 0) {

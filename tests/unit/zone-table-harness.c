@@ -103,24 +103,24 @@ static void coroutine_fn request_entry(void *opaque)
 
     switch (r->kind) {
     case WRITE:
-        ret = zone_begin_write(r->t, &r->w, r->offset, r->bytes);
+        ret = zone_table_begin_write(r->t, &r->w, r->offset, r->bytes);
         break;
     case APPEND:
-        ret = zone_begin_append(r->t, &r->w, &r->offset, r->bytes);
+        ret = zone_table_begin_append(r->t, &r->w, &r->offset, r->bytes);
         break;
     default:
-        ret = zone_mgmt_begin(r->t, &r->m, r->op, r->flags,
+        ret = zone_table_begin_mgmt(r->t, &r->m, r->op, r->flags,
                               r->offset, r->bytes);
         break;
     }
     r->begun = ret;
     if (ret == 0) {
         if (r->op == BLK_ZO_SET_EXT && !r->ext_late) {
-            zone_mgmt_ext_written(r->t, &r->m);
+            zone_table_ext_written(r->t, &r->m);
         }
         qemu_coroutine_yield();
-        ret = r->kind == MGMT ? zone_mgmt_end(r->t, &r->m, r->io_ret)
-                              : zone_end_write(r->t, &r->w, r->io_ret);
+        ret = r->kind == MGMT ? zone_table_end_mgmt(r->t, &r->m, r->io_ret)
+                              : zone_table_end_write(r->t, &r->w, r->io_ret);
     }
     r->ended = ret;
     r->order = requests_ended++;
@@ -459,4 +459,44 @@ char *order_name(const char *what, const int *order, int n)
         g_string_append_printf(s, " %d", order[i]);
     }
     return g_string_free(s, false);
+}
+
+/* --- The store --- */
+
+void expect_blocks(const ZoneSnapshot *snap, const char *blocks)
+{
+    g_autoptr(GString) found = g_string_new("");
+
+    for (guint b = 0; snap && b < snap->blocks->len; b++) {
+        g_string_append_printf(found, "%s%" PRIu32, b ? " " : "",
+                               g_array_index(snap->blocks, uint32_t, b));
+    }
+    g_assert_cmpstr(found->str, ==, blocks);
+}
+
+void expect_dirty(ZoneTable *t, const char *blocks)
+{
+    ZoneSnapshot *snap = zone_table_take_snapshot(t, false);
+
+    expect_blocks(snap, blocks);
+    if (snap) {
+        g_assert_false(snap->more);
+        zone_table_drop_snapshot(t, snap, true);
+    }
+}
+
+void store_all(ZoneTable *t)
+{
+    ZoneSnapshot *snap;
+
+    while ((snap = zone_table_take_snapshot(t, false))) {
+        zone_table_drop_snapshot(t, snap, true);
+    }
+}
+
+bool resets_zone(ZoneTable *t, const ZoneMgmt *m, uint32_t zone)
+{
+    uint32_t i = zone;
+
+    return zone_mgmt_next_reset(t, m, &i) && i == zone;
 }

@@ -71,7 +71,7 @@ typedef struct Request {
     int ended;                  /* result of the whole request, or WAITING */
     unsigned int order;         /* how many had ended before it */
     int io_ret;
-    bool ext_late;              /* the test calls zone_mgmt_ext_written() */
+    bool ext_late;              /* the test calls zone_table_ext_written() */
     Coroutine *co;
     ZoneWrite w;
     ZoneMgmt m;
@@ -165,5 +165,16 @@ bool next_permutation(int *order, int n);
 
 void identity(int *order, int n);
 char *order_name(const char *what, const int *order, int n);
+
+/* --- The store --- */
+
+/* The blocks of a snapshot, as their numbers with spaces between */
+void expect_blocks(const ZoneSnapshot *snap, const char *blocks);
+/* The next snapshot has these blocks; it is stored. */
+void expect_dirty(ZoneTable *t, const char *blocks);
+/* All that has changed is stored. */
+void store_all(ZoneTable *t);
+/* Does a reset that has begun change @zone? */
+bool resets_zone(ZoneTable *t, const ZoneMgmt *m, uint32_t zone);
 
 #endif

@@ -1,0 +1,582 @@
+/*
+ * Zoned qcow2: how an image gets zones
+ *
+ * Creation with its options, overlays and their commit.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/cutils.h"
+#include "qemu/option.h"
+#include "qemu/units.h"
+#include "qapi/error.h"
+#include "qapi/util.h"
+#include "qobject/qdict.h"
+#include "system/block-backend.h"
+#include "qcow2-zoned-int.h"
+
+#define DEFAULT_ZONE_SIZE (256 * MiB)
+#define DEFAULT_MAX_APPEND (512 * KiB)
+
+/* --- Creation --- */
+
+/*
+ * The geometry that the options ask for.  Those that are not given are as in
+ * @base, the zones of the backing file, if there is one.
+ */
+static ZoneGeometry create_geometry(const BlockdevCreateOptionsQcow2 *create,
+                                    const ZoneGeometry *base)
+{
+    static const BlockdevCreateOptionsZoneHostManaged none;
+    const BlockdevCreateOptionsZoneHostManaged *o =
+        create->zone ? &create->zone->u.host_managed : &none;
+    ZoneGeometry g = base ? *base : (ZoneGeometry) {
+        .zones = {
+            .model = BLK_Z_HM,
+            .size = DEFAULT_ZONE_SIZE,
+            .write_granularity = QCOW2_ZONED_WRITE_GRANULARITY,
+        },
+    };
+
+#define TAKE(option, field) \
+    if (o->has_##option) { \
+        g.field = o->option; \
+    }
+    g.size = create->size;
+    TAKE(size, zones.size)
+    TAKE(conventional_zones, conventional_zones)
+    TAKE(max_open_zones, zones.max_open)
+    TAKE(max_active_zones, zones.max_active)
+    TAKE(descriptor_extension_size, zones.ext_size)
+    TAKE(zrwa_size, zones.zrwa_size)
+    TAKE(zrwa_flush_granularity, zones.zrwa_granularity)
+    TAKE(zrwa_zones, zones.max_zrwa)
+    if (!base) {
+        g.zones.capacity = g.zones.size;
+    }
+    TAKE(capacity, zones.capacity)
+    if (!base) {
+        g.zones.max_append = MIN(g.zones.capacity, DEFAULT_MAX_APPEND);
+    }
+    TAKE(max_append_bytes, zones.max_append)
+#undef TAKE
+    return g;
+}
+
+bool qcow2_zoned_check_number(const char *option, uint64_t n, Error **errp)
+{
+    if (n > UINT32_MAX) {
+        error_setg(errp, "%s (%" PRId64 ") must be a number between 0 and %"
+                   PRIu32, option, (int64_t)n, UINT32_MAX);
+        return false;
+    }
+    return true;
+}
+
+bool qcow2_zoned_check_opts(const QDict *options, Error **errp)
+{
+    const char *mode = qdict_get_try_str(options, "zone.mode");
+    const QDictEntry *e;
+
+    if (mode && qapi_enum_parse(&BlockdevZoneMode_lookup, mode, -1, NULL) < 0) {
+        error_setg(errp, "zone.mode (%s) must be none or host-managed", mode);
+        return false;
+    }
+    for (e = qdict_first(options); e; e = qdict_next(options, e)) {
+        const char *name = qdict_entry_key(e);
+        g_autofree char *option = NULL;
+        const char *value;
+        uint64_t n;
+
+        if (!g_str_has_prefix(name, "zone.") ||
+            g_str_equal(name, "zone.mode")) {
+            continue;
+        }
+        option = g_strdelimit(g_strdup(name), "-", '_');
+        if (!mode || g_str_equal(mode, "none")) {
+            error_setg(errp, "%s requires zone.mode=host-managed", option);
+            return false;
+        }
+        /* The only numbers that are not sizes are of zones */
+        value = qdict_get_try_str(options, name);
+        if (value && g_str_has_suffix(option, "_zones") &&
+            qemu_strtou64(value, NULL, 10, &n) == 0 &&
+            !qcow2_zoned_check_number(option, n, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool wants_zones(const BlockdevCreateOptionsQcow2 *create)
+{
+    return create->zone && create->zone->mode != BLOCKDEV_ZONE_MODE_NONE;
+}
+
+/*
+ * The zones of the backing file, if it has some.  One that cannot be opened
+ * has none: whether it can is not for blockdev-create to ask.
+ */
+static BlockBackend *coroutine_fn
+open_backing(const char *filename, const BlockdevCreateOptionsQcow2 *create)
+{
+    g_autofree char *full_name = NULL;
+    BlockBackend *backing;
+    QDict *options;
+
+    if (!create->backing_file || !create->has_backing_fmt ||
+        create->backing_fmt != BLOCKDEV_DRIVER_QCOW2) {
+        return NULL;
+    }
+    full_name = bdrv_get_full_backing_filename_from_filename(
+        filename, create->backing_file, NULL);
+    if (!full_name) {
+        return NULL;
+    }
+    options = qdict_new();
+    qdict_put_str(options, "driver", "qcow2");
+    qdict_put_bool(options, BDRV_OPT_FORCE_SHARE, true);
+    backing = blk_co_new_open(full_name, NULL, options,
+                              BDRV_O_NO_BACKING | BDRV_O_NO_IO, NULL);
+    if (backing && !qcow2_is_zoned(blk_bs(backing))) {
+        blk_co_unref(backing);
+        backing = NULL;
+    }
+    return backing;
+}
+
+/* An overlay has the zones of its backing file, and no option says otherwise */
+static bool check_inherited(const BlockdevCreateOptionsQcow2 *create,
+                            const ZoneGeometry *base, Error **errp)
+{
+    uint64_t value, inherited;
+    ZoneGeometry wanted;
+    const char *option;
+
+    if (create->zone &&
+        create->zone->mode != BLOCKDEV_ZONE_MODE_HOST_MANAGED) {
+        error_setg(errp, "zone.mode (%s) must be that of the backing file "
+                   "(host-managed)",
+                   BlockdevZoneMode_str(create->zone->mode));
+        return false;
+    }
+    wanted = create_geometry(create, base);
+    option = zone_geometry_difference(&wanted, base, &value, &inherited);
+    if (option) {
+        error_setg(errp, "%s (%" PRIu64 ") must be that of the backing file "
+                   "(%" PRIu64 ")", option, value, inherited);
+    }
+    return !option;
+}
+
+bool coroutine_fn
+qcow2_zoned_check_create(const char *filename,
+                         const BlockdevCreateOptionsQcow2 *create, int version,
+                         size_t cluster_size, BlockBackend **backing,
+                         Error **errp)
+{
+    ZoneGeometry geometry;
+
+    *backing = open_backing(filename, create);
+    if (!wants_zones(create) && !*backing) {
+        return true;
+    }
+    if (*backing) {
+        geometry = *zone_table_geometry(qcow2_zone_table(blk_bs(*backing)));
+        if (!check_inherited(create, &geometry, errp)) {
+            return false;
+        }
+    } else {
+        geometry = create_geometry(create, NULL);
+    }
+    if (version < 3) {
+        error_setg(errp, "zone.mode=host-managed requires compatibility level "
+                   "1.1 and above (use version=v3 or greater)");
+        return false;
+    }
+    if (create->data_file_raw) {
+        error_setg(errp, "zone.mode=host-managed cannot be used with "
+                   "data_file_raw: a raw file cannot show the zones");
+        return false;
+    }
+    if (create->backing_file && !*backing) {
+        error_setg(errp, "zone.mode=host-managed cannot be used with a "
+                   "backing file that is not a zoned qcow2 image");
+        return false;
+    }
+    return zone_geometry_check(&geometry, cluster_size, errp);
+}
+
+bool qcow2_zoned_measure(QemuOpts *opts, uint64_t size, size_t cluster_size,
+                         uint64_t *table_bytes, uint64_t *unit, Error **errp)
+{
+    g_autofree char *mode = qemu_opt_get_del(opts, "zone.mode");
+    ZoneGeometry g = {
+        .size = size,
+        .zones = {
+            .size = qemu_opt_get_size_del(opts, "zone.size",
+                                          DEFAULT_ZONE_SIZE),
+            .ext_size = qemu_opt_get_size_del(
+                opts, "zone.descriptor_extension_size", 0),
+            .write_granularity = QCOW2_ZONED_WRITE_GRANULARITY,
+        },
+    };
+
+    *table_bytes = 0;
+    *unit = cluster_size;
+    if (!mode || g_str_equal(mode, "none")) {
+        return true;
+    }
+    if (qapi_enum_parse(&BlockdevZoneMode_lookup, mode, -1, NULL) < 0) {
+        error_setg(errp, "zone.mode (%s) must be none or host-managed", mode);
+        return false;
+    }
+    /* The rest does not change the size */
+    g.zones.capacity = g.zones.size;
+    g.zones.max_append = MIN(g.zones.size, DEFAULT_MAX_APPEND);
+    if (!zone_geometry_check(&g, cluster_size, errp)) {
+        return false;
+    }
+    *table_bytes = ROUND_UP(qcow2_zone_file_bytes(cluster_size,
+                                                  g.zones.ext_size,
+                                                  zone_geometry_nr_zones(&g)),
+                            cluster_size);
+    *unit = g.zones.size;
+    return true;
+}
+
+/* Give @bs zones of this geometry, all of them empty, that are not stored. */
+static int GRAPH_RDLOCK add_zones(BlockDriverState *bs,
+                                  const ZoneGeometry *geometry, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2Zoned *z = qcow2_zoned_new(geometry);
+    int ret;
+
+    qcow2_zoned_start(bs, z);
+    s->zoned = z;
+    ret = qcow2_zone_file_alloc(bs, &z->file, zone_table_nr_zones(z->table));
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not allocate the zone table");
+        qcow2_zoned_close(bs);
+        return ret;
+    }
+    s->incompatible_features |= QCOW2_INCOMPAT_ZONED;
+    return 0;
+}
+
+/* Both have the same geometry, and no requests. */
+static int coroutine_mixed_fn GRAPH_RDLOCK
+copy_zones(BlockDriverState *to, BlockDriverState *from)
+{
+    BDRVQcow2State *to_s = to->opaque, *from_s = from->opaque;
+    ZoneTable *table = qcow2_zone_table(from);
+
+    zone_table_copy(qcow2_zone_table(to), table);
+    return qcow2_zone_file_copy_exts(to, &to_s->zoned->file, from,
+                                     &from_s->zoned->file, table);
+}
+
+int coroutine_fn qcow2_zoned_create(BlockDriverState *bs,
+                                    const BlockdevCreateOptionsQcow2 *create,
+                                    BlockBackend *backing, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    ZoneTable *base = backing ? qcow2_zone_table(blk_bs(backing)) : NULL;
+    ZoneGeometry geometry;
+    int ret;
+
+    if (!wants_zones(create) && !base) {
+        return 0;
+    }
+    geometry = base ? *zone_table_geometry(base)
+                    : create_geometry(create, NULL);
+    ret = add_zones(bs, &geometry, errp);
+    if (ret < 0) {
+        return ret;
+    }
+    if (base) {
+        ret = copy_zones(bs, blk_bs(backing));
+    }
+    if (ret == 0) {
+        ret = qcow2_zone_file_write(bs, &s->zoned->file, s->zoned->table,
+                                    false);
+    }
+    if (ret == 0) {
+        ret = qcow2_update_header(bs);
+    }
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not write the zone table");
+    }
+    return ret;
+}
+
+/* --- Overlays --- */
+
+static bool check_same_geometry(BlockDriverState *bs, BlockDriverState *base,
+                                const ZoneGeometry *a, const ZoneGeometry *b,
+                                Error **errp)
+{
+    uint64_t value, other;
+    const char *option = zone_geometry_difference(a, b, &value, &other);
+
+    if (option) {
+        error_setg(errp, "%s of node '%s' (%" PRIu64 ") must be that of "
+                   "node '%s' (%" PRIu64 ")", option, bdrv_get_node_name(bs),
+                   value, bdrv_get_node_name(base), other);
+    }
+    return !option;
+}
+
+static bool GRAPH_RDLOCK check_empty(BlockDriverState *bs, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    for (int i = 0; i < s->l1_size; i++) {
+        if (s->l1_table[i]) {
+            error_setg(errp, "Node '%s' cannot take over zones: it is not "
+                       "empty", bdrv_get_node_name(bs));
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Can @bs, which has no zones, get these? */
+static bool GRAPH_RDLOCK check_can_get_zones(BlockDriverState *bs,
+                                             const ZoneGeometry *g,
+                                             Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t size = bs->total_sectors * BDRV_SECTOR_SIZE;
+
+    if (s->qcow_version < 3 || data_file_is_raw(bs) || s->nb_snapshots) {
+        error_setg(errp, "Node '%s' cannot get zones: it must be of version 3 "
+                   "and have no raw external data file and no snapshots",
+                   bdrv_get_node_name(bs));
+        return false;
+    }
+    if (size != g->size) {
+        error_setg(errp, "size (%" PRIu64 ") must be that of the backing file "
+                   "(%" PRIu64 ")", size, g->size);
+        return false;
+    }
+    return zone_geometry_check(g, s->cluster_size, errp);
+}
+
+int qcow2_zoned_inherit(BlockDriverState *bs, BlockDriverState *base,
+                        Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    const ZoneGeometry *g;
+    int ret = 0;
+
+    if (base->drv != bs->drv || !qcow2_is_zoned(base)) {
+        error_setg(errp, "Node '%s' has zones, and node '%s' is not a zoned "
+                   "qcow2 image", bdrv_get_node_name(bs),
+                   bdrv_get_node_name(base));
+        return -ENOTSUP;
+    }
+    if (!bdrv_is_writable(bs)) {
+        error_setg(errp, "Node '%s' is read-only and cannot take over zones",
+                   bdrv_get_node_name(bs));
+        return -EACCES;
+    }
+    g = zone_table_geometry(qcow2_zone_table(base));
+    if (!check_empty(bs, errp) ||
+        !(s->zoned ? check_same_geometry(bs, base, s->zoned->geometry, g, errp)
+                   : check_can_get_zones(bs, g, errp))) {
+        return -EINVAL;
+    }
+    if (!s->zoned) {
+        ret = add_zones(bs, g, errp);
+        if (ret < 0) {
+            return ret;
+        }
+        qcow2_zoned_supported_flags(bs);
+    }
+    ret = copy_zones(bs, base);
+    zone_table_mark_dirty(s->zoned->table, 0);
+    if (ret == 0) {
+        ret = qcow2_zones_store_locked(bs, false);
+    }
+    if (ret == 0) {
+        ret = qcow2_update_header(bs);
+    }
+    if (ret == 0) {
+        ret = bdrv_flush(bs->file->bs);
+    }
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not write the zone table");
+    }
+    return ret;
+}
+
+/* --- Commit --- */
+
+/* Is some of the range in the backing file only? */
+static int coroutine_mixed_fn GRAPH_RDLOCK
+is_inherited(BlockDriverState *bs, uint64_t offset, uint64_t end)
+{
+    while (offset < end) {
+        int64_t n;
+        int ret = bdrv_is_allocated(bs, offset, end - offset, &n);
+
+        if (ret <= 0) {
+            return ret < 0 ? ret : 1;
+        }
+        offset += n;
+    }
+    return 0;
+}
+
+/* What the commit of an overlay does with a zone of its backing file */
+typedef struct CommitZone {
+    uint64_t from, to;          /* data to be copied */
+    bool reset;                 /* what the backing file has goes */
+} CommitZone;
+
+static int coroutine_mixed_fn GRAPH_RDLOCK
+plan_commit(BlockDriverState *bs, BlockDriverState *base, uint32_t i,
+            CommitZone *plan, Error **errp)
+{
+    const ZoneGeometry *g = zone_table_geometry(qcow2_zone_table(base));
+    uint64_t start, end;
+    ZoneRecord from, to;
+    int ret;
+
+    start = zone_geometry_start(g, i);
+    end = zone_geometry_writable_end(g, i);
+    zone_table_record(qcow2_zone_table(bs), i, false, &from);
+    zone_table_record(qcow2_zone_table(base), i, false, &to);
+    if (from.state == BLK_ZS_NOT_WP) {
+        *plan = (CommitZone) { .from = start, .to = end };
+        return 0;
+    }
+    ret = is_inherited(bs, start, from.data_end);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not read metadata");
+        return ret;
+    }
+    if (ret && from.data_end < to.data_end) {
+        error_setg(errp, "Zone %" PRIu32 " of node '%s' has more data than "
+                   "when the overlay was made", i, bdrv_get_node_name(base));
+        return -EINVAL;
+    }
+    *plan = (CommitZone) {
+        .from = ret ? to.data_end : start,
+        .to = from.data_end,
+        .reset = !ret,
+    };
+    return 0;
+}
+
+#define COMMIT_BUFFER_BYTES (1 * MiB)
+
+/*
+ * What the overlay itself has of the range, past the zone rules: @base is not
+ * written in order, and an offline zone keeps its data for its repair.
+ */
+static int coroutine_fn GRAPH_RDLOCK
+commit_data(BlockDriverState *bs, BlockDriverState *base,
+            const CommitZone *plan)
+{
+    g_autofree void *buf = g_malloc(COMMIT_BUFFER_BYTES);
+    int64_t n;
+
+    for (uint64_t pos = plan->from; pos < plan->to; pos += n) {
+        QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, buf, 0);
+        int ret = bdrv_co_is_allocated(bs, pos, MIN(plan->to - pos,
+                                                    COMMIT_BUFFER_BYTES), &n);
+
+        if (ret > 0) {
+            qemu_iovec_init_buf(&qiov, buf, n);
+            ret = qcow2_co_preadv_part(bs, pos, n, &qiov, 0, 0);
+            if (ret == 0) {
+                ret = qcow2_co_pwritev_part(base, pos, n, &qiov, 0, 0);
+            }
+        }
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    return 0;
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+commit_zones(BlockDriverState *bs, BlockDriverState *base,
+             const CommitZone *plans, uint32_t nr_zones)
+{
+    BDRVQcow2State *s = base->opaque;
+    ZoneTable *to = qcow2_zone_table(base);
+    int ret;
+
+    for (uint32_t i = 0; i < nr_zones; i++) {
+        uint64_t start = zone_geometry_start(s->zoned->geometry, i);
+
+        if (plans[i].reset) {
+            zone_table_load(to, i, &(ZoneRecord) {
+                .state = BLK_ZS_EMPTY, .wp = start, .data_end = start,
+            });
+        }
+    }
+    zone_table_mark_dirty(to, 0);
+    ret = bdrv_co_flush(base);
+    for (uint32_t i = 0; i < nr_zones && ret == 0; i++) {
+        ret = commit_data(bs, base, &plans[i]);
+    }
+    if (ret == 0) {
+        ret = copy_zones(base, bs);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    zone_table_mark_dirty(to, 0);
+    return bdrv_co_flush(base);
+}
+
+int coroutine_fn qcow2_zoned_co_commit(BlockDriverState *bs,
+                                       BlockDriverState *base, Error **errp)
+{
+    g_autofree CommitZone *plans = NULL;
+    BDRVQcow2State *s = base->opaque;
+    uint32_t nr_zones;
+    int ret;
+
+    if (base->drv != bs->drv || !qcow2_is_zoned(bs) || !qcow2_is_zoned(base)) {
+        error_setg(errp, "Only a zoned qcow2 overlay can be committed to "
+                   "node '%s', which is zoned", bdrv_get_node_name(base));
+        return -ENOTSUP;
+    }
+    if (!check_same_geometry(bs, base,
+                             zone_table_geometry(qcow2_zone_table(bs)),
+                             zone_table_geometry(qcow2_zone_table(base)),
+                             errp)) {
+        return -EINVAL;
+    }
+    nr_zones = zone_table_nr_zones(qcow2_zone_table(base));
+    plans = g_new(CommitZone, nr_zones);
+    for (uint32_t i = 0; i < nr_zones; i++) {
+        ret = plan_commit(bs, base, i, &plans[i], errp);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    ret = commit_zones(bs, base, plans, nr_zones);
+    qcow2_zoned_forget_mapping(s->zoned);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not commit to node '%s'",
+                         bdrv_get_node_name(base));
+    }
+    return ret;
+}
+
+void qcow2_zoned_emptied(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    if (qcow2_is_zoned(bs)) {
+        qcow2_zoned_forget_mapping(s->zoned);
+    }
+}
