@@ -11,7 +11,10 @@
 #include "qemu/option.h"
 #include "qemu/units.h"
 #include "qapi/error.h"
+#include "qapi/qapi-visit-zoned.h"
+#include "qapi/qobject-input-visitor.h"
 #include "qapi/util.h"
+#include "block/qdict.h"
 #include "qobject/qdict.h"
 #include "system/block-backend.h"
 #include "qcow2-zoned-int.h"
@@ -170,6 +173,22 @@ static bool check_inherited(const BlockdevCreateOptionsQcow2 *create,
     return !option;
 }
 
+/* What zones need of an image */
+static bool check_image(int version, bool data_file_raw, Error **errp)
+{
+    if (version < 3) {
+        error_setg(errp, "zone.mode=host-managed requires compatibility level "
+                   "1.1 and above (use version=v3 or greater)");
+        return false;
+    }
+    if (data_file_raw) {
+        error_setg(errp, "zone.mode=host-managed cannot be used with "
+                   "data_file_raw: a raw file cannot show the zones");
+        return false;
+    }
+    return true;
+}
+
 bool coroutine_fn
 qcow2_zoned_check_create(const char *filename,
                          const BlockdevCreateOptionsQcow2 *create, int version,
@@ -190,14 +209,7 @@ qcow2_zoned_check_create(const char *filename,
     } else {
         geometry = create_geometry(create, NULL);
     }
-    if (version < 3) {
-        error_setg(errp, "zone.mode=host-managed requires compatibility level "
-                   "1.1 and above (use version=v3 or greater)");
-        return false;
-    }
-    if (create->data_file_raw) {
-        error_setg(errp, "zone.mode=host-managed cannot be used with "
-                   "data_file_raw: a raw file cannot show the zones");
+    if (!check_image(version, create->data_file_raw, errp)) {
         return false;
     }
     if (create->backing_file && !*backing) {
@@ -208,34 +220,53 @@ qcow2_zoned_check_create(const char *filename,
     return zone_geometry_check(&geometry, cluster_size, errp);
 }
 
-bool qcow2_zoned_measure(QemuOpts *opts, uint64_t size, size_t cluster_size,
-                         uint64_t *table_bytes, uint64_t *unit, Error **errp)
+/* The zone.* options of qemu-img, as blockdev-create has them; NULL if bad */
+static BlockdevCreateOptionsZone *zone_options(QemuOpts *opts, Error **errp)
 {
-    g_autofree char *mode = qemu_opt_get_del(opts, "zone.mode");
-    ZoneGeometry g = {
-        .size = size,
-        .zones = {
-            .size = qemu_opt_get_size_del(opts, "zone.size",
-                                          DEFAULT_ZONE_SIZE),
-            .ext_size = qemu_opt_get_size_del(
-                opts, "zone.descriptor_extension_size", 0),
-            .write_granularity = QCOW2_ZONED_WRITE_GRANULARITY,
-        },
+    static const QDictRenames renames[] = {
+        QCOW2_ZONED_OPT_RENAMES,
+        { NULL, NULL },
     };
+    g_autoptr(QDict) options = qemu_opts_to_qdict(opts, NULL);
+    g_autoptr(QDict) zone = NULL;
+    BlockdevCreateOptionsZone *result = NULL;
+    Visitor *v;
+
+    if (!qdict_rename_keys(options, renames, errp) ||
+        !qcow2_zoned_check_opts(options, errp)) {
+        return NULL;
+    }
+    qdict_set_default_str(options, "zone.mode", "none");
+    qdict_extract_subqdict(options, &zone, "zone.");
+    v = qobject_input_visitor_new_flat_confused(zone, errp);
+    if (v) {
+        visit_type_BlockdevCreateOptionsZone(v, NULL, &result, errp);
+        visit_free(v);
+    }
+    return result;
+}
+
+bool qcow2_zoned_measure(QemuOpts *opts, uint64_t size, int version,
+                         size_t cluster_size, uint64_t *table_bytes,
+                         uint64_t *unit, Error **errp)
+{
+    g_autoptr(BlockdevCreateOptionsZone) zone = zone_options(opts, errp);
+    BlockdevCreateOptionsQcow2 create = { .size = size, .zone = zone };
+    ZoneGeometry g;
 
     *table_bytes = 0;
     *unit = cluster_size;
-    if (!mode || g_str_equal(mode, "none")) {
-        return true;
-    }
-    if (qapi_enum_parse(&BlockdevZoneMode_lookup, mode, -1, NULL) < 0) {
-        error_setg(errp, "zone.mode (%s) must be none or host-managed", mode);
+    if (!zone) {
         return false;
     }
-    /* The rest does not change the size */
-    g.zones.capacity = g.zones.size;
-    g.zones.max_append = MIN(g.zones.size, DEFAULT_MAX_APPEND);
-    if (!zone_geometry_check(&g, cluster_size, errp)) {
+    if (!wants_zones(&create)) {
+        return true;
+    }
+    g = create_geometry(&create, NULL);
+    if (!check_image(version,
+                     qemu_opt_get_bool(opts, BLOCK_OPT_DATA_FILE_RAW, false),
+                     errp) ||
+        !zone_geometry_check(&g, cluster_size, errp)) {
         return false;
     }
     *table_bytes = ROUND_UP(qcow2_zone_file_bytes(cluster_size,

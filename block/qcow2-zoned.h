@@ -148,9 +148,11 @@ qcow2_zoned_create(BlockDriverState *bs,
 /*
  * For an image of @size bytes with creation options @opts: how many bytes the
  * zone table takes, and in what units data is allocated, which are zones.
+ * False, with an error, if no such image can be created.
  */
-bool qcow2_zoned_measure(QemuOpts *opts, uint64_t size, size_t cluster_size,
-                         uint64_t *table_bytes, uint64_t *unit, Error **errp);
+bool qcow2_zoned_measure(QemuOpts *opts, uint64_t size, int version,
+                         size_t cluster_size, uint64_t *table_bytes,
+                         uint64_t *unit, Error **errp);
 
 /* --- Overlays --- */
 
