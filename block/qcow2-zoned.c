@@ -289,14 +289,16 @@ void qcow2_zoned_supported_flags(BlockDriverState *bs)
 
 void qcow2_zoned_refresh_limits(BlockDriverState *bs)
 {
-    const ZoneGeometry *g;
+    BDRVQcow2State *s = bs->opaque;
 
     if (!qcow2_is_zoned(bs)) {
         return;
     }
-    g = zone_table_geometry(qcow2_zone_table(bs));
-    bs->bl.zones = g->zones;
-    /* A write must come in one piece, to be checked and reserved as a whole */
+    bs->bl.zones = s->zoned->geometry->zones;
+    /*
+     * A write must come in one piece, to be checked and reserved as a whole.
+     * The limits of the file were merged into ours before this is called.
+     */
     bs->bl.pwrite_zeroes_alignment = BDRV_SECTOR_SIZE;
     bs->bl.max_transfer = 0;
 }
