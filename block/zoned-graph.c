@@ -112,6 +112,53 @@ bool bdrv_zoned_may_replace(BdrvChild *child, BlockDriverState *to,
     return false;
 }
 
+bool bdrv_zoned_check_open(BlockDriverState *bs, Error **errp)
+{
+    const BlockZoneLimits *zones = &bs->bl.zones;
+
+    if (zones->model != BLK_Z_HM) {
+        return true;
+    }
+    /* It writes where somebody reads */
+    if (bs->copy_on_read &&
+        !(bs->supported_write_flags & BDRV_REQ_WRITE_UNCHANGED)) {
+        error_setg(errp, "Node '%s' is zoned, so copy-on-read is not supported",
+                   bdrv_get_node_name(bs));
+        return false;
+    }
+    /* Smaller writes are padded, and then they are not at the write pointer */
+    if (zoned_child(bs) &&
+        bs->bl.request_alignment > zones->write_granularity) {
+        error_setg(errp, "Node '%s' has a request alignment of %" PRIu32
+                   " bytes, but its zones are written in units of %" PRIu32,
+                   bdrv_get_node_name(bs), bs->bl.request_alignment,
+                   zones->write_granularity);
+        return false;
+    }
+    return true;
+}
+
+bool bdrv_zoned_check_raw(BlockDriverState *bs, bool limited, bool writable,
+                          Error **errp)
+{
+    BlockDriverState *child = bs->file->bs;
+
+    if (child->bl.zones.model == BLK_Z_NONE) {
+        return true;
+    }
+    if (limited) {
+        error_setg(errp, "Cannot use offset/size with zoned node '%s'",
+                   bdrv_get_node_name(child));
+        return false;
+    }
+    if (bs->probed && writable) {
+        error_setg(errp, "Format 'raw' must be specified explicitly for "
+                   "writing to zoned node '%s'", bdrv_get_node_name(child));
+        return false;
+    }
+    return true;
+}
+
 bool bdrv_zoned_may_create_overlay(BlockDriver *drv, BlockDriverState *base,
                                    Error **errp)
 {

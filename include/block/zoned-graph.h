@@ -41,6 +41,17 @@ bool GRAPH_RDLOCK bdrv_zoned_may_attach(BlockDriverState *parent,
 bool GRAPH_RDLOCK bdrv_zoned_may_replace(BdrvChild *child,
                                          BlockDriverState *to, Error **errp);
 
+/* @bs is being opened: can it be used if it is zoned? */
+bool GRAPH_RDLOCK bdrv_zoned_check_open(BlockDriverState *bs, Error **errp);
+
+/*
+ * The raw node @bs, with an offset or size if it is @limited, passes zone
+ * operations on as they are, past what protects the first sector of a probed
+ * image: may it be used, or written if it is @writable?
+ */
+bool GRAPH_RDLOCK bdrv_zoned_check_raw(BlockDriverState *bs, bool limited,
+                                       bool writable, Error **errp);
+
 /* May an overlay of @base have the format @drv?  In the main loop. */
 bool bdrv_zoned_may_create_overlay(BlockDriver *drv, BlockDriverState *base,
                                    Error **errp);
