@@ -5,10 +5,11 @@
  *
  * Each line has the length of an image, its kind ("luks", "data-file" or
  * "plain") and the name of a file with its beginning, the rest is zeroes.  The
- * image is opened, used, checked, repaired and used again, from a copy in memory.  tests/fuzz/run knows what may come
- * of that; here is only what must never happen: more than two seconds of work
- * in one go, or thirty of waiting, end the process with a signal.  The address
- * sanitizer ends it as well, also for an allocation of more than a gigabyte.
+ * image is opened, used, checked, repaired and used again, from a copy in
+ * memory.  tests/fuzz/run knows what may come of that; here is only what must
+ * never happen: more than two seconds of work in one go, or thirty of waiting,
+ * end the process with a signal.  The address sanitizer ends it as well, also
+ * for an allocation of more than a gigabyte.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
