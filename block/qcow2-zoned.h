@@ -84,7 +84,7 @@ QEMU_BUILD_BUG_ON(sizeof(Qcow2ZonedHeaderExt) != 80);
     {                                                                       \
         .name = "zone.zrwa_zones",                                          \
         .type = QEMU_OPT_NUMBER,                                            \
-        .help = "Most zones that can have a random write area at a time "   \
+        .help = "Maximum number of zones with a random write area "         \
                 "(0: no limit)",                                            \
     },                                                                      \
     QCOW2_ZONED_LIMIT_OPTS
@@ -94,13 +94,12 @@ QEMU_BUILD_BUG_ON(sizeof(Qcow2ZonedHeaderExt) != 80);
     {                                                                       \
         .name = "zone.max_open_zones",                                      \
         .type = QEMU_OPT_NUMBER,                                            \
-        .help = "Most zones that can be open at a time (0: no limit)",      \
+        .help = "Maximum number of open zones (0: no limit)",               \
     },                                                                      \
     {                                                                       \
         .name = "zone.max_active_zones",                                    \
         .type = QEMU_OPT_NUMBER,                                            \
-        .help = "Most zones that can be open or closed at a time "          \
-                "(0: no limit)",                                            \
+        .help = "Maximum number of open and closed zones (0: no limit)",    \
     },                                                                      \
     {                                                                       \
         .name = "zone.max_append_bytes",                                    \
