@@ -18,39 +18,46 @@
  * If the node has zones, can @ns have them?  To be called before the block
  * sizes are set: the default is what the zones need.
  */
-bool nvme_zns_probe(NvmeNamespace *ns, Error **errp);
+bool nvme_zbd_probe(NvmeNamespace *ns, Error **errp);
 /* Its zbd, and everything in the identify data that depends on the zones */
-void nvme_zns_init(NvmeNamespace *ns);
-void nvme_zns_cleanup(NvmeNamespace *ns);
+void nvme_zbd_init(NvmeNamespace *ns);
+void nvme_zbd_cleanup(NvmeNamespace *ns);
 
 /* Namespace @ns gets attached to @n. */
-void nvme_zns_attach(NvmeCtrl *n, NvmeNamespace *ns);
+void nvme_zbd_attach(NvmeCtrl *n, NvmeNamespace *ns);
 /* Zone Append Size Limit of the controller */
-uint8_t nvme_zns_zasl(NvmeCtrl *n);
+uint8_t nvme_zbd_zasl(NvmeCtrl *n);
 
 /* Returns false if the opcode is one that zones make no difference to. */
-bool nvme_zns_io_cmd(NvmeCtrl *n, NvmeRequest *req);
+bool nvme_zbd_io_cmd(NvmeCtrl *n, NvmeRequest *req);
 
-/* For a Copy to another namespace: may the source be read, and if it failed */
-uint16_t nvme_zns_check_read(NvmeNamespace *ns, uint64_t slba, uint32_t nlb);
-uint16_t nvme_zns_read_status(int ret);
+/* For a Copy to another namespace: may the source be read? */
+uint16_t nvme_zbd_check_read(NvmeNamespace *ns, uint64_t slba, uint32_t nlb);
+/* The status for the result of a read of @ns, which need not have zones */
+uint16_t nvme_zbd_read_status(NvmeNamespace *ns, int ret);
 
 /*
- * The next step of Format NVM, in place of writing zeroes; *@offset moves on
- * to the end of the namespace.
+ * Format NVM.  No zone can be made empty that is read-only: so these go offline
+ * first, and all others are reset then.
  */
-BlockAIOCB *nvme_zns_format(NvmeNamespace *ns, int64_t *offset,
+typedef enum NvmeZbdFormatStep {
+    NVME_ZBD_FORMAT_OFFLINE,
+    NVME_ZBD_FORMAT_RESET,
+    NVME_ZBD_FORMAT_DONE,
+} NvmeZbdFormatStep;
+
+BlockAIOCB *nvme_zbd_format(NvmeNamespace *ns, NvmeZbdFormatStep step,
                             BlockCompletionFunc *cb, void *opaque);
 
 /* Get Log Page, Changed Zone List */
-uint16_t nvme_zns_changed_zones(NvmeCtrl *n, uint8_t rae, size_t len,
+uint16_t nvme_zbd_changed_zones(NvmeCtrl *n, uint8_t rae, size_t len,
                                 uint64_t off, NvmeRequest *req);
 
-/*
- * Controller @n is about to report that its shutdown is complete.  Returns
- * whether it is the last one of its subsystem.
- */
-bool nvme_zns_shutdown(NvmeCtrl *n);
-void nvme_zns_reset(NvmeCtrl *n);
+/* Is @n the only controller of its subsystem that is not shut down? */
+bool nvme_zbd_others_are_shut_down(NvmeCtrl *n);
+/* The subsystem of @n is shut down, after which the power may be cut. */
+void nvme_zbd_shutdown(NvmeCtrl *n);
+/* Controller @n is reset. */
+void nvme_zbd_reset(NvmeCtrl *n);
 
 #endif

@@ -82,6 +82,7 @@ typedef struct Setup {
     unsigned controllers;   /* of the subsystem, if not 1 */
     unsigned worn;          /* read-only zones at the end, offline before */
     bool throttled;         /* one write per second of the clock's steps */
+    bool own_subsystem;     /* of the controller */
     const char *memory;     /* for QEMU's own zones: options of the namespace */
     bool legacy;            /* the controller has the drive, no namespace */
 } Setup;
@@ -364,7 +365,6 @@ static void start_machine(Machine *m)
         s->throttled ? "-object throttle-group,id=t0,x-iops-write=1 "
                        "-blockdev driver=throttle,node-name=f0,"
                        "throttle-group=t0,file=g0" : NULL;
-
     m->qos = qtest_pc_boot("-nodefaults -blockdev driver=file,filename=%s,"
                            "node-name=%s "
                            "%s%s "
@@ -375,8 +375,8 @@ static void start_machine(Machine *m)
                            m->image, filter ? "g0" : "f0", filter ?: "",
                            s->below ?: "", m->memory ? "raw" : "qcow2",
                            s->node ?: "",
-                           s->legacy ? "logical_block_size=4096,drive=z0"
-                                     : "subsys=s0", PCI_SLOT,
+                           s->legacy ? "logical_block_size=4096,drive=z0" :
+                           s->own_subsystem ? "mdts=7" : "subsys=s0", PCI_SLOT,
                            s->controller ?: "", second, s->machine ?: "",
                            namespace, m->memory ? memory : "");
     m->qts = m->qos->qts;
@@ -2620,6 +2620,13 @@ static const Refusal refusals[] = {
       IMAGE ",zone.max_append_bytes=4k", "", "zone append limit 4096" },
     { "setup/blocks that do not fit the capacity are refused", IMAGE,
       ",logical_block_size=524288", "zone capacity 786432" },
+    { "setup/blocks-beyond-the-append-limit-are-refused",
+      "size=16M,zone.mode=host-managed,zone.size=1M,zone.max_append_bytes=8k",
+      ",logical_block_size=65536,physical_block_size=65536",
+      "logical_block_size 65536 is larger than the zone append limit 8192" },
+    { "setup/blocks-of-the-append-limit-work",
+      "size=16M,zone.mode=host-managed,zone.size=1M,zone.max_append_bytes=64k",
+      ",logical_block_size=65536,physical_block_size=65536", NULL },
     { "setup/metadata is refused", IMAGE, ",ms=8", "ms=8" },
     { "setup/protection information is refused", IMAGE, ",ms=8,pi=1", "ms=8" },
     { "setup/another zone size is refused", IMAGE, ",zoned.zone_size=2M",
@@ -3724,6 +3731,53 @@ static void test_bad_pointers(void)
     }
 }
 
+/* One write per second of the clock's steps gets from the device to the node. */
+static void hold_back(Controller *c, const char *device)
+{
+    qtest_qmp_assert_success(c->m->qts, "{"
+        "  'execute': 'block_set_io_throttle', 'arguments': { 'id': %s,"
+        "    'bps': 0, 'bps_rd': 0, 'bps_wr': 0, 'iops': 0, 'iops_rd': 0,"
+        "    'iops_wr': 1 } }", device);
+}
+
+/* What was submitted before a shutdown is complete when that is. */
+static void try_shutdown_with_queue(uint32_t how)
+{
+    static const Setup setup = { .zones = 16, .memory = "" };
+    Machine *m = new_machine(&setup);
+    Controller *c = &m->controller[0];
+    unsigned cid[3];
+
+    hold_back(c, "n1");
+    g_assert_cmphex(do_open(c, ZONE, 0), ==, OK);
+    fill(c, 0, 3, 0x71);
+    for (unsigned i = 0; i < ARRAY_SIZE(cid); i++) {
+        cid[i] = submit(c, &c->io, write_command(c, NVME_CMD_WRITE, i, 1, 0));
+    }
+    shutdown_controller(c, how);
+    for (unsigned i = 0; i < ARRAY_SIZE(cid); i++) {
+        g_assert_true(take_completion(c, &c->io));
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(cid); i++) {
+        g_assert_cmphex(wait_for(c, &c->io, cid[i]).status, ==, OK);
+    }
+    reset_controller(c);
+    assert_zone(c, 0, CLOSED, 3);
+    assert_zone(c, 1, EMPTY, 0);
+    assert_blocks(c, 0, 3, 0x71);
+    delete_machine(m);
+}
+
+static void test_shutdown_with_queue(void)
+{
+    try_shutdown_with_queue(CC_SHUTDOWN);
+}
+
+static void test_abrupt_shutdown_with_queue(void)
+{
+    try_shutdown_with_queue(CC_ABRUPT);
+}
+
 static const Setup protected = { .zones = 16, .memory = ",ms=8,pi=1" };
 
 #define CHECK_GUARD     (1u << 28)      /* in dword 12 */
@@ -4394,6 +4448,309 @@ static void test_data_placement_pages(void)
     delete_memory(mem);
 }
 
+/* --- SMART / Health --- */
+
+typedef struct Smart {
+    uint64_t units_read, units_written;     /* 1000 sectors, rounded up */
+    uint64_t read_commands, write_commands;
+} Smart;
+
+static Smart smart(Controller *c)
+{
+    Command cmd = command(NVME_ADM_CMD_GET_LOG_PAGE,
+                          NVME_LOG_SMART_INFO | 127 << 16, 0, 0);
+    NvmeSmartLog log;
+
+    g_assert_cmphex(check(admin(c, with_data(c, cmd, 0, sizeof(log)))), ==, OK);
+    qtest_memread(c->m->qts, c->buffer, &log, sizeof(log));
+    return (Smart) {
+        .units_read = le64_to_cpu(log.data_units_read[0]),
+        .units_written = le64_to_cpu(log.data_units_written[0]),
+        .read_commands = le64_to_cpu(log.host_read_commands[0]),
+        .write_commands = le64_to_cpu(log.host_write_commands[0]),
+    };
+}
+
+/* Write and Zone Append move the host's data, Copy and Write Zeroes do not. */
+static void test_smart(void)
+{
+    static const Setup setup = {
+        .zones = 128,
+        .memory = "",
+    };
+    Machine *m = new_machine(&setup);
+    Controller *c = &m->controller[0];
+    uint64_t slba;
+    Smart s;
+
+    for (unsigned i = 0; i < 80; i++) {
+        g_assert_cmphex(append(c, i * ZONE, APPEND_MAX, 0x41, &slba), ==, OK);
+        g_assert_cmphex(write_at(c, i * ZONE + APPEND_MAX, 8, 0x42), ==, OK);
+    }
+    g_assert_cmphex(write_at(c, 0, 1, 0x43), ==, INVALID_WRITE);
+    s = smart(c);
+    g_assert_cmpint(s.write_commands, ==, 160);
+    g_assert_cmpint(s.units_written, ==,
+                    DIV_ROUND_UP(80 * 24 * (BLOCK / 512), 1000));
+    g_assert_cmpint(s.read_commands, ==, 0);
+    g_assert_cmpint(s.units_read, ==, 0);
+
+    g_assert_cmphex(write_zeroes(c, 24, 4), ==, OK);
+    g_assert_cmphex(copy(c, ZONE + 24, 0, 4), ==, OK);
+    s = smart(c);
+    g_assert_cmpint(s.write_commands, ==, 160);
+    g_assert_cmpint(s.units_written, ==,
+                    DIV_ROUND_UP(80 * 24 * (BLOCK / 512), 1000));
+    g_assert_cmpint(s.read_commands, ==, 0);
+
+    g_assert_cmphex(read_from(c, 0, 1), ==, OK);
+    g_assert_cmphex(check(io(c, with_data(c, command(NVME_CMD_COMPARE, 0, 0, 0),
+                                          0, BLOCK))), ==, OK);
+    g_assert_cmphex(check(io(c, command(NVME_CMD_VERIFY, 0, 0, 0))), ==, OK);
+    s = smart(c);
+    g_assert_cmpint(s.read_commands, ==, 3);
+    g_assert_cmpint(s.units_read, ==, 1);
+    delete_machine(m);
+}
+
+/* --- Errors of the host --- */
+
+/* The error of a plain namespace is not the state of a zone. */
+static void test_plain_source_error(void)
+{
+    static const Setup setup = {
+        .zones = 16,
+        .machine = "-blockdev driver=null-co,node-name=p0,size=16777216 "
+                   "-blockdev driver=blkdebug,node-name=p1,image=p0,"
+                   "inject-error.0.event=none,inject-error.0.iotype=read,"
+                   "inject-error.0.errno=19 "
+                   "-device nvme-ns,drive=p1,bus=c0,nsid=2,"
+                   "logical_block_size=4096,physical_block_size=4096",
+    };
+    Machine *m = new_machine(&setup);
+    Controller *c = &m->controller[0];
+    Source source = { .nsid = 2, .nlb = 1 };
+
+    allow_copy_between_namespaces(c);
+    g_assert_cmphex(check(io(c, copy_command(c, 0, 2, &source, 1))), ==,
+                    NVME_UNRECOVERED_READ);
+    assert_zone(c, 0, EMPTY, 0);
+    delete_machine(m);
+}
+
+/* ENODEV of the host does not mean that the zone is offline. */
+static void test_extension_error(void)
+{
+    static const Setup setup = {
+        .zones = 16, .image = ZNS_FEATURES,
+        .below = ",inject-error.0.event=write_aio,inject-error.0.iotype=read,"
+                 "inject-error.0.errno=19",
+    };
+    Machine *m = new_machine(&setup);
+    Controller *c = &m->controller[0];
+
+    g_assert_cmphex(do_set_extension(c, 0, 0), ==, OK);
+    g_assert_cmphex(receive(c, 0, 64 + 64 + EXTENSION, RECEIVE_EXTENDED), ==,
+                    OK);
+    /* The first write of data is what reads fail from on. */
+    write_at(c, ZONE, 1, 0x11);
+    g_assert_cmphex(io(c, with_data(c, command(NVME_CMD_ZONE_MGMT_RECV, 0,
+                                               (64 + 64 + EXTENSION) / 4 - 1,
+                                               RECEIVE_EXTENDED),
+                                    0, 64 + 64 + EXTENSION)).status, ==,
+                    NVME_INTERNAL_DEV_ERROR);
+    delete_machine(m);
+}
+
+/* --- Long commands --- */
+
+#define LONG_ZONES      (4 * MiB)
+#define RANGES          256
+
+static Command deallocation(Controller *c, const NvmeDsmRange *ranges,
+                            unsigned nr)
+{
+    Command cmd = command(NVME_CMD_DSM, (nr - 1) | (uint64_t)4 << 32, 0, 0);
+
+    qtest_memwrite(c->m->qts, c->buffer, ranges, nr * sizeof(*ranges));
+    return with_data(c, cmd, 0, nr * sizeof(*ranges));
+}
+
+/* 60 commands of 256 ranges each of which is the whole disk */
+static void test_long_deallocation(void)
+{
+    Setup setup = { .zones = 16 };
+    Machine *m = g_new0(Machine, 1);
+    Controller *c = &m->controller[0];
+    NvmeDsmRange ranges[RANGES];
+    gint64 before, longest = 0;
+    unsigned cid[60];
+    Command cmd;
+
+    m->setup = &setup;
+    m->image = zoned_image_create("-o zone.mode=host-managed,zone.size=64k,"
+                                  "zone.max_append_bytes=64k,cluster_size=64k",
+                                  "256G");
+    start_machine(m);
+    for (unsigned i = 0; i < RANGES; i++) {
+        ranges[i] = (NvmeDsmRange) {
+            .nlb = cpu_to_le32(LONG_ZONES * (64 * KiB / BLOCK) - i),
+            .slba = cpu_to_le64(i),
+        };
+    }
+    cmd = deallocation(c, ranges, RANGES);
+    before = g_get_monotonic_time();
+    for (unsigned i = 0; i < ARRAY_SIZE(cid); i++) {
+        cid[i] = submit(c, &c->io, cmd);
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(cid); ) {
+        gint64 start = g_get_monotonic_time();
+
+        qtest_qmp_assert_success(m->qts, "{ 'execute': 'query-status' }");
+        longest = MAX(longest, g_get_monotonic_time() - start);
+        take_completion(c, &c->io);
+        i += c->io.command[cid[i]].done;
+    }
+    g_test_message("%d commands took %d ms, query-status at most %d ms",
+                   (int)ARRAY_SIZE(cid),
+                   (int)((g_get_monotonic_time() - before) / 1000),
+                   (int)(longest / 1000));
+    /* 50 ms on a machine that does nothing else */
+    g_assert_cmpint(longest, <, 500 * 1000);
+    delete_machine(m);
+}
+
+/* Ranges in any order, of any length: the status is that of all zones. */
+static void test_overlapping_deallocation(void)
+{
+    Controller *c = &get_machine(&cells)->controller[0];
+    unsigned offline = 1024 - 2 * 100;
+    const struct {
+        unsigned slba[3], nlb[3];
+        uint16_t status;
+    } cases[] = {
+        { { 0, 0, 0 }, { ZONE, 0, ZONE + 1 }, OK },
+        { { 5 * ZONE, 1, 0 }, { 3, 2 * ZONE, 1 }, OK },
+        { { 0, 3, offline * ZONE - 1 }, { ZONE, 7, 1 }, OK },
+        { { 0, 3, offline * ZONE - 1 }, { ZONE, 7, 2 }, IS_OFFLINE },
+        { { offline * ZONE + ZONE - 1, 0, 0 }, { 1, 9, 9 }, IS_OFFLINE },
+        { { offline * ZONE, 0, 0 }, { 0, 9, 9 }, OK },
+        { { 0, offline * ZONE + 1, 0 }, { offline * ZONE, 1, 9 }, IS_OFFLINE },
+        { { 0, 0, 1024 * ZONE - 1 }, { 1, 1, 2 }, LBA_RANGE },
+        { { 1024 * ZONE - 1, 1024 * ZONE - 1, 0 }, { 1, 1, 0 }, OK },
+    };
+
+    for (int i = 0; i < ARRAY_SIZE(cases); i++) {
+        NvmeDsmRange ranges[3];
+
+        for (int k = 0; k < 3; k++) {
+            ranges[k] = (NvmeDsmRange) {
+                .slba = cpu_to_le64(cases[i].slba[k]),
+                .nlb = cpu_to_le32(cases[i].nlb[k]),
+            };
+        }
+        g_assert_cmphex(check(io(c, deallocation(c, ranges, 3))), ==,
+                        cases[i].status);
+    }
+}
+
+/* --- Format of all namespaces --- */
+
+/* Namespace 1 can have formats that namespace 2, with the zones, cannot. */
+static void test_format_all_or_none(void)
+{
+    static const Setup setup = {
+        .zones = 16,
+        .namespace = ",nsid=2 "
+                     "-blockdev driver=null-co,node-name=p0,size=16777216,"
+                     "read-zeroes=on -device nvme-ns,drive=p0,bus=c0,nsid=1,"
+                     "logical_block_size=4096,physical_block_size=4096",
+    };
+    Machine *m = new_machine(&setup);
+    Controller *c = &m->controller[0];
+    unsigned before;
+
+    identify(c, 0, 0, 1);
+    before = field(c, 26, 1) & 0xf;
+    g_assert_cmpint(field(c, 25, 1), >, 1);
+    g_assert_cmpint(before, !=, 1);
+    g_assert_cmphex(format(c, UINT32_MAX, 1).status, ==, INVALID_FORMAT);
+    identify(c, 0, 0, 1);
+    g_assert_cmpint(field(c, 26, 1) & 0xf, ==, before);
+    g_assert_cmphex(format(c, 1, 1).status, ==, OK);
+    identify(c, 0, 0, 1);
+    g_assert_cmpint(field(c, 26, 1) & 0xf, ==, 1);
+    delete_machine(m);
+}
+
+/* --- What QEMU's own zones in memory have to do, too --- */
+
+static void test_compare_one_zone(void)
+{
+    Controller *c = get_clean(&standard);
+
+    g_assert_cmphex(do_compare_across(c, 0, 0), ==, BOUNDARY);
+    g_assert_cmphex(do_verify_across(c, 0, 0), ==, BOUNDARY);
+    g_assert_cmphex(do_verify(c, 0, 0), ==, OK);
+}
+
+/* G-47 */
+static void test_first_guard(void)
+{
+    Controller *c = get_clean(&protected);
+    Command cmd = write_command(c, NVME_CMD_WRITE, 0, 1, CHECK_GUARD);
+
+    fill(c, 0, 2, 0x77);
+    cmd.dw[4] = c->buffer + BLOCK;
+    g_assert_cmphex(io(c, cmd).status, ==, BAD_GUARD);
+    assert_zone(c, 0, EMPTY, 0);
+}
+
+/* G-44 */
+static void test_append_with_metadata(void)
+{
+    static const Setup setup = {
+        .zones = 16, .memory = ",ms=8,mset=1",
+        .controller = ",zoned.zasl=1",
+    };
+    Controller *c = get_clean(&setup);
+    Command cmd = command(NVME_CMD_ZONE_APPEND, 0, 1, 0);
+
+    fill(c, 0, 4, 0x77);
+    g_assert_cmphex(check(io(c, with_data(c, cmd, 0, 2 * (BLOCK + 8)))), ==,
+                    INVALID_FIELD);
+    cmd.dw[12] = 0;
+    g_assert_cmphex(check(io(c, with_data(c, cmd, 0, BLOCK + 8))), ==, OK);
+}
+
+/* G-23, G-48 */
+static void test_identify_memory(void)
+{
+    Controller *c = get_clean(&features);
+
+    assert_size(c);
+    identify(c, 5, NVME_CSI_ZONED, NSID);
+    g_assert_cmpint(field(c, 44, 4), ==, 2 - 1);
+
+    c = get_clean(&held);
+    identify(c, 5, NVME_CSI_ZONED, NSID);
+    g_assert_cmphex(field(c, 44, 4), ==, UINT32_MAX);
+}
+
+/* G-35: a shutdown loses nothing that was flushed. */
+static void test_memory_zrwa_shutdown(void)
+{
+    Controller *c = get_zrwa();
+
+    g_assert_cmphex(write_at(c, 0, 2, 0xa1), ==, OK);
+    g_assert_cmphex(flush(c), ==, OK);
+    all_shut_down(c->m);
+    assert_zone(c, 0, CLOSED, 0);
+    assert_blocks(c, 0, 2, 0xa1);
+    g_assert_cmphex(write_at(c, 4, 2, 0xa2), ==, OK);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_RESET, 0), ==, OK);
+}
+
 /* --- The property drive of the controller --- */
 
 static const Setup legacy = { .zones = 16, .legacy = true };
@@ -4438,6 +4795,63 @@ static void test_unplug(void)
     assert_changed(c, false, 0, NULL);
     assert_blocks(c, 0, 2, 0x91);
     delete_shared_machine();
+}
+
+/* The controller goes, and everything that is in the way of its drive. */
+static void unplug(const Setup *setup, const char *drive, const char *busy)
+{
+    Machine *m = new_machine(setup);
+    Controller *c = &m->controller[0];
+
+    fill(c, 0, 1, 0x71);
+    if (busy) {
+        hold_back(c, busy);
+    }
+    for (unsigned i = 0; busy && i < 3; i++) {
+        submit(c, &c->io, write_command(c, NVME_CMD_WRITE, i, 1, 0));
+    }
+    qpci_unplug_acpi_device_test(c->m->qts, "c0", PCI_SLOT);
+    qtest_qmp_assert_success(m->qts, "{ 'execute': 'blockdev-del',"
+                             "  'arguments': { 'node-name': %s } }", drive);
+    delete_machine(m);
+}
+
+static void test_unplug_namespace(void)
+{
+    static const Setup setup = {
+        .zones = 16, .own_subsystem = true, .memory = "",
+    };
+
+    unplug(&setup, "z0", NULL);
+}
+
+static void test_unplug_in_flight(void)
+{
+    static const Setup setup = {
+        .zones = 16, .own_subsystem = true, .memory = "",
+    };
+
+    unplug(&setup, "z0", "n1");
+}
+
+static void test_unplug_in_flight_with_drive(void)
+{
+    static const Setup setup = {
+        .zones = 16, .legacy = true,
+    };
+
+    unplug(&setup, "z0", "c0");
+}
+
+static void test_unplug_plain(void)
+{
+    static const Setup setup = {
+        .zones = 16, .own_subsystem = true,
+        .namespace = " -blockdev driver=null-co,node-name=p0,size=16777216 "
+                     "-device nvme-ns,drive=p0,bus=c0,nsid=2",
+    };
+
+    unplug(&setup, "p0", NULL);
 }
 
 static void add(const char *name, void (*test)(void))
@@ -4640,6 +5054,36 @@ int main(int argc, char **argv)
     add("failing/a plain namespace has no list", test_events_of_plain);
 
     add("setup/the drive of a controller can be unplugged", test_unplug);
+
+    add("shutdown/completes-what-is-queued", test_shutdown_with_queue);
+    add("shutdown/abrupt-completes-what-is-queued",
+        test_abrupt_shutdown_with_queue);
+    add_in_memory("shutdown/completes-what-is-queued",
+                  test_shutdown_with_queue);
+    add_in_memory("shutdown/abrupt-completes-what-is-queued",
+                  test_abrupt_shutdown_with_queue);
+    add("admin/format-all-or-none", test_format_all_or_none);
+    add("accounting/smart-counts-user-data", test_smart);
+    add_in_memory("accounting/smart-counts-user-data", test_smart);
+    add("medium/error-of-plain-copy-source", test_plain_source_error);
+    add("medium/error-of-extension", test_extension_error);
+    add("queue/deallocation-lets-others-run", test_long_deallocation);
+    add("queue/deallocation-of-overlapping-ranges",
+        test_overlapping_deallocation);
+    add("unplug/namespace-goes-too", test_unplug_namespace);
+    add("unplug/in-flight", test_unplug_in_flight);
+    add("unplug/in-flight-with-drive", test_unplug_in_flight_with_drive);
+    add("unplug/plain-namespace", test_unplug_plain);
+    add_in_memory("unplug/namespace-goes-too", test_unplug_namespace);
+    add_in_memory("unplug/in-flight", test_unplug_in_flight);
+    add_in_memory("report-short", test_report_short);
+    add_in_memory("report-filters", test_report_filters);
+    add_in_memory("compare-and-verify-one-zone", test_compare_one_zone);
+    add_in_memory("guard-of-first-block", test_first_guard);
+    add_in_memory("append-limit-with-metadata", test_append_with_metadata);
+    add_in_memory("identify-capacity-and-areas", test_identify_memory);
+    add_in_memory("shutdown-keeps-random-write-areas",
+                  test_memory_zrwa_shutdown);
 
     add("data-pointer/reports", test_reports);
     add("data-pointer/reports-by-sgl", test_reports_by_sgl);
