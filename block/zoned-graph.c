@@ -15,7 +15,7 @@
 #include "system/block-backend.h"
 
 /* The child that @bs has its zones from, NULL if they are its own */
-static BdrvChild * GRAPH_RDLOCK zoned_child(BlockDriverState *bs)
+static BdrvChild *GRAPH_RDLOCK zoned_child(BlockDriverState *bs)
 {
     return bs->drv && bs->drv->supports_zoned_children ? bdrv_primary_child(bs)
                                                        : NULL;
@@ -40,7 +40,7 @@ BlockDriverState *bdrv_zoned_source(BlockDriverState *bs)
 }
 
 /* Unlike the limits of @bs itself, up to date while the graph is changed */
-static const BlockZoneLimits * GRAPH_RDLOCK zone_limits(BlockDriverState *bs)
+static const BlockZoneLimits *GRAPH_RDLOCK zone_limits(BlockDriverState *bs)
 {
     return &bdrv_zoned_source(bs)->bl.zones;
 }

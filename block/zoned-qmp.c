@@ -33,7 +33,7 @@ static void GRAPH_RDLOCK notify_devices(BlockDriverState *bs, int64_t offset)
  * The node that has the zones which @node_name shows.  Sets *@zone to the start
  * of the zone that @offset is in, and *@length to its length.
  */
-static BlockDriverState * coroutine_fn GRAPH_RDLOCK
+static BlockDriverState *coroutine_fn GRAPH_RDLOCK
 find_zone(const char *node_name, uint64_t offset, int64_t *zone,
           int64_t *length, Error **errp)
 {

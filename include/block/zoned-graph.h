@@ -21,7 +21,7 @@
 #include "block/block_int-common.h"
 
 /* The node that @bs has its zones from, or @bs itself */
-BlockDriverState * GRAPH_RDLOCK bdrv_zoned_source(BlockDriverState *bs);
+BlockDriverState *GRAPH_RDLOCK bdrv_zoned_source(BlockDriverState *bs);
 
 /*
  * The zones of the host-managed disk that @blk has, NULL if it has another
@@ -30,7 +30,7 @@ BlockDriverState * GRAPH_RDLOCK bdrv_zoned_source(BlockDriverState *bs);
 const BlockZoneLimits *blk_zone_limits(BlockBackend *blk);
 
 /* The node that has its zones through @child, NULL if there is none */
-BlockDriverState * GRAPH_RDLOCK bdrv_zoned_parent(BdrvChild *child);
+BlockDriverState *GRAPH_RDLOCK bdrv_zoned_parent(BdrvChild *child);
 
 /* May @child become a child of @parent in @role? */
 bool GRAPH_RDLOCK bdrv_zoned_may_attach(BlockDriverState *parent,
