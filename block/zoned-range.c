@@ -25,9 +25,21 @@ void coroutine_fn zoned_co_pause(uint64_t *work, uint64_t zones)
     }
 }
 
+static int coroutine_fn report(BlockBackend *blk, int64_t offset,
+                               unsigned int *n, BlockZoneDescriptor *zones,
+                               BdrvRequestFlags flags)
+{
+    if (!(flags & BDRV_REQ_NO_QUEUE)) {
+        return blk_co_zone_report(blk, offset, n, zones);
+    }
+    GRAPH_RDLOCK_GUARD();
+    return blk_co_is_available(blk)
+           ? bdrv_co_zone_report(blk_bs(blk), offset, n, zones) : -ENOMEDIUM;
+}
+
 int coroutine_fn blk_co_for_each_zone(BlockBackend *blk, int64_t offset,
-                                      uint64_t bytes, BlkZoneFunc *fn,
-                                      void *opaque)
+                                      uint64_t bytes, BdrvRequestFlags flags,
+                                      BlkZoneFunc *fn, void *opaque)
 {
     BlockZoneDescriptor zones[BATCH];
     int64_t end = offset + bytes;
@@ -35,7 +47,7 @@ int coroutine_fn blk_co_for_each_zone(BlockBackend *blk, int64_t offset,
 
     while (offset < end) {
         unsigned int n = BATCH;
-        int ret = blk_co_zone_report(blk, offset, &n, zones);
+        int ret = report(blk, offset, &n, zones, flags);
 
         if (ret < 0 || n == 0) {
             return ret;

@@ -661,7 +661,7 @@ zns_check_online(NvmeNamespace *ns, const ZnsSpan *spans, unsigned int nr)
 
         if (start < spans[i].end) {
             ret = blk_co_for_each_zone(zns_blk(ns), start, spans[i].end - start,
-                                       zns_is_offline, NULL);
+                                       0, zns_is_offline, NULL);
             done = QEMU_ALIGN_UP(spans[i].end, zone_size);
         }
     }

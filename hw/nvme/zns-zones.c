@@ -275,7 +275,7 @@ uint16_t coroutine_fn zns_mgmt_receive(NvmeCtrl *n, NvmeRequest *req)
     r.next = buf + sizeof(*header);
 
     if (blk_co_for_each_zone(zns_blk(ns), start, zns_total_bytes(zl) - start,
-                             zns_report_zone, &r) < 0) {
+                             0, zns_report_zone, &r) < 0) {
         return NVME_INTERNAL_DEV_ERROR;
     }
     header = (NvmeZoneReportHeader *)buf;

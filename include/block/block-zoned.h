@@ -78,6 +78,8 @@ typedef enum BlockZoneFlags {
     BDRV_ZONE_CLOSE_EMPTY = 1 << 1,
     /* With OPEN and SET_EXT of an empty zone: give it a random write area */
     BDRV_ZONE_ZRWA = 1 << 2,
+    /* blk_co_zone_mgmt() only: the same as BDRV_REQ_NO_QUEUE */
+    BDRV_ZONE_NO_QUEUE = 1 << 3,
 } BlockZoneFlags;
 
 /* Attributes of a zone, as in byte 2 of a ZNS zone descriptor (ZNS 1.1, 4.4) */

@@ -19,11 +19,14 @@ typedef int coroutine_fn BlkZoneFunc(const BlockZoneDescriptor *zone,
  * [@offset, @offset + @bytes), in their order.  Other work of the event loop
  * gets its turn in between, so the zones are not those of one moment.
  *
+ * @flags: BDRV_REQ_NO_QUEUE between blk_co_start_request() and
+ * blk_end_request(), otherwise 0
+ *
  * Returns 0, what @fn returned, or a negative errno if a report failed.
  */
 int coroutine_fn blk_co_for_each_zone(BlockBackend *blk, int64_t offset,
-                                      uint64_t bytes, BlkZoneFunc *fn,
-                                      void *opaque);
+                                      uint64_t bytes, BdrvRequestFlags flags,
+                                      BlkZoneFunc *fn, void *opaque);
 
 /*
  * For a loop that may be long: let other work of the event loop have its turn

@@ -217,6 +217,7 @@ static int device_ioctl(unsigned long request, void *argument)
 {
     switch (request) {
     case BLKREPORTZONE:
+        pause_for("HOST_ZONED_REPORT_DELAY");
         return report_zones(argument);
     case BLKRESETZONE:
     case BLKOPENZONE:
@@ -317,6 +318,27 @@ ssize_t pwritev64(int fd, const struct iovec *iov, int n, off64_t offset)
     }
     return device_write(fd, offset, bytes) ? -1
            : real_pwritev(fd, iov, n, offset);
+}
+
+ssize_t pread64(int fd, void *buffer, size_t bytes, off64_t offset)
+{
+    ssize_t (*real_pread)(int, void *, size_t, off64_t) = real("pread64");
+
+    if (is_device(fd)) {
+        pause_for("HOST_ZONED_READ_DELAY");
+    }
+    return real_pread(fd, buffer, bytes, offset);
+}
+
+ssize_t preadv64(int fd, const struct iovec *iov, int n, off64_t offset)
+{
+    ssize_t (*real_preadv)(int, const struct iovec *, int, off64_t) =
+        real("preadv64");
+
+    if (is_device(fd)) {
+        pause_for("HOST_ZONED_READ_DELAY");
+    }
+    return real_preadv(fd, iov, n, offset);
 }
 
 /* glib's, which QEMU reads sysfs with */

@@ -1,6 +1,6 @@
 /*
  * Unit tests of what virtio-blk devices and exports share of zones
- * (include/hw/virtio/virtio-blk-zoned.h), as far as no disk of the other tests
+ * (include/block/virtio-blk-zoned.h), as far as no disk of the other tests
  * gets there: one without appends, and a request for zones that there are none.
  *
  * "Vn" in a comment is a number of the list in docs/devel/zoned-virtio.rst.
@@ -11,7 +11,7 @@
 #include "qemu/osdep.h"
 #include "qemu/units.h"
 #include "block/block-zoned.h"
-#include "hw/virtio/virtio-blk-zoned.h"
+#include "block/virtio-blk-zoned.h"
 
 #define ZONE    (1 * MiB)
 #define ROOM    sizeof(uint64_t)
@@ -22,19 +22,33 @@ static const VirtIOBlkZoned zones = {
     .max_append_sectors = 16,
 };
 
-/* V3, V7: a device can offer the feature for the config space's sake */
+static void coroutine_fn request_entry(void *opaque)
+{
+    virtio_blk_zoned_co_request(opaque);
+}
+
+/* V3, V7: without zones, or a driver that knows them, no disk is looked at */
 static void test_none(void)
 {
     struct virtio_blk_zoned_characteristics nothing = {}, config;
 
     config = virtio_blk_zoned_config(&no_zones);
     g_assert_cmpmem(&config, sizeof(config), &nothing, sizeof(nothing));
-    g_assert_cmpint(virtio_blk_zoned_check(&no_zones, NULL, 0, false), ==,
-                    VIRTIO_BLK_S_UNSUPP);
-    g_assert_cmpint(virtio_blk_zoned_check(&no_zones, NULL, -1, true), ==,
-                    VIRTIO_BLK_S_UNSUPP);
     g_assert_true(virtio_blk_zoned_may_merge(&no_zones, 8, true));
-    g_assert_false(virtio_blk_zoned_spans(&no_zones, 0, 2 * ZONE));
+    for (unsigned i = 0; i < 2; i++) {
+        VirtIOBlkZonedReq r = {
+            .zoned = i ? &zones : &no_zones,
+            .features = i ? 0 : 1ull << VIRTIO_BLK_F_ZONED,
+            .type = VIRTIO_BLK_T_ZONE_OPEN,
+            .sector = UINT64_MAX,
+        };
+
+        g_assert_true(virtio_blk_zoned_handles(&r));
+        qemu_coroutine_enter(qemu_coroutine_create(request_entry, &r));
+        g_assert_cmpint(r.status, ==, VIRTIO_BLK_S_UNSUPP);
+        g_assert_false(r.tried);
+        g_assert_cmpint(r.error, ==, 0);
+    }
 }
 
 /* V101: without data it is no append that could be too large (V107) */
@@ -124,18 +138,18 @@ static void test_types(void)
         bool known = type < 32 && is_type[type];
         uint32_t base = type & ~VIRTIO_BLK_T_OUT;
 
-        g_assert_cmpint(virtio_blk_zoned_is_type(type, true), ==, known);
-        g_assert_false(virtio_blk_zoned_is_type(type | VIRTIO_BLK_T_BARRIER,
+        g_assert_cmpint(virtio_blk_zoned_type_acceptable(type, true), ==, known);
+        g_assert_false(virtio_blk_zoned_type_acceptable(type | VIRTIO_BLK_T_BARRIER,
                                                 true));
         /* Where there is no zone request to mistake it for, as it was */
         if (base < VIRTIO_BLK_T_SECURE_ERASE ||
             base > VIRTIO_BLK_T_ZONE_RESET_ALL) {
-            g_assert_true(virtio_blk_zoned_is_type(type, false));
-            g_assert_true(virtio_blk_zoned_is_type(type | VIRTIO_BLK_T_BARRIER,
+            g_assert_true(virtio_blk_zoned_type_acceptable(type, false));
+            g_assert_true(virtio_blk_zoned_type_acceptable(type | VIRTIO_BLK_T_BARRIER,
                                                    false));
         } else {
-            g_assert_cmpint(virtio_blk_zoned_is_type(type, false), ==, known);
-            g_assert_false(virtio_blk_zoned_is_type(type | VIRTIO_BLK_T_BARRIER,
+            g_assert_cmpint(virtio_blk_zoned_type_acceptable(type, false), ==, known);
+            g_assert_false(virtio_blk_zoned_type_acceptable(type | VIRTIO_BLK_T_BARRIER,
                                                     false));
         }
     }
