@@ -378,7 +378,7 @@ static int GRAPH_RDLOCK switch_tables(BlockDriverState *bs, uint64_t l1_offset)
     return 0;
 }
 
-int qcow2_zoned_write_l1(BlockDriverState *bs, const uint64_t *l1_table)
+int qcow2_zoned_write_l1(BlockDriverState *bs, uint64_t *l1_table)
 {
     BDRVQcow2State *s = bs->opaque;
     int bytes = s->l1_size * L1E_SIZE;
@@ -388,6 +388,14 @@ int qcow2_zoned_write_l1(BlockDriverState *bs, const uint64_t *l1_table)
     if (!qcow2_is_zoned(bs)) {
         return bdrv_pwrite_sync(bs->file, s->l1_table_offset, bytes, l1_table,
                                 0);
+    }
+    /*
+     * All L2 tables have one reference from here and one from the snapshot,
+     * until the caller has given up those of the old L1 table: if it does not
+     * come so far, they must not be changed in place.
+     */
+    for (int i = 0; i < s->l1_size; i++) {
+        l1_table[i] &= ~cpu_to_be64(QCOW_OFLAG_COPIED);
     }
     offset = qcow2_alloc_clusters(bs, bytes);
     if (offset < 0) {

@@ -239,7 +239,7 @@ int GRAPH_RDLOCK qcow2_zoned_snapshot_create(BlockDriverState *bs,
 int GRAPH_RDLOCK qcow2_zoned_snapshot_goto_begin(BlockDriverState *bs,
                                                  const QCowSnapshot *sn);
 int GRAPH_RDLOCK qcow2_zoned_write_l1(BlockDriverState *bs,
-                                      const uint64_t *l1_table);
+                                      uint64_t *l1_table);
 int GRAPH_RDLOCK qcow2_zoned_snapshot_goto_end(BlockDriverState *bs, int ret);
 void GRAPH_RDLOCK qcow2_zoned_snapshot_delete(BlockDriverState *bs,
                                               const QCowSnapshot *sn);
