@@ -376,6 +376,23 @@ write_zero_buffers(BlockDriverState *bs, int64_t offset, int64_t bytes)
 }
 
 /*
+ * May zeroes at @offset be written without a buffer of them?  Asked before the
+ * zone is: once they are reserved, all that is written behind them depends on
+ * them.  So those in a zone that turns out to be scattered then are slow.
+ */
+static bool may_zero_fast(BlockDriverState *bs, uint64_t offset)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint32_t i = zone_geometry_index(&s->zoned->geometry, offset);
+
+    return i < s->zoned->geometry.conventional_zones ||
+           (!s->crypto && !has_data_file(bs) &&
+            qatomic_read(&qatomic_read(&s->zoned->host_cluster)[i]) !=
+            HOST_SCATTERED &&
+            (bs->file->bs->supported_zero_flags & BDRV_REQ_NO_FALLBACK));
+}
+
+/*
  * [@offset, @offset + @bytes) is reserved.  Unlike elsewhere in qcow2, the
  * clusters stay as they are linked.
  */
@@ -392,11 +409,9 @@ zero_sequential(BlockDriverState *bs, const ZoneWrite *w, int64_t offset,
     }
     if (zone_host_offset(bs, offset, true, &host)) {
         return bdrv_co_pwrite_zeroes(s->data_file, host, bytes,
-                                     flags & (BDRV_REQ_MAY_UNMAP |
-                                              BDRV_REQ_NO_FALLBACK));
+                                     flags & BDRV_REQ_MAY_UNMAP);
     }
-    return flags & BDRV_REQ_NO_FALLBACK ? -ENOTSUP :
-           write_zero_buffers(bs, offset, bytes);
+    return write_zero_buffers(bs, offset, bytes);
 }
 
 /* [@offset, @offset + @bytes) is reserved for this write. */
@@ -729,6 +744,9 @@ qcow2_zoned_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
     if (flags & BDRV_REQ_WRITE_UNCHANGED) {
         return flags & BDRV_REQ_NO_FALLBACK ? -ENOTSUP :
                fill_in(bs, offset, bytes, NULL, 0);
+    }
+    if ((flags & BDRV_REQ_NO_FALLBACK) && !may_zero_fast(bs, offset)) {
+        return -ENOTSUP;
     }
     ret = zone_table_begin_write(qcow2_zone_table(bs), &w, offset, bytes);
     if (ret < 0) {
