@@ -23,6 +23,7 @@
 #define QCOW2_ZONED_WRITE_GRANULARITY BDRV_SECTOR_SIZE
 
 typedef struct Qcow2ZonedGoto Qcow2ZonedGoto;
+typedef struct ZoneMap ZoneMap;
 
 struct Qcow2Zoned {
     const ZoneGeometry *geometry;   /* that of @table, if there is one */
@@ -36,20 +37,8 @@ struct Qcow2Zoned {
     uint64_t stores_begun;      /* written under store_lock, read without */
     uint64_t last_stored;       /* of these the last that succeeded */
     CoMutex map_lock;           /* one that maps a zone, or fills it in */
-    /*
-     * Where each zone is in the image file: the number that its first cluster
-     * has, or would have, shifted, and a flag; or one of the values below.
-     * Written under map_lock, read without.
-     */
-    uintptr_t *host_cluster;
-    GPtrArray *retired;         /* arrays that host_cluster was before */
+    ZoneMap *map;               /* where zones are in the image file; RCU */
 };
-
-#define HOST_UNKNOWN 0
-#define HOST_SCATTERED UINTPTR_MAX
-/* Clusters from that of the write pointer on are there, those below may not */
-#define HOST_TAIL 1
-#define HOST_SHIFT 1
 
 static inline bool qcow2_is_zoned(BlockDriverState *bs)
 {
@@ -98,7 +87,7 @@ bool qcow2_zoned_check_number(const char *option, uint64_t n, Error **errp);
 
 /* --- qcow2-zoned-io.c --- */
 
-/* Where zones are in the file has to be asked again. */
+/* Where zones are in the file has to be asked (again); also after a resize. */
 void qcow2_zoned_forget_mapping(Qcow2Zoned *z);
 
 #endif

@@ -12,6 +12,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/rcu.h"
 #include "qemu/units.h"
 #include "block/block-zoned.h"
 #include "block/zoned-range.h"
@@ -21,14 +22,93 @@
 /* Zones of more clusters than this are allocated as plain qcow2 does it. */
 #define MAX_MAPPED_CLUSTERS 65536
 
+/* --- Where zones are in the image file --- */
+
+/*
+ * One word for each zone; written under map_lock, read without.  It is one of
+ * two values, or the number that the zone's first cluster has, or would have,
+ * and a flag.
+ */
+struct ZoneMap {
+    struct rcu_head rcu;
+    uintptr_t places[];
+};
+
+#define PLACE_UNKNOWN 0
+#define PLACE_SCATTERED UINTPTR_MAX     /* only plain qcow2 knows */
+/* Clusters from that of the write pointer on are there, those below may not */
+#define PLACE_TAIL 1
+#define PLACE_SHIFT 1
+#define PLACE_MAX_CLUSTER (UINTPTR_MAX >> PLACE_SHIFT)
+
+static uintptr_t get_place(BlockDriverState *bs, uint32_t zone)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    RCU_READ_LOCK_GUARD();
+
+    return qatomic_read(&qatomic_rcu_read(&s->zoned->map)->places[zone]);
+}
+
+static void set_place(BlockDriverState *bs, uint32_t zone, uintptr_t place)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    RCU_READ_LOCK_GUARD();
+
+    qatomic_set(&qatomic_rcu_read(&s->zoned->map)->places[zone], place);
+}
+
+/* Cluster number @below of the zone is at @host, and so on to its end. */
+static uintptr_t encode_place(BDRVQcow2State *s, uint64_t host,
+                              uint64_t below)
+{
+    uint64_t cluster = host >> s->cluster_bits;
+
+    /* The first one may be before the start of the file: it wraps around */
+    return cluster > PLACE_MAX_CLUSTER ? PLACE_SCATTERED :
+           (cluster - below) << PLACE_SHIFT | (below ? PLACE_TAIL : 0);
+}
+
+/*
+ * The host offset of the byte at @in_zone.  Returns false if only plain qcow2
+ * knows; of data that is @written already, it does so more often.
+ */
+static bool decode_place(BDRVQcow2State *s, uintptr_t place,
+                         uint64_t in_zone, bool written, uint64_t *host)
+{
+    uintptr_t cluster = (place >> PLACE_SHIFT) + (in_zone >> s->cluster_bits);
+
+    if (place == PLACE_UNKNOWN || place == PLACE_SCATTERED ||
+        ((place & PLACE_TAIL) && written)) {
+        return false;
+    }
+    *host = ((uint64_t)(cluster & PLACE_MAX_CLUSTER) << s->cluster_bits) +
+            offset_into_cluster(s, in_zone);
+    return true;
+}
+
+void qcow2_zoned_forget_mapping(Qcow2Zoned *z)
+{
+    ZoneMap *map = g_malloc0(sizeof(*map) + zone_table_nr_zones(z->table) *
+                                            sizeof(map->places[0]));
+
+    /* Requests in zones that stay where they are may be looking at it */
+    map = qatomic_xchg(&z->map, map);
+    if (map) {
+        g_free_rcu(map, rcu);
+    }
+}
+
 /* --- Mapping --- */
 
 /*
  * A sequential zone is mapped before its first write, from the cluster that
- * its write pointer is in (or its end of data, if that is lower) to its end: one extent of the image file, linked in
- * the L2 tables and the file extended over it.  Writes then change no metadata,
- * and go where zone_host_offset() says.  It is safe to have clusters mapped
- * that hold anything, because nothing is read from above the end of data.
+ * its write pointer is in (or its end of data, if that is lower) to its end:
+ * one extent of the image file, linked in the L2 tables and the file extended
+ * over it.  Writes then change no metadata, and go where zone_host_offset()
+ * says.  It is safe to have clusters mapped that hold anything, because nothing
+ * is read from above the end of data.
  *
  * What the zone holds already may be in the backing file, or shared with an
  * internal snapshot, and stays there: only the beginning of the write
@@ -143,34 +223,48 @@ link_extent(BlockDriverState *bs, const ZoneClusters *c)
     return 0;
 }
 
+/*
+ * Let the file reach to @end, which is the end of clusters that are not in use
+ * yet.  Others may write behind them at the same time, so it must not become
+ * shorter: with preallocation bdrv_co_truncate() refuses that, without it does
+ * not.
+ */
+static int coroutine_fn GRAPH_RDLOCK
+grow_file(BlockDriverState *bs, uint64_t end)
+{
+    int64_t length = bdrv_co_getlength(bs->file->bs);
+    int ret = -ENOTSUP;
+
+    if (length < 0 || length >= end) {
+        return MIN(length, 0);
+    }
+    /*
+     * Space that is there makes the first pass fast.  Not every host has
+     * fallocate(); and with discard=unmap a sparse file is what the user wants.
+     */
+    if (!(bs->open_flags & BDRV_O_UNMAP)) {
+        ret = bdrv_co_truncate(bs->file, end, false, PREALLOC_MODE_FALLOC, 0,
+                               NULL);
+    }
+    return ret == 0 ? 0 :
+           bdrv_co_pwrite_zeroes(bs->file, end - BDRV_SECTOR_SIZE,
+                                 BDRV_SECTOR_SIZE, 0);
+}
+
 static int coroutine_fn GRAPH_RDLOCK
 allocate_extent(BlockDriverState *bs, ZoneClusters *c)
 {
     uint64_t bytes = c->end - c->start;
-    int64_t host, file_length;
+    int64_t host;
     int ret;
 
     host = qcow2_alloc_clusters(bs, bytes);
     if (host < 0) {
         return host;
     }
-    file_length = bdrv_co_getlength(bs->file->bs);
-    ret = MIN(file_length, 0);
+    ret = qcow2_pre_write_overlap_check(bs, 0, host, bytes, true);
     if (ret == 0) {
-        ret = qcow2_pre_write_overlap_check(bs, 0, host, bytes, true);
-    }
-    if (ret == 0 && file_length < host + bytes) {
-        /*
-         * Filling holes one by one makes the first pass slow, but is what
-         * discard=unmap asks for.  Not every host can do without.
-         */
-        ret = bs->open_flags & BDRV_O_UNMAP ? -ENOTSUP :
-              bdrv_co_truncate(bs->file, host + bytes, false,
-                               PREALLOC_MODE_FALLOC, 0, NULL);
-        if (ret < 0) {
-            ret = bdrv_co_truncate(bs->file, host + bytes, false,
-                                   PREALLOC_MODE_OFF, 0, NULL);
-        }
+        ret = grow_file(bs, host + bytes);
     }
     if (ret < 0) {
         qcow2_free_clusters(bs, host, bytes, QCOW2_DISCARD_OTHER);
@@ -183,7 +277,7 @@ allocate_extent(BlockDriverState *bs, ZoneClusters *c)
 }
 
 /*
- * Find the extent of zone @i, or make one.  *@found is false if there is none.
+ * Find the extent that @c is, or make one.  *@found is false if there is none.
  *
  * Clusters are replaced where that can lose nothing in a crash: those with no
  * data in use, and shared ones.  Clusters with data that nothing else refers
@@ -210,26 +304,12 @@ map_extent(BlockDriverState *bs, ZoneClusters *c, bool allocate, bool *found)
     return allocate_extent(bs, c);
 }
 
-/* The value of host_cluster for zone @i with this extent */
-static uintptr_t encode_extent(BlockDriverState *bs, const ZoneClusters *c,
-                               uint64_t zone_start)
-{
-    BDRVQcow2State *s = bs->opaque;
-    uint64_t cluster = (c->host >> s->cluster_bits) -
-                       size_to_clusters(s, c->start - zone_start);
-
-    if (c->host >> s->cluster_bits > UINTPTR_MAX >> HOST_SHIFT) {
-        return HOST_SCATTERED;
-    }
-    return cluster << HOST_SHIFT | (c->start > zone_start ? HOST_TAIL : 0);
-}
-
 static int coroutine_fn GRAPH_RDLOCK
 map_zone_locked(BlockDriverState *bs, uint32_t i, bool allocate)
 {
     BDRVQcow2State *s = bs->opaque;
     const ZoneGeometry *g = s->zoned->geometry;
-    uintptr_t value = HOST_SCATTERED;
+    uintptr_t place = PLACE_SCATTERED;
     uint64_t start, end, wp, data_end;
     ZoneClusters c;
     bool found;
@@ -256,12 +336,13 @@ map_zone_locked(BlockDriverState *bs, uint32_t i, bool allocate)
             return ret;
         }
         if (found) {
-            value = encode_extent(bs, &c, start);
+            place = encode_place(s, c.host,
+                                 size_to_clusters(s, c.start - start));
         } else if (!c.owned && !c.pinned) {
-            value = HOST_UNKNOWN;
+            place = PLACE_UNKNOWN;
         }
     }
-    qatomic_set(&s->zoned->host_cluster[i], value);
+    set_place(bs, i, place);
     return 0;
 }
 
@@ -275,13 +356,12 @@ map_zone(BlockDriverState *bs, uint32_t i, bool allocate)
     BDRVQcow2State *s = bs->opaque;
     int ret = 0;
 
-    if (qatomic_read(&qatomic_read(&s->zoned->host_cluster)[i]) !=
-        HOST_UNKNOWN) {
+    if (get_place(bs, i) != PLACE_UNKNOWN) {
         return 0;
     }
     QEMU_LOCK_GUARD(&s->zoned->map_lock);
     qemu_co_mutex_lock(&s->lock);
-    if (s->zoned->host_cluster[i] == HOST_UNKNOWN) {
+    if (get_place(bs, i) == PLACE_UNKNOWN) {
         ret = map_zone_locked(bs, i, allocate);
     }
     qemu_co_mutex_unlock(&s->lock);
@@ -291,11 +371,10 @@ map_zone(BlockDriverState *bs, uint32_t i, bool allocate)
 /* Zone @i is being reset: its next write can have an extent for all of it. */
 static void forget_part(BlockDriverState *bs, uint32_t i)
 {
-    BDRVQcow2State *s = bs->opaque;
-    uintptr_t value = qatomic_read(&s->zoned->host_cluster[i]);
+    uintptr_t place = get_place(bs, i);
 
-    if (value == HOST_SCATTERED || (value & HOST_TAIL)) {
-        qatomic_set(&s->zoned->host_cluster[i], HOST_UNKNOWN);
+    if (place == PLACE_SCATTERED || (place & PLACE_TAIL)) {
+        set_place(bs, i, PLACE_UNKNOWN);
     }
 }
 
@@ -307,28 +386,11 @@ static bool zone_host_offset(BlockDriverState *bs, uint64_t offset,
                              bool is_write, uint64_t *host)
 {
     BDRVQcow2State *s = bs->opaque;
-    uint32_t i = offset / s->zoned->geometry->zones.size;
-    uint64_t in_zone = offset % s->zoned->geometry->zones.size;
-    uintptr_t *host_cluster = qatomic_read(&s->zoned->host_cluster);
-    uintptr_t value = qatomic_read(&host_cluster[i]);
+    uint64_t zone_size = s->zoned->geometry->zones.size;
 
-    if (value == HOST_UNKNOWN || value == HOST_SCATTERED || s->crypto ||
-        ((value & HOST_TAIL) && !is_write)) {
-        return false;
-    }
-    /* The number may be from before the start of the file: it wraps around */
-    value = (value >> HOST_SHIFT) + (in_zone >> s->cluster_bits);
-    *host = ((uint64_t)(value & UINTPTR_MAX >> HOST_SHIFT) << s->cluster_bits) +
-            offset_into_cluster(s, offset);
-    return true;
-}
-
-void qcow2_zoned_forget_mapping(Qcow2Zoned *z)
-{
-    uintptr_t *host_cluster = g_new0(uintptr_t, zone_table_nr_zones(z->table));
-
-    /* Requests in zones that stay where they are may be looking at it */
-    g_ptr_array_add(z->retired, qatomic_xchg(&z->host_cluster, host_cluster));
+    return !s->crypto &&
+           decode_place(s, get_place(bs, offset / zone_size),
+                        offset % zone_size, !is_write, host);
 }
 
 /* --- I/O --- */
@@ -383,12 +445,11 @@ write_zero_buffers(BlockDriverState *bs, int64_t offset, int64_t bytes)
 static bool may_zero_fast(BlockDriverState *bs, uint64_t offset)
 {
     BDRVQcow2State *s = bs->opaque;
-    uint32_t i = zone_geometry_index(&s->zoned->geometry, offset);
+    uint32_t i = zone_geometry_index(s->zoned->geometry, offset);
 
-    return i < s->zoned->geometry.conventional_zones ||
+    return i < s->zoned->geometry->conventional_zones ||
            (!s->crypto && !has_data_file(bs) &&
-            qatomic_read(&qatomic_read(&s->zoned->host_cluster)[i]) !=
-            HOST_SCATTERED &&
+            get_place(bs, i) != PLACE_SCATTERED &&
             (bs->file->bs->supported_zero_flags & BDRV_REQ_NO_FALLBACK));
 }
 
@@ -659,13 +720,13 @@ qcow2_zoned_co_mgmt(BlockDriverState *bs, BlockZoneOp op, BlockZoneFlags flags,
 }
 
 /*
- * Copy on read and rebase ask for whole subclusters whether they are in this
- * image or in its backing file (without wanting to know of zeroes).  So what
- * is above the end of data, in its subcluster, has the answer of what is below.
+ * Copy-on-read and rebase ask per subcluster whether it is in this image or in
+ * its backing file, and not about zeroes.  So the part of a subcluster above
+ * the end of data gets the answer of the part below.
  *
- * Returns the end of the subcluster if this concerns @offset, or 0.
+ * Returns the end of the subcluster if @offset is in such a part, else 0.
  */
-static uint64_t end_of_shared_fate(BlockDriverState *bs, uint64_t offset)
+static uint64_t subcluster_end_if_data(BlockDriverState *bs, uint64_t offset)
 {
     BDRVQcow2State *s = bs->opaque;
     uint64_t start = QEMU_ALIGN_DOWN(offset, s->subcluster_size);
@@ -692,7 +753,7 @@ qcow2_zoned_co_block_status(BlockDriverState *bs, bool want_zero,
         /* An offline zone has data that cannot be read */
         n = n < 0 ? MIN(bytes, zone_end(bs, offset) - offset) : n;
         if (!want_zero) {
-            end = end_of_shared_fate(bs, data ? offset + n : offset);
+            end = subcluster_end_if_data(bs, data ? offset + n : offset);
         }
         if (!data && !end) {
             *pnum = n;

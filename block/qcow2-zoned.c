@@ -161,8 +161,7 @@ void qcow2_zoned_start(BlockDriverState *bs, Qcow2Zoned *z)
 {
     z->table = zone_table_new(z->geometry);
     z->geometry = zone_table_geometry(z->table);
-    z->host_cluster = g_new0(uintptr_t, zone_table_nr_zones(z->table));
-    z->retired = g_ptr_array_new_with_free_func(g_free);
+    qcow2_zoned_forget_mapping(z);
     z->timer = qcow2_zones_timer_new(bs);
 }
 
@@ -226,10 +225,9 @@ void qcow2_zoned_close(BlockDriverState *bs)
     if (s->zoned) {
         if (s->zoned->table) {
             qcow2_zones_timer_free(s->zoned->timer);
-            g_ptr_array_free(s->zoned->retired, true);
         }
         zone_table_free(s->zoned->table);
-        g_free(s->zoned->host_cluster);
+        g_free(s->zoned->map);
         g_free(s->zoned);
         s->zoned = NULL;
     }

@@ -45,7 +45,7 @@ MUTANTS = [
            '    return ret < 0 ? ret : bdrv_co_flush(bs->file->bs);',
            'return qcow2_zones_write(bs);', 'reset'),
     Mutant('file-not-extended',
-           'if (ret == 0 && file_length < host + bytes) {', 'if (false) {', 'mixed'),
+           'ret = grow_file(bs, host + bytes);', 'ret = 0;', 'mixed'),
     Mutant('lazy-growth-not-flushed',
            '        qcow2_cache_depends_on_flush(s->l2_table_cache);\n    }\n\n'
            '    ret = get_cluster_table(', '    }\n\n    ret = get_cluster_table(',
