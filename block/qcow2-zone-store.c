@@ -541,13 +541,38 @@ store_snapshot(BlockDriverState *bs, const ZoneSnapshot *snap)
     return ret;
 }
 
+static int coroutine_fn GRAPH_RDLOCK co_update_header(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret;
+
+    qemu_co_mutex_lock(&s->lock);
+    ret = qcow2_update_header(bs);
+    qemu_co_mutex_unlock(&s->lock);
+    return ret;
+}
+
+int coroutine_mixed_fn qcow2_zones_write_header(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret = qemu_in_coroutine() ? co_update_header(bs)
+                                  : qcow2_update_header(bs);
+
+    if (ret == 0) {
+        ret = bdrv_flush(bs->file->bs);
+    }
+    s->zoned->header_unknown = ret < 0;
+    return ret;
+}
+
 static int coroutine_mixed_fn GRAPH_RDLOCK
 write_locked(BlockDriverState *bs, bool live)
 {
-    ZoneTable *table = qcow2_zone_table(bs);
+    BDRVQcow2State *s = bs->opaque;
+    ZoneTable *table = s->zoned->table;
     ZoneSnapshot *snap;
     bool more = true;
-    int ret = 0;
+    int ret = s->zoned->header_unknown ? qcow2_zones_write_header(bs) : 0;
 
     while (ret == 0 && more && (snap = zone_table_take_snapshot(table, live))) {
         more = snap->more;

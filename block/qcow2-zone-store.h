@@ -97,6 +97,14 @@ int coroutine_fn GRAPH_RDLOCK qcow2_zones_store(BlockDriverState *bs);
 int coroutine_mixed_fn GRAPH_RDLOCK
 qcow2_zones_store_locked(BlockDriverState *bs, bool live);
 
+/*
+ * Write the header, durably.  If that fails the file has this header or the one
+ * before; the caller goes on with the one before in memory.  Nothing is stored,
+ * so no flush succeeds, until that has been written again.
+ */
+int coroutine_mixed_fn GRAPH_RDLOCK
+qcow2_zones_write_header(BlockDriverState *bs);
+
 /* After a write: see to it that the write pointer gets stored some time. */
 void qcow2_zones_store_soon(BlockDriverState *bs);
 

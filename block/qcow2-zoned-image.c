@@ -25,17 +25,6 @@ store_from(BlockDriverState *bs, uint32_t first_zone)
     return qcow2_zones_store_locked(bs, false);
 }
 
-static int coroutine_fn GRAPH_RDLOCK update_header(BlockDriverState *bs)
-{
-    BDRVQcow2State *s = bs->opaque;
-    int ret;
-
-    qemu_co_mutex_lock(&s->lock);
-    ret = qcow2_update_header(bs);
-    qemu_co_mutex_unlock(&s->lock);
-    return ret < 0 ? ret : bdrv_co_flush(bs->file->bs);
-}
-
 /* Put a table for all zones in a new place, before the old one goes. */
 static int coroutine_fn GRAPH_RDLOCK move_table(BlockDriverState *bs)
 {
@@ -56,11 +45,14 @@ static int coroutine_fn GRAPH_RDLOCK move_table(BlockDriverState *bs)
         ret = store_from(bs, 0);
     }
     if (ret == 0) {
-        ret = update_header(bs);
+        ret = qcow2_zones_write_header(bs);
     }
     if (ret < 0) {
-        /* The header may be either; what it does not name is a leak */
+        /* The new table may be in force until this has worked: it is a leak */
         z->file = old;
+        if (z->header_unknown) {
+            qcow2_zones_write_header(bs);
+        }
         /* What store_from() has stored is not in the old table */
         zone_table_mark_dirty(z->table, 0);
         return ret;
@@ -107,6 +99,7 @@ resize_locked(BlockDriverState *bs, int64_t size, bool exact,
     BDRVQcow2State *s = bs->opaque;
     Qcow2Zoned *z = s->zoned;
     uint64_t old_size = z->geometry->size;
+    int l1_vm_state_index = s->l1_vm_state_index;
     uint32_t old_nr_zones = zone_table_nr_zones(z->table);
     int ret;
 
@@ -134,6 +127,9 @@ resize_locked(BlockDriverState *bs, int64_t size, bool exact,
     ret = qcow2_co_truncate(bs, size, exact, prealloc, 0, errp);
     if (ret < 0) {
         resize_zones(z, old_size);
+        s->l1_vm_state_index = l1_vm_state_index;
+        bs->total_sectors = old_size / BDRV_SECTOR_SIZE;
+        qcow2_zones_write_header(bs);   /* it may have the new size */
         return ret;
     }
     qcow2_zoned_refresh_limits(bs);
@@ -351,25 +347,20 @@ static int GRAPH_RDLOCK switch_tables(BlockDriverState *bs, uint64_t l1_offset)
     Qcow2ZoneFile old_file = s->zoned->file;
     uint64_t old_l1_offset = s->l1_table_offset;
     /* An older version may have written the zone extension further behind */
-    int ret = qcow2_update_header(bs);
+    int ret = qcow2_zones_write_header(bs);
 
-    if (ret == 0) {
-        ret = bdrv_flush(bs->file->bs);
-    }
     if (ret < 0) {
         return ret;
     }
     s->l1_table_offset = l1_offset;
     s->zoned->file = s->zoned->going_to->file;
     s->zoned->going_to->file.offset = 0;
-    ret = qcow2_update_header(bs);
-    if (ret == 0) {
-        ret = bdrv_flush(bs->file->bs);
-    }
+    ret = qcow2_zones_write_header(bs);
     if (ret < 0) {
-        /* The header may be either; what it does not name is a leak */
+        /* The new tables may be in force until this has worked: a leak */
         s->l1_table_offset = old_l1_offset;
         s->zoned->file = old_file;
+        qcow2_zones_write_header(bs);
         return ret;
     }
     qcow2_free_clusters(bs, old_l1_offset, s->l1_size * L1E_SIZE,

@@ -30,6 +30,7 @@ struct Qcow2Zoned {
     ZoneGeometry header_geometry;   /* without a size, until it is open */
     Qcow2ZoneFile file;         /* written under store_lock */
     uint32_t flags;
+    bool header_unknown;        /* see qcow2_zones_write_header() */
     ZoneTable *table;           /* NULL until qcow2_zoned_open() */
     Qcow2ZonedGoto *going_to;   /* the snapshot to go back to */
     Qcow2ZonesTimer *timer;

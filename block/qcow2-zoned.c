@@ -247,7 +247,7 @@ int coroutine_mixed_fn qcow2_zoned_inactivate(BlockDriverState *bs)
     BDRVQcow2State *s = bs->opaque;
 
     if (!qcow2_is_zoned(bs) || !bdrv_is_writable(bs) ||
-        !zone_table_is_dirty(s->zoned->table)) {
+        !(zone_table_is_dirty(s->zoned->table) || s->zoned->header_unknown)) {
         return 0;
     }
     return qcow2_zones_store_locked(bs, false);
@@ -263,12 +263,10 @@ int qcow2_zoned_hand_over(BlockDriverState *bs)
         ret = qcow2_zones_store_locked(bs, true);
         if (ret == 0) {
             s->zoned->flags |= FLAG_LIVE_STATES;
-            ret = qcow2_update_header(bs);
-        }
-        if (ret == 0) {
-            ret = bdrv_flush(bs->file->bs);
+            ret = qcow2_zones_write_header(bs);
         }
         if (ret < 0) {
+            s->zoned->flags &= ~FLAG_LIVE_STATES;
             return ret;
         }
     }
