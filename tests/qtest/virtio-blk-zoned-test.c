@@ -1066,6 +1066,7 @@ static void test_impossible_devices(void)
     static const Setup small_zones = {
         .image = ",zone.size=64K,zone.capacity=64K,zone.max_append_bytes=8K",
     };
+    static const Setup odd_size = { .size = "67109376" };
     Disk *d = get_disk(&standard);
     char *image = add_image(d, &small_zones);
 
@@ -1078,6 +1079,14 @@ static void test_impossible_devices(void)
     assert_no_device(d, block_sizes(16 * KiB),
                      "must not exceed the largest append of the zoned disk "
                      "(8192)");
+    zoned_image_delete(image);
+    delete_shared_disk();
+
+    d = get_disk(&standard);
+    image = add_image(d, &odd_size);
+    assert_no_device(d, block_sizes(4 * KiB),
+                     "logical_block_size (4096) must divide the size of the "
+                     "zoned disk (67109376)");
     zoned_image_delete(image);
     delete_shared_disk();
 }
@@ -2961,6 +2970,207 @@ static const Request stopped_joined_append = {
     .type = VIRTIO_BLK_T_ZONE_APPEND, .joined = true,
 };
 
+/* The host is full when it writes the record of zone 3 (after some data). */
+static char *full_at_record(bool after_data)
+{
+    char *image = create_image(&standard);
+    uint64_t offset = zoned_image_record_offset(image, 3);
+
+    zoned_image_delete(image);
+    return g_strdup_printf(",inject-error.0.event=%s"
+                           ",inject-error.0.iotype=write"
+                           ",inject-error.0.sector=%" PRIu64
+                           ",inject-error.0.errno=28,inject-error.0.once=on",
+                           after_data ? "write_aio" : "none",
+                           offset / SECTOR);
+}
+
+static void wait_for_stop(Disk *d)
+{
+    gint64 deadline = g_get_monotonic_time() + TIMEOUT_US;
+    bool stopped = false;
+
+    while (!stopped) {
+        QDict *answer = qtest_qmp_assert_success_ref(d->qts, "{'execute':"
+                                                     " 'query-status'}");
+
+        stopped = g_str_equal(qdict_get_str(answer, "status"), "io-error");
+        qobject_unref(answer);
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+        g_usleep(1000);
+    }
+}
+
+/* Let a request fail: it stops the VM, and succeeds when that goes on */
+static void assert_stops_and_succeeds(Disk *d, Request *r, unsigned n)
+{
+    if (d->exported) {      /* which have no error policy */
+        submit_all(d, r, n);
+        assert_status(r[0].status, "IOERR");
+        submit_all(d, r, n);
+    } else {
+        start_all(d, r, n);
+        wait_for_stop(d);
+        qtest_qmp_assert_success(d->qts, "{'execute': 'cont'}");
+        for (unsigned i = 0; i < n; i++) {
+            wait_for_one(d, r, n);
+        }
+    }
+    for (unsigned i = 0; i < n; i++) {
+        assert_ok(r[i].status);
+    }
+}
+
+/* V38: zone management is as subject to the error policy as a write */
+static void test_management_error(void)
+{
+    static const struct {
+        uint32_t type;
+        bool data;
+        const char *zones;
+    } cases[] = {
+        { VIRTIO_BLK_T_ZONE_RESET, true, "" },
+        { VIRTIO_BLK_T_ZONE_RESET_ALL, true, "" },
+        { VIRTIO_BLK_T_ZONE_FINISH, true, "3:full" },
+        { VIRTIO_BLK_T_ZONE_FINISH, false, "3:full" },
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+        g_autofree char *debug = full_at_record(cases[i].data);
+        Setup setup = { .debug = debug };
+        Disk *d = new_disk(&setup);
+        Request r = { .type = cases[i].type, .sector = 3 * ZONE / SECTOR };
+
+        if (cases[i].data) {
+            assert_ok(write_at(d, 3 * ZONE, 4 * KiB, OLD));
+        }
+        assert_stops_and_succeeds(d, &r, 1);
+        assert_zones(d, cases[i].zones);
+        delete_disk(d);
+    }
+}
+
+/* V38: no errno of a flush is the state of a zone */
+static void test_flush_error(void)
+{
+    static const Setup setup = {
+        .debug = ",inject-error.0.event=write_aio,inject-error.0.iotype=flush"
+                 ",inject-error.0.errno=30,inject-error.0.once=on",
+    };
+    Disk *d = new_disk(&setup);
+    Request r = { .type = VIRTIO_BLK_T_FLUSH };
+
+    assert_ok(write_at(d, 0, 4 * KiB, OLD));
+    assert_stops_and_succeeds(d, &r, 1);
+    assert_data(d, 0, 4 * KiB, OLD);
+    assert_zones(d, "");
+    delete_disk(d);
+}
+
+/* The default policy: a full host stops the VM, other errors do not */
+static const Setup full_once = {
+    .device = ",werror=enospc",
+    .debug = ",inject-error.0.event=write_aio,inject-error.0.errno=28"
+             ",inject-error.0.once=on",
+};
+
+#define MANY 32
+
+static void prepare_appends(Request *r, uint64_t *sectors)
+{
+    for (unsigned i = 0; i < MANY; i++) {
+        r[i] = request_append(3 * ZONE, 4 * KiB, 1 + i, &sectors[i]);
+    }
+}
+
+static void assert_appended(Disk *d, const uint64_t *sectors)
+{
+    uint64_t seen = 0;
+
+    for (unsigned i = 0; i < MANY; i++) {
+        uint64_t from = le64_to_cpu(sectors[i]) * SECTOR - 3 * ZONE;
+
+        g_assert_cmpint(from, <, MANY * 4 * KiB);
+        seen |= 1ull << from / (4 * KiB);
+        assert_data(d, 3 * ZONE + from, 4 * KiB, 1 + i);
+    }
+    g_assert_cmphex(seen, ==, (1ull << MANY) - 1);
+    assert_zones(d, "3:iopen@128K");
+}
+
+/* V38: one failure stops the VM, and with room again all of them succeed */
+static void test_appends_to_full_host(void)
+{
+    Disk *d = new_disk(&full_once);
+    uint64_t sectors[MANY];
+    Request r[MANY];
+
+    prepare_appends(r, sectors);
+    assert_stops_and_succeeds(d, r, MANY);
+    assert_appended(d, sectors);
+    delete_disk(d);
+}
+
+static void test_writes_to_full_host(void)
+{
+    Disk *d = new_disk(&full_once);
+    Request r[MANY];
+
+    for (unsigned i = 0; i < MANY; i++) {
+        r[i] = request_write(3 * ZONE + i * 4 * KiB, 4 * KiB, 1 + i);
+    }
+    assert_stops_and_succeeds(d, r, MANY);
+    for (unsigned i = 0; i < MANY; i++) {
+        assert_data(d, 3 * ZONE + i * 4 * KiB, 4 * KiB, 1 + i);
+    }
+    assert_zones(d, "3:iopen@128K");
+    delete_disk(d);
+}
+
+/* Let the first entry of the first L2 table point to the L1 table. */
+static void corrupt_image(const char *path)
+{
+    uint64_t l1_offset, l2_offset, entry;
+    int fd = open(path, O_RDWR);
+
+    g_assert_cmpint(pread(fd, &l1_offset, 8, 40), ==, 8);
+    l1_offset = be64_to_cpu(l1_offset);
+    g_assert_cmpint(pread(fd, &l2_offset, 8, l1_offset), ==, 8);
+    l2_offset = be64_to_cpu(l2_offset) & 0x00fffffffffffe00ull;
+    g_assert_cmphex(l2_offset, !=, 0);
+    entry = cpu_to_be64(l1_offset | 1ull << 63);
+    g_assert_cmpint(pwrite(fd, &entry, 8, l2_offset), ==, 8);
+    close(fd);
+}
+
+/* V38, V72: the image is closed when it is found corrupt */
+static void test_corrupt_node(void)
+{
+    static const Setup setup = { .device = ",werror=report,rerror=report" };
+    g_autofree Report *report = g_malloc(report_size(1));
+    Disk *d = new_disk(&setup);
+    uint64_t position;
+
+    assert_ok(write_at(d, 0, 4 * KiB, OLD));
+    power_off(d);
+    corrupt_image(d->image);
+    power_on(d);
+    assert_status(write_at(d, 0, 4 * KiB, NEW), "IOERR");
+    assert_status(get_report(d, 0, report, report_size(1)), "IOERR");
+    assert_status(reset_all(d), "IOERR");
+    for (unsigned i = 0; i < ARRAY_SIZE(management); i++) {
+        assert_status(manage(d, management[i], 3 * ZONE), "IOERR");
+    }
+    assert_status(append(d, 3 * ZONE, 4 * KiB, NEW, &position), "IOERR");
+    assert_status(write_at(d, 3 * ZONE, 4 * KiB, NEW), "IOERR");
+    assert_status(write_zeroes(d, 3 * ZONE, 4 * KiB), "IOERR");
+    assert_status(read_at(d, 3 * ZONE, 4 * KiB, NULL), "IOERR");
+    assert_status(read_at(d, 3 * ZONE - 4 * KiB, 8 * KiB, NULL), "IOERR");
+    assert_status(manage(d, VIRTIO_BLK_T_FLUSH, 0), "IOERR");
+    assert_vm_runs(d);
+    delete_disk(d);
+}
+
 /* V28, V47, V48, V61: the host splits requests, but not before the rules */
 static void test_small_transfers(void)
 {
@@ -3236,6 +3446,56 @@ static const Setup other_blocks = {
     .device = ",logical_block_size=4096,physical_block_size=4096",
 };
 static const Setup no_zones = { .plain = true };
+
+/* V23: a disk that had no zones so far */
+static void test_migration_from_plain(void)
+{
+    Disk *d = new_disk(&no_zones);
+    g_autofree char *status = migrate_to(d, &standard);
+
+    g_assert_cmpstr(status, ==, "failed");
+    delete_disk(d);
+}
+
+/* V38: what has stopped the VM is done where it goes on */
+static void test_migration_of_stopped_appends(void)
+{
+    Disk *d = new_disk(&full_once), view, to = {};
+    g_autofree char *uri = g_strdup_printf("file:%s.migration", d->image);
+    g_autofree char *sent = NULL, *received = NULL;
+    uint64_t sectors[MANY];
+    Request r[MANY];
+
+    prepare_appends(r, sectors);
+    start_all(d, r, MANY);
+    wait_for_stop(d);
+    qtest_qmp_assert_success(d->qts, "{'execute': 'migrate',"
+                             " 'arguments': {'uri': %s}}", uri);
+    sent = migration_status(d->qts);
+    g_assert_cmpstr(sent, ==, "completed");
+
+    to.setup = &standard;
+    to.image = d->image;
+    boot(&to, "-incoming defer");
+    qtest_qmp_assert_success(to.qts, "{'execute': 'migrate-incoming',"
+                             " 'arguments': {'uri': %s}}", uri);
+    received = migration_status(to.qts);
+    g_assert_cmpstr(received, ==, "completed");
+    qtest_qmp_assert_success(to.qts, "{'execute': 'cont'}");
+
+    /* The driver and its memory are those of before */
+    view = *d;
+    view.qts = to.qts;
+    for (unsigned i = 0; i < MANY; i++) {
+        wait_for_one(&view, r, MANY);
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        assert_ok(r[i].status);
+    }
+    qtest_shutdown(to.machine);
+    unlink(uri + strlen("file:"));
+    delete_disk(d);
+}
 
 /* Have a QMP command done by the program that has the image. */
 static void G_GNUC_PRINTF(2, 3) storage_qmp(Disk *d, const char *fmt, ...)
@@ -3606,6 +3866,13 @@ int main(int argc, char **argv)
     add("medium/an error of an append does too",
         test_medium_append_error);
 
+    add("medium/management-error-is-retried", test_management_error);
+    add("medium/flush-error-is-no-zone-status", test_flush_error);
+    add_device("medium/all-appends-succeed-after-enospc",
+               test_appends_to_full_host);
+    add_device("medium/all-writes-succeed-after-enospc",
+               test_writes_to_full_host);
+    add("medium/corrupt-node-ends-with-ioerr", test_corrupt_node);
     add_device_with("medium/a write that stopped the VM is done later",
                     &stopped_write, test_medium_error_stops);
     add_device_with("medium/an append that stopped the VM is done later",
@@ -3637,6 +3904,10 @@ int main(int argc, char **argv)
                     test_migration);
     add_device_with("life/it cannot be migrated to a disk without zones",
                     &no_zones, test_migration);
+    add_device("life/no-migration-from-a-disk-without-zones",
+               test_migration_from_plain);
+    add_device("life/stopped-appends-are-migrated",
+               test_migration_of_stopped_appends);
     add("life/each zone operation can be traced", test_trace);
     add("life/a larger disk has more zones", test_resize);
     add("life/drain-in-the-middle-of-a-report-ends",

@@ -91,14 +91,22 @@ static uint64_t zone_table_offset(const uint8_t *header)
     return ldq_be_p(header + pos + 8 + 48);
 }
 
+uint64_t zoned_image_record_offset(const char *path, unsigned zone)
+{
+    uint8_t header[64 * KiB];
+    int fd = open(path, O_RDONLY);
+
+    g_assert_cmpint(pread(fd, header, sizeof(header), 0), ==, sizeof(header));
+    close(fd);
+    return zone_table_offset(header) + zone * 16;
+}
+
 /* Open the image, and find the record of @zone. */
 static int open_at_record(const char *path, unsigned zone)
 {
-    uint8_t header[64 * KiB];
     int fd = open(path, O_RDWR);
 
-    g_assert_cmpint(pread(fd, header, sizeof(header), 0), ==, sizeof(header));
-    lseek(fd, zone_table_offset(header) + zone * 16, SEEK_SET);
+    lseek(fd, zoned_image_record_offset(path, zone), SEEK_SET);
     return fd;
 }
 

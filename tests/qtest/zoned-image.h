@@ -22,6 +22,9 @@ char *zoned_image_copy(const char *path);
 /* Remove the image, and free @path. */
 void zoned_image_delete(char *path);
 
+/* Where the record of a zone is in the file */
+uint64_t zoned_image_record_offset(const char *path, unsigned zone);
+
 /*
  * Make a zone read-only (@state is 13) or offline (15) in an image that nobody
  * uses, and let it have data up to @wp, which is counted from the disk's start.
