@@ -219,7 +219,8 @@ static char *start_daemon(Disk *d, const char *nodes)
     qobject_unref(qmp_fd(d->daemon_qmp, "{'execute': 'qmp_capabilities'}"));
     return g_strdup_printf("-object memory-backend-memfd,id=mem,size=128M "
                            "-machine memory-backend=mem -m 128M "
-                           "-chardev socket,id=daemon,path=%s", path);
+                           "-chardev socket,id=daemon,path=%s,reconnect-ms=100",
+                           path);
 }
 
 static void stop_daemon(Disk *d)
@@ -3343,6 +3344,57 @@ static void assert_nothing_to_flush(Disk *d)
     delete_disk(copy);
 }
 
+/*
+ * The storage daemon dies with writes that are not flushed, and another takes
+ * its place: no append is done twice, and nothing is written where the driver
+ * has data, until it has started anew and can see what is left.
+ */
+static void test_killed_daemon(void)
+{
+    g_autofree char *nodes = NULL, *client = NULL, *path = NULL;
+    Disk *d = new_disk(&standard);
+    uint64_t position, sector;
+    Request r = request_append(3 * ZONE, 4 * KiB, NEW, &sector);
+    uint8_t status;
+
+    assert_ok(append(d, 3 * ZONE, 8 * KiB, OLD, &position));
+    assert_ok(manage(d, VIRTIO_BLK_T_FLUSH, 0));
+    assert_ok(append(d, 4 * ZONE, 8 * KiB, OLD, &position));
+
+    kill(d->daemon, SIGSTOP);
+    start_all(d, &r, 1);
+    qtest_remove_abrt_handler(d);
+    kill(d->daemon, SIGKILL);
+    g_assert_cmpint(waitpid(d->daemon, NULL, 0), ==, d->daemon);
+    close(d->daemon_qmp);
+    path = g_strdup_printf("%s.socket", d->image);
+    unlink(path);
+    nodes = block_nodes(d);
+    client = start_daemon(d, nodes);
+
+    for (unsigned i = 0; i < 300 && !(d->dev->bus->get_status(d->dev) &
+                                      VIRTIO_CONFIG_S_NEEDS_RESET); i++) {
+        g_usleep(10000);
+    }
+    g_assert_true(d->dev->bus->get_status(d->dev) &
+                  VIRTIO_CONFIG_S_NEEDS_RESET);
+    d->dev->bus->virtqueue_kick(d->dev, d->vq);
+    g_usleep(300000);
+    g_assert_cmpint(qtest_readw(d->qts, d->vq->used + 2), ==,
+                    d->vq->last_used_idx);
+    status = qtest_readb(d->qts, status_address(&r));
+    g_assert_cmphex(status, ==, UNWRITTEN_BYTE);
+
+    restart_driver(d, 0);
+    assert_zones(d, "3:closed@8K");
+    assert_data(d, 3 * ZONE, 8 * KiB, OLD);
+    assert_ok(append(d, 3 * ZONE, 4 * KiB, NEW, &position));
+    g_assert_cmpint(position, ==, 3 * ZONE + 8 * KiB);
+    assert_ok(write_at(d, 4 * ZONE, 4 * KiB, NEW));
+    assert_data(d, 4 * ZONE, 4 * KiB, NEW);
+    delete_disk(d);
+}
+
 /* V55 */
 static void test_crash_without_write_cache(void)
 {
@@ -3666,6 +3718,15 @@ static void add_device(const char *name, void (*function)(void))
     add_test("", name, (Test) { .function = function });
 }
 
+static void add_export(const char *name, void (*function)(void))
+{
+    if (getenv("QTEST_QEMU_STORAGE_DAEMON_BINARY")) {
+        add_test("export/", name, (Test) {
+            .function = function, .exported = true,
+        });
+    }
+}
+
 /* A test of the device and, where there is a storage daemon, of the export */
 static void add_both(const char *name, Test test)
 {
@@ -3893,6 +3954,7 @@ int main(int argc, char **argv)
     add("life/a crash loses nothing of a driver that cannot flush",
         test_crash_without_flush);
     add("life/a crash undoes no reset and no finish", test_crash_after_reset);
+    add_export("life/killed-daemon-repeats-no-append", test_killed_daemon);
     add_device_with("life/it can be migrated", &standard, test_migration);
     add_device_with("life/it cannot be migrated to other limits", &other_limits,
                     test_migration);
