@@ -12,8 +12,11 @@
 /* Zones that are asked for at a time, on the coroutine's stack */
 #define BATCH 64
 
-/* Zones between two turns of the event loop: about a millisecond */
-#define ZONES_PER_TURN 16384
+/*
+ * Zones between two turns of the event loop: about a tenth of a millisecond, as
+ * dozens of such loops can be in progress
+ */
+#define ZONES_PER_TURN 2048
 
 void coroutine_fn zoned_co_pause(uint64_t *work, uint64_t zones)
 {

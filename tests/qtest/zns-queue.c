@@ -357,11 +357,16 @@ static Command deallocation(Controller *c, const NvmeDsmRange *ranges,
     return with_data(c, cmd, 0, nr * sizeof(*ranges));
 }
 
-/* Run @cmd 60 times at once; for how long is there no answer to QMP? */
-static void assert_others_run(Controller *c, const char *name, Command cmd)
+/*
+ * Run @cmd 60 times at once: while none of them has ended, QMP is to be answered
+ * @answers times, whatever the machine does besides.  How long it took to
+ * answer is only told.
+ */
+static void assert_others_run(Controller *c, const char *name, Command cmd,
+                              unsigned answers)
 {
     gint64 before = g_get_monotonic_time(), longest = 0;
-    unsigned cid[60];
+    unsigned cid[60], answered = 0;
 
     for (unsigned i = 0; i < ARRAY_SIZE(cid); i++) {
         cid[i] = submit(c, &c->io, cmd);
@@ -371,17 +376,19 @@ static void assert_others_run(Controller *c, const char *name, Command cmd)
 
         qtest_qmp_assert_success(c->m->qts, "{ 'execute': 'query-status' }");
         longest = MAX(longest, g_get_monotonic_time() - start);
-        take_completion(c, &c->io);
-        i += c->io.command[cid[i]].done;
+        answered += !take_completion(c, &c->io) && i == 0;
+        while (i < ARRAY_SIZE(cid) && c->io.command[cid[i]].done) {
+            i++;
+        }
     }
     for (unsigned i = 0; i < ARRAY_SIZE(cid); i++) {
         g_assert_cmphex(wait_for(c, &c->io, cid[i]).status, ==, OK);
     }
-    g_test_message("%s: 60 took %d ms, query-status at most %d ms", name,
+    g_test_message("%s: 60 took %d ms, query-status at most %d ms, answered %u "
+                   "times before the first ended", name,
                    (int)((g_get_monotonic_time() - before) / 1000),
-                   (int)(longest / 1000));
-    /* 50 ms on a machine that does nothing else */
-    g_assert_cmpint(longest, <, 500 * 1000);
+                   (int)(longest / 1000), answered);
+    g_assert_cmpuint(answered, >=, answers);
 }
 
 /* Of all zones; the deallocation has 256 ranges, each of the whole disk. */
@@ -412,13 +419,14 @@ static void test_long_commands(void)
             .slba = cpu_to_le64(i),
         };
     }
-    assert_others_run(c, "deallocate", deallocation(c, ranges, RANGES));
+    assert_others_run(c, "deallocate", deallocation(c, ranges, RANGES),
+                      10);
     assert_others_run(c, "report", with_data(
         c, command(NVME_CMD_ZONE_MGMT_RECV, 0, MDTS_BYTES / 4 - 1, 0), 0,
-        MDTS_BYTES));
+        MDTS_BYTES), 10);
     for (int i = 0; i < ARRAY_SIZE(actions); i++) {
         assert_others_run(c, actions[i].name, command(
-            NVME_CMD_ZONE_MGMT_SEND, 0, 0, actions[i].action | SELECT_ALL));
+            NVME_CMD_ZONE_MGMT_SEND, 0, 0, actions[i].action | SELECT_ALL), 0);
     }
     delete_machine(m);
 }
