@@ -169,15 +169,15 @@ static void test_offsets(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/virtio-blk-zoned/no zones are no zones", test_none);
-    g_test_add_func("/virtio-blk-zoned/appends can be unsupported",
+    g_test_add_func("/virtio-blk-zoned/no-zones-are-no-zones", test_none);
+    g_test_add_func("/virtio-blk-zoned/appends-can-be-unsupported",
                     test_no_appends);
-    g_test_add_func("/virtio-blk-zoned/an append is checked in this order",
+    g_test_add_func("/virtio-blk-zoned/an-append-is-checked-in-this-order",
                     test_appends);
-    g_test_add_func("/virtio-blk-zoned/each broken rule has a status",
+    g_test_add_func("/virtio-blk-zoned/each-broken-rule-has-a-status",
                     test_statuses);
-    g_test_add_func("/virtio-blk-zoned/types are whole numbers", test_types);
-    g_test_add_func("/virtio-blk-zoned/sectors do not wrap around",
+    g_test_add_func("/virtio-blk-zoned/types-are-whole-numbers", test_types);
+    g_test_add_func("/virtio-blk-zoned/sectors-do-not-wrap-around",
                     test_offsets);
     return g_test_run();
 }
