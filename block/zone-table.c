@@ -594,10 +594,10 @@ int coroutine_fn zone_table_begin_append(ZoneTable *t, ZoneWrite *w,
 }
 
 /*
- * Let the caller of zone_table_end_write() go on, from its event loop.  Entered from
- * here instead, it would run before what this coroutine has submitted and not
- * entered yet, and what it submits itself could overtake that: a sequence of
- * writes would get out of order.
+ * Let the caller of zone_table_end_write() go on, from its event loop.  Entered
+ * from here instead, it would run before what this coroutine has submitted and
+ * not entered yet, and what it submits itself could overtake that: a sequence
+ * of writes would get out of order.
  */
 static void wake_write(ZoneWrite *w)
 {
@@ -1391,7 +1391,7 @@ void zone_table_copy(ZoneTable *to, ZoneTable *from)
     }
 }
 
-/* At most this many blocks in one snapshot: 262,144 zones, a few milliseconds */
+/* Blocks in one snapshot at most: 262,144 zones, a few milliseconds */
 #define SNAPSHOT_BLOCKS 1024
 
 static void add_block(const ZoneTable *t, ZoneSnapshot *snap, uint32_t block,

@@ -129,9 +129,9 @@ int coroutine_fn zone_table_end_write(ZoneTable *t, ZoneWrite *w, int ret);
 /* A management operation in progress; owned by the caller like ZoneWrite. */
 typedef struct ZoneMgmt {
     /*
-     * Set by zone_table_begin_mgmt(): the records of these zones show the outcome
-     * already and must be durable before zone_table_end_mgmt() makes it so
-     * (even if nothing changed in memory: the stored record may be older).  An
+     * Set by zone_table_begin_mgmt(): the records of these zones show the
+     * outcome already and must be durable before zone_table_end_mgmt() makes it
+     * so (even if nothing changed in memory: the stored record may be older).  An
      * extension has to be written first, see zone_table_ext_written().
      */
     bool commit;

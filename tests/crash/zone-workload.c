@@ -158,8 +158,8 @@ static BlockZoneDescriptor coroutine_fn look_at_zone(unsigned int i)
 
 static BlockZoneFlags maybe_zrwa(void)
 {
-    return blk_bs(work_blk)->bl.zones.zrwa_size && crash_random(2) ? BDRV_ZONE_ZRWA
-                                                             : 0;
+    return blk_bs(work_blk)->bl.zones.zrwa_size && crash_random(2) ?
+           BDRV_ZONE_ZRWA : 0;
 }
 
 /* Something that only an empty zone can have */

@@ -72,7 +72,8 @@ static void coroutine_fn stress_write(Worker *w, uint32_t zone)
         g_assert_cmpint(ret, !=, -ESPIPE);
         g_assert_true(ret < 0 || zw.start == offset);
     } else {
-        ret = zone_table_begin_write(s->t, &zw, report_zone(s->t, zone).wp, bytes);
+        ret = zone_table_begin_write(s->t, &zw, report_zone(s->t, zone).wp,
+                                     bytes);
     }
     if (ret < 0) {
         /* -ENOSPC: as the writes had it that it was to go behind */
