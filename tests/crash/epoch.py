@@ -13,6 +13,7 @@ CONVENTIONAL, EMPTY, CLOSED, READ_ONLY, FULL, GONE = 0, 1, 4, 13, 14, 15
 HAS_AREA = 8        # an attribute
 CONDITIONS = {READ_ONLY: RDONLY, GONE: OFFLINE}
 FORCED = RDONLY + OFFLINE + REPAIR
+FAILED = -errno.EIO
 # What broke a rule of zones has changed nothing
 RULES = {-getattr(errno, name) for name in (
     'ERANGE', 'ESPIPE', 'EFBIG', 'EROFS', 'ENODEV', 'EOVERFLOW', 'ETOOMANYREFS',
@@ -126,7 +127,8 @@ class Epoch:
                 event.end < self.empty or first * SECTOR + length > event.length):
             return False
         start = offset - first * SECTOR
-        if event.end == NEVER:
+        # A write with FUA that failed can have got there, but not be durable
+        if event.end == NEVER or event.result == FAILED and event.disk:
             return (start >= self.zone.start if event.kind == 'a' and
                     event.offset == self.zone.start else start == event.offset)
         return event.good and start == event.position

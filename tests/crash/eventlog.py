@@ -13,6 +13,7 @@ WRITE, ZERO, TRUNCATE, FLUSH, END = 'WZTF.'
 DATA = 'awv'            # append, write, write to conventional zones
 RESET, FINISH, SYNC = 'rfs'
 SNAPSHOT, DELETE, GOTO = 'nmg'      # offset: which snapshot
+GROW = 'i'                          # offset: the new length
 EXT, OPEN_AREA, COMMIT = 'xzk'      # for NVMe; of an extension, disk: with an area?
 CLOSE, POWER_OFF = 'cp'
 RDONLY, OFFLINE, REPAIR = 'blh'     # conditions that are forced

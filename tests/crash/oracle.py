@@ -9,7 +9,8 @@
 import errno
 
 from epoch import CLOSED, CONVENTIONAL, EMPTY, HAS_AREA, SECTOR, Epoch
-from eventlog import DATA, DELETE, GOTO, OFFLINE, RDONLY, RESET, SNAPSHOT, SYNC
+from eventlog import (DATA, DELETE, GOTO, GROW, OFFLINE, RDONLY, RESET, SNAPSHOT,
+                      SYNC)
 
 NO_RESOURCE = -errno.EOVERFLOW
 
@@ -62,7 +63,9 @@ class Oracle:
     def __init__(self, events, zones):
         self.max_active = zones.get('zone.max_active_zones')
         self.max_areas = zones.get('zone.zrwa_zones')
-        events = [e for e in events if not e.is_disk]
+        self.grown = [e for e in events if e.kind == GROW]
+        self.size = zones['size']
+        events = [e for e in events if not e.is_disk and e.kind != GROW]
         self.snapshots = [e for e in events if e.kind in (SNAPSHOT, DELETE, GOTO)]
         self.gotos = [e for e in events if e.kind == GOTO]
         self.histories = list(histories(events, zones))
@@ -89,6 +92,11 @@ class Oracle:
         areas = sum(bool(zone.attributes & HAS_AREA) for zone in seen.zones)
         if self.max_areas and areas > self.max_areas:
             wrong.append(f'{areas} random write areas, more than {self.max_areas}')
+        size = seen.zones[-1].start + seen.zones[-1].length if seen.zones else 0
+        sizes = [self.size] + [e.offset for e in self.grown if e.begin < cut]
+        sizes = sizes[sum(e.end < cut for e in self.grown):]
+        if size not in sizes:
+            wrong.append(f'the disk has {size} bytes, should be one of {sizes}')
         return wrong + self.judge_zones(cut, seen.zones)
 
     def judge_zones(self, cut, zones):

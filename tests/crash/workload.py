@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import program
-from eventlog import read_log
+from eventlog import Event, FINISH, SYNC, read_log
+from epoch import CONVENTIONAL, FULL, SECTOR
 from oracle import Oracle, Seen
 from powercut import Replay
 
@@ -33,6 +34,10 @@ MANY_ZONES = {'size': 4096 * KiB, 'zone.size': 4 * KiB}
 ZNS_ZONES = {**SMALL_ZONES, 'zone.max_active_zones': 12,
              'zone.descriptor_extension_size': 1536, 'zone.zrwa_size': 16 * KiB,
              'zone.zrwa_flush_granularity': KiB, 'zone.zrwa_zones': 4}
+# Without a limit, zones that are not active may have claims
+OPEN_ZONES = {**SMALL_ZONES, 'zone.max_open_zones': 0, 'zone.max_active_zones': 0}
+# 256 of them, more than a block has claims
+MORE_ZONES = {**OPEN_ZONES, 'zone.size': 16 * KiB, 'zone.capacity': 12 * KiB}
 BIG_ZONES = {'size': 4096 * KiB, 'zone.size': 1024 * KiB}
 
 
@@ -48,13 +53,18 @@ VARIANTS = {
     'mapped': {'cluster_size': 4096, 'preallocation': 'metadata'},
     'lazy': {'cluster_size': 4096, 'lazy_refcounts': 'on'},
     'lazy-luks': {**LUKS, 'lazy_refcounts': 'on'},
+    'lazy-mapped': {'cluster_size': 4096, 'lazy_refcounts': 'on',
+                    'preallocation': 'metadata'},
 }
 
 
 # Where a reset leaves what was written where it is
 KEPT = 'default', '512', 'lazy'
 # Left out of the quick selection
-SLOW = 'lazy-luks',
+SLOW = 'lazy-luks', 'lazy-mapped'
+# Those of an overlay: it is never preallocated
+OVERLAY = tuple(v for v in VARIANTS if 'mapped' not in v)
+SMALL_CLUSTERS = tuple(v for v in VARIANTS if v != 'default')
 
 
 class Workload(NamedTuple):
@@ -68,39 +78,54 @@ class Workload(NamedTuple):
     fail_flushes: int = 0
     variants: tuple = tuple(VARIANTS)
     base_mix: str = ''          # what is done to a backing file before, if any
+    lives: bool = False         # goes on after a power cut, and is cut again
 
 
 # Clusters become shared and are copied; there are none in a data file
 IN_IMAGE = tuple(v for v in VARIANTS if v != 'data-file')
 WORKLOADS = [
     Workload('mixed', SMALL_ZONES, 400, 24, 10, 'd60u2v6s5r5R1f3o2c2'),
-    Workload('append', BIG_ZONES, 400, 32, 1, 'd95s5'),
-    Workload('reset', SMALL_ZONES, 300, 8, 12, 'd50s3r12R1'),
+    Workload('append', BIG_ZONES, 400, 32, 1, 'd95s5', lives=True),
+    Workload('reset', SMALL_ZONES, 300, 8, 12, 'd50s3r12R1', lives=True),
     Workload('finish', {**SMALL_ZONES, 'zone.capacity': 8 * KiB}, 400, 8, 10,
-             'd60s3f16r8'),
+             'd60s3f16r8', lives=True),
     Workload('snapshots', SMALL_ZONES, 400, 16, 10, 'd60u2v4s5r5n3f2',
              variants=IN_IMAGE),
     Workload('goto', ZNS_ZONES, 400, 16, 10, 'd60u2v4s5r5n4g3f2x4z4k2b1l1h2',
              variants=IN_IMAGE),
     Workload('zns', ZNS_ZONES, 500, 16, 8, 'd70u3s6r3f2x6z12k4b1l1h4o2c1'),
-    # An overlay is never preallocated
     Workload('overlay', ZNS_ZONES, 300, 16, 10, 'd60u2v6s5r5R1f3o2c2x2z2k2b1h1',
-             variants=tuple(v for v in VARIANTS if v != 'mapped'),
-             base_mix='d70v10s5f3x5z5'),
+             variants=OVERLAY, base_mix='d70v10s5f3x5z5'),
     # Zones come and go, so that the limits matter; with more of them, most
     # requests only hear that there are too many active zones
     Workload('fill', TINY_ZONES, 1600, 16, 24, 'd97s3', variants=('4k', '512', 'lazy')),
     # Of zones that are full already, but not on the disk
     Workload('refinish', TINY_ZONES, 400, 2, 20, 'd80f14r6',
-             variants=('4k', 'lazy')),
+             variants=('4k', 'lazy'), lives=True),
     Workload('errors', SMALL_ZONES, 500, 32, 4, 'd74s6r6f6', fail_writes=40),
     # A flush that fails while qcow2 links an L2 table corrupts the image: with
     # these there are none to link, so lazy refcounts make no difference
     Workload('flusherrors', MANY_ZONES, 400, 4, 1000, 'd70s20r10', fail_writes=20,
-             fail_flushes=8, variants=('mapped',)),
+             fail_flushes=8, variants=('mapped', 'lazy-mapped')),
     # An extension that was not set, as far as is known, is set again
     Workload('exterrors', {**ZNS_ZONES, 'zone.max_active_zones': 0}, 400, 4, 6,
-             'x50r8d8s4', fail_writes=12, fail_flushes=8, variants=('mapped',)),
+             'x50r8d8s4', fail_writes=12, fail_flushes=8,
+             variants=('mapped', 'lazy-mapped')),
+    # Every write durable when it has ended, or soon: a flush after each, FUA
+    Workload('durable', OPEN_ZONES, 300, 4, 10, 'e60u20d10r4f2R1', lives=True),
+    Workload('lonely', BIG_ZONES, 120, 1, 2, 'e70u20r6f2', lives=True),
+    Workload('turns', MORE_ZONES, 600, 8, 200, 'e50u20d20s3r5f2',
+             variants=SMALL_CLUSTERS, lives=True),
+    Workload('limited', TINY_ZONES, 600, 6, 16, 'e60u20d10r8f2',
+             variants=SMALL_CLUSTERS, lives=True),
+    Workload('saved', OPEN_ZONES, 300, 4, 8, 'e60u20d5r5f2n4g4', variants=IN_IMAGE),
+    Workload('grown', OPEN_ZONES, 200, 4, 8, 'e60u20d5r5f2t4'),
+    Workload('above', OPEN_ZONES, 200, 4, 10, 'e60u20d5r5f2R1', variants=OVERLAY,
+             base_mix='d70s5f3', lives=True),
+    Workload('durerrors', OPEN_ZONES, 300, 4, 6, 'e60u20r5f3', fail_writes=40),
+    Workload('claimerrors', {**MANY_ZONES, 'zone.size': 16 * KiB}, 400, 4, 40,
+             'e60u20r10', fail_writes=20, fail_flushes=12,
+             variants=('mapped', 'lazy-mapped')),
 ]
 
 
@@ -196,18 +221,91 @@ class Recording:
                              events, begin, self.length)
         self.oracle = Oracle(events, self.workload.zones)
 
-    def try_cut(self, looker, window, number, suffix='.cut'):
-        """Cut the power in some way that the numbers stand for: what is wrong then?"""
+    def pick_window(self, rng):
+        return rng.randrange(len(self.replay.windows))
+
+    def cut(self, window, number, path):
+        """Cut the power in some way that the numbers stand for; returns when."""
         rng = random.Random(f'{self.seed}/{window}/{number}')
         first, last = self.replay.windows[window]
         moment = rng.randint(first, last)
         for name, disk in zip(self.files, self.replay.cut(moment, rng)):
-            self.path(name + suffix).write_bytes(disk.data)
-        image = self.blockdev('file', suffix)
+            path(name).write_bytes(disk.data)
+        return moment
+
+    def try_cut(self, looker, window, number):
+        """What is wrong after this cut?"""
+        moment = self.cut(window, number, lambda name: self.path(f'{name}.cut'))
+        image = self.blockdev('file', '.cut')
         wrong = self.oracle.judge(moment, looker.look(image))
         if number == 0 and not self.oracle.may_be_inconsistent(moment):
             wrong += qemu_img_check(image)
         return wrong
+
+
+class NextLife(Recording):
+    """
+    The same work goes on after a power cut.  First of all claims are stored and
+    refcounts repaired, and that is cut as well.  What was found in sequential
+    zones after the first cut must not get lost.
+    """
+    def __init__(self, directory, workload, variant, seed, looker):
+        super().__init__(directory, workload, variant, seed)
+        self.looker = looker
+
+    def begin(self, recording, window, number):
+        """With what this cut has left; what is wrong with that."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.directory.mkdir()
+        if self.workload.base_mix:
+            shutil.copy(recording.path('base'), self.path('base'))
+        shutil.copy(recording.path('log'), self.path('first-log'))
+        moment = recording.cut(window, number, self.path)
+        return recording.oracle.judge(moment, self.look_at_first())
+
+    def record(self, tool):
+        shutil.copy(self.path('first-log'), self.path('log'))
+        requests = random.Random(self.seed).choice((0, 10, self.workload.requests // 2))
+        # A repair tells of each cluster
+        with open(self.path('errors'), 'wb') as errors:
+            subprocess.run(self.command(tool, self.blockdev('crash-disk'), requests,
+                                        self.workload.mix),
+                           check=True, timeout=120, stderr=errors)
+
+    def look_at_first(self):
+        for name in self.files:
+            shutil.copy(self.path(name), self.path(name + '.first'))
+        return self.looker.look(self.blockdev('file', '.first'))
+
+    def load(self):
+        _, begin = read_log(self.path('first-log'))
+        events, self.length = read_log(self.path('log'))
+        events = [e for e in events if e.begin >= begin]
+        self.replay = Replay([self.path(name).read_bytes() for name in self.files],
+                             events, begin, self.length)
+        self.oracle = Oracle([*found(self.look_at_first()), *events],
+                             self.workload.zones)
+
+    def pick_window(self, rng):
+        windows = len(self.replay.windows)
+        return rng.randrange(min(windows, 8) if rng.random() < .5 else windows)
+
+
+def found(seen):
+    """Events, long ended, that explain what is in the zones."""
+    def event(kind, number, offset, length, begin):
+        e = Event(kind, 0, number, offset, length, begin, None)
+        e.ended(begin + 1, offset, length, 0)
+        return e
+
+    for zone in (z for z in seen.zones if z.state != CONVENTIONAL):
+        for offset, length, number, first in zone.runs:
+            if number > 0:
+                skipped = first * SECTOR
+                yield event('w', number, offset - skipped, length + skipped, 0)
+        if zone.state == FULL:
+            yield event(FINISH, 0, zone.start, zone.length, 2)
+    yield event(SYNC, 0, 0, 0, 4)
 
 
 def qemu_img_check(image):

@@ -95,7 +95,7 @@ static unsigned int hot_zones;
 static GString *mix;    /* a letter for each kind, as often as it weighs */
 static uint64_t requests_left;
 static unsigned int workers;
-static char pause_wanted;       /* 'n' or 'g': without requests in progress */
+static char pause_wanted;       /* 'n', 'g' or 't': without requests in progress */
 static GArray *snapshots;       /* uint64_t: their names */
 
 static void parse_mix(const char *s)
@@ -293,6 +293,10 @@ static void coroutine_fn request(char kind)
     case 'v':           /* conventional zones */
         write_conventional();
         break;
+    case 'e':           /* data, each with a flush */
+        write_data(i, 0);
+        flush();
+        break;
     case 's':           /* flush */
         flush();
         break;
@@ -308,6 +312,7 @@ static void coroutine_fn request(char kind)
         break;
     case 'n':           /* internal snapshot: made or deleted */
     case 'g':           /* internal snapshot: gone back to */
+    case 't':           /* one more zone */
         pause_wanted = kind;
         break;
     case 'o':
@@ -399,10 +404,24 @@ static void go_back(void)
     find_write_pointers();
 }
 
+static void grow(void)
+{
+    int64_t length = blk_getlength(work_blk) + zones[0].length;
+    uint64_t id = crash_log_begin('i', 0, length, 0, NULL);
+
+    blk_truncate(work_blk, length, true, PREALLOC_MODE_OFF, 0, &error_fatal);
+    crash_log_end(id, length, 0, 0);
+    get_zones(work_blk);
+    next_write = g_renew(uint64_t, next_write, nr_zones);
+    find_write_pointers();
+}
+
 /* What needs that no requests are in progress */
 static void pause_for(char kind)
 {
-    if (kind == 'g' && snapshots->len) {
+    if (kind == 't') {
+        grow();
+    } else if (kind == 'g' && snapshots->len) {
         go_back();
     } else if (crash_random(3) < snapshots->len) {
         delete_snapshot();
@@ -438,7 +457,8 @@ static void run(char **argv)
     requests_left = block_program_number(argv[3]);
     parse_mix(argv[6]);
 
-    work_blk = blk_new_open(image, NULL, NULL, BDRV_O_RDWR, &error_fatal);
+    work_blk = blk_new_open(image, NULL, NULL, BDRV_O_RDWR | BDRV_O_RESIZE,
+                            &error_fatal);
     get_zones(work_blk);
     hot_zones = MIN(block_program_number(argv[5]), nr_zones - nr_conventional);
     next_write = g_new(uint64_t, nr_zones);
