@@ -14,7 +14,8 @@
  * store_snapshot() keeps them all: what is to be written was taken at one
  * moment; then the data and metadata that the records stand for are made
  * durable; then the records are written, and the caller flushes once more.
- * What a cluster holds at or above a zone's end of data is never read, so a
+ * Where little has been written, claims stand for the records and need one
+ * flush only: see qcow2-zone-claims.c.  What a cluster holds at or above a zone's end of data is never read, so a
  * reset changes one record and no mapping.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -45,6 +46,8 @@
 #define ATTRIBUTES_SHIFT 51
 #define CONVENTIONAL BIT_ULL(59)
 #define STATE_SHIFT 60
+#define EPOCH_SHIFT 60          /* in the second word */
+#define DATA_END_MASK MAKE_64BIT_MASK(0, EPOCH_SHIFT)
 
 /* The state follows from the write pointer; the others are as in ZNS */
 #define STATE_DERIVED 0
@@ -89,7 +92,8 @@ static void encode_record(const ZoneRecord *r, bool live, Qcow2ZonedRecord *d)
     d->type_and_wp = cpu_to_be64(state << STATE_SHIFT |
                                  (uint64_t)r->attributes << ATTRIBUTES_SHIFT |
                                  r->wp);
-    d->data_end = cpu_to_be64(r->data_end);
+    d->epoch_and_data_end = cpu_to_be64((uint64_t)r->epoch << EPOCH_SHIFT |
+                                        r->data_end);
 }
 
 /*
@@ -108,17 +112,19 @@ static bool decode_record(const ZoneGeometry *g, uint32_t i,
         [STATE_OFFLINE] = BLK_ZS_OFFLINE,
     };
     uint64_t word = be64_to_cpu(d->type_and_wp);
+    uint64_t second = be64_to_cpu(d->epoch_and_data_end);
     unsigned state = word >> STATE_SHIFT;
     bool powered = state >= STATE_IMPLICITLY_OPEN && state <= STATE_CLOSED;
 
     *r = (ZoneRecord) {
         .attributes = word >> ATTRIBUTES_SHIFT,
+        .epoch = second >> EPOCH_SHIFT,
         .wp = word & WP_MASK,
-        .data_end = be64_to_cpu(d->data_end),
+        .data_end = second & DATA_END_MASK,
     };
     if (word & CONVENTIONAL) {
         r->state = BLK_ZS_NOT_WP;
-        return word == CONVENTIONAL && r->data_end == 0;
+        return word == CONVENTIONAL && second == 0;
     }
     if (state == STATE_DERIVED || (powered && !live)) {
         r->state = zone_state_of(zone_geometry_start(g, i),
@@ -436,22 +442,25 @@ write_snapshot(BlockDriverState *bs, const ZoneSnapshot *snap)
 
 /*
  * Let the stored record @d of a zone that is not active say so; the data of
- * one that became full may not be durable yet, so its end of data stays.
- * Returns whether there was something to change.
+ * one that became full may not be durable yet, so its end of data stays, where
+ * that or a claim has it.  Returns whether there was something to change.
  */
-static bool release_stored(const ZoneGeometry *g, const ZoneReleased *released,
+static bool release_stored(const Qcow2Zoned *z, const ZoneReleased *released,
                            Qcow2ZonedRecord *d)
 {
     Qcow2ZonedRecord old = *d;
     ZoneRecord r;
 
-    if (!decode_record(g, released->zone, d, false, &r) ||
+    if (!decode_record(z->geometry, released->zone, d, false, &r) ||
         r.state != BLK_ZS_CLOSED) {
         return false;
     }
     if (released->record.state == BLK_ZS_FULL) {
         r.state = BLK_ZS_FULL;
-        r.wp = zone_geometry_writable_end(g, released->zone);
+        r.wp = zone_geometry_writable_end(z->geometry, released->zone);
+        r.data_end = qcow2_zone_claims_end(&z->claims, released->zone, r.epoch,
+                                           r.data_end);
+        r.epoch = released->record.epoch;
         r.attributes = BDRV_ZA_FINISHED_BY_CONTROLLER |
                        (r.attributes & ~BDRV_ZA_ZRWA);
     } else {
@@ -474,22 +483,26 @@ write_released(BlockDriverState *bs, const ZoneSnapshot *snap)
     const ZoneReleased *z = (const ZoneReleased *)snap->released->data;
     const ZoneReleased *end = z + snap->released->len;
     g_autofree Qcow2ZonedRecord *buf = NULL;
+    int ret;
 
     if (!s->zoned->geometry->zones.max_active || z == end) {
         return 0;
+    }
+    ret = qcow2_zone_claims_settle(bs);
+    if (ret < 0) {
+        return ret;
     }
     buf = g_malloc0(BLOCK_BYTES);
     while (z < end) {
         uint32_t first = QEMU_ALIGN_DOWN(z->zone, ZONE_BLOCK_RECORDS);
         uint32_t n = MIN(ZONE_BLOCK_RECORDS, f->nr_zones - first);
         bool changed = false;
-        int ret = bdrv_pread(bs->file, f->offset + records_bytes(first),
-                             records_bytes(n), buf, 0);
 
+        ret = bdrv_pread(bs->file, f->offset + records_bytes(first),
+                         records_bytes(n), buf, 0);
         for (; z < end && z->zone < first + n; z++) {
             changed |= ret == 0 &&
-                       release_stored(s->zoned->geometry, z,
-                                      &buf[z->zone - first]);
+                       release_stored(s->zoned, z, &buf[z->zone - first]);
         }
         if (ret == 0 && changed) {
             ret = write_records(bs, f, first, n, buf);
@@ -566,39 +579,59 @@ int coroutine_mixed_fn qcow2_zones_write_header(BlockDriverState *bs)
 }
 
 static int coroutine_mixed_fn GRAPH_RDLOCK
-write_locked(BlockDriverState *bs, bool live)
+write_table(BlockDriverState *bs, bool live, bool by_flush)
 {
     BDRVQcow2State *s = bs->opaque;
     ZoneTable *table = s->zoned->table;
     ZoneSnapshot *snap;
     bool more = true;
-    int ret = s->zoned->header_unknown ? qcow2_zones_write_header(bs) : 0;
+    int ret = 0;
 
+    qcow2_zone_claims_supersede(bs);
     while (ret == 0 && more && (snap = zone_table_take_snapshot(table, live))) {
         more = snap->more;
         ret = store_snapshot(bs, snap);
         zone_table_drop_snapshot(table, snap, ret == 0);
+        qcow2_zone_claims_note_records(bs, by_flush);
     }
     return ret;
 }
 
-int coroutine_mixed_fn qcow2_zones_store_locked(BlockDriverState *bs, bool live)
+static int coroutine_mixed_fn GRAPH_RDLOCK
+write_locked(BlockDriverState *bs, bool by_flush)
 {
-    int ret = write_locked(bs, live);
+    BDRVQcow2State *s = bs->opaque;
+    int ret = s->zoned->header_unknown ? qcow2_zones_write_header(bs) : 0;
 
-    return ret < 0 ? ret : bdrv_flush(bs->file->bs);
+    if (ret == 0) {
+        ret = qcow2_zone_claims_write(bs, by_flush);
+    }
+    return ret ? MIN(ret, 0) : write_table(bs, false, by_flush);
 }
 
-int coroutine_fn qcow2_zones_write(BlockDriverState *bs)
+int coroutine_mixed_fn qcow2_zones_store_locked(BlockDriverState *bs, bool live)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret = s->zoned->header_unknown ? qcow2_zones_write_header(bs) : 0;
+
+    if (ret == 0) {
+        ret = write_table(bs, live, false);
+    }
+    if (ret == 0) {
+        ret = bdrv_flush(bs->file->bs);
+    }
+    return ret < 0 ? ret : qcow2_zone_claims_retire(bs);
+}
+
+/* Concurrent callers share the work.  *@write becomes its number, for claims. */
+static int coroutine_fn GRAPH_RDLOCK
+write_zones(BlockDriverState *bs, bool by_flush, uint64_t *write)
 {
     BDRVQcow2State *s = bs->opaque;
     Qcow2Zoned *z = s->zoned;
     uint64_t begun;
     int ret = 0;
 
-    if (!qcow2_is_zoned(bs)) {
-        return 0;
-    }
     /*
      * What the caller changed is in every store that begins from here on.  So
      * those who wait share one; without the numbers each would store what has
@@ -610,20 +643,37 @@ int coroutine_fn qcow2_zones_write(BlockDriverState *bs)
         uint64_t number = z->stores_begun + 1;
 
         qatomic_set_u64(&z->stores_begun, number);
-        ret = write_locked(bs, false);
+        qatomic_set_u64(&z->unflushed, 0);
+        ret = write_locked(bs, by_flush);
         if (ret == 0) {
             z->last_stored = number;
         }
     }
+    *write = z->claims.writes;
     qemu_co_mutex_unlock(&z->store_lock);
     return ret;
 }
 
+int coroutine_fn qcow2_zones_write(BlockDriverState *bs)
+{
+    uint64_t write;
+
+    return qcow2_is_zoned(bs) ? write_zones(bs, true, &write) : 0;
+}
+
 int coroutine_fn qcow2_zones_store(BlockDriverState *bs)
 {
-    int ret = qcow2_zones_write(bs);
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t write;
+    int ret = write_zones(bs, false, &write);
 
-    return ret < 0 ? ret : bdrv_co_flush(bs->file->bs);
+    if (ret == 0) {
+        ret = bdrv_co_flush(bs->file->bs);
+    }
+    if (ret == 0) {
+        qcow2_zone_claims_flushed(&s->zoned->claims, write);
+    }
+    return ret;
 }
 
 /* --- In the background --- */

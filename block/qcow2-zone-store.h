@@ -28,7 +28,7 @@ typedef struct Qcow2ZoneFile {
 /* On disk, big-endian */
 typedef struct Qcow2ZonedRecord {
     uint64_t type_and_wp;
-    uint64_t data_end;
+    uint64_t epoch_and_data_end;
 } Qcow2ZonedRecord;
 
 QEMU_BUILD_BUG_ON(sizeof(Qcow2ZonedRecord) != 16);
@@ -91,8 +91,9 @@ qcow2_zones_write_ext(BlockDriverState *bs, uint32_t i, const void *ext);
 /* qcow2_zones_write() of qcow2-zoned.h, and durable */
 int coroutine_fn GRAPH_RDLOCK qcow2_zones_store(BlockDriverState *bs);
 /*
- * The same, for callers with Qcow2Zoned.store_lock or when nothing else runs;
- * with @live, states of open zones are kept.
+ * The same, but all of it in records and without claims, for callers with
+ * Qcow2Zoned.store_lock or when nothing else runs; with @live, states of open
+ * zones are kept.
  */
 int coroutine_mixed_fn GRAPH_RDLOCK
 qcow2_zones_store_locked(BlockDriverState *bs, bool live);

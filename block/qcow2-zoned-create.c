@@ -117,6 +117,22 @@ static bool wants_zones(const BlockdevCreateOptionsQcow2 *create)
     return create->zone && create->zone->mode != BLOCKDEV_ZONE_MODE_NONE;
 }
 
+/* NULL if it cannot be opened, or has no zones */
+static BlockBackend *coroutine_fn open_zoned(const char *filename, int flags)
+{
+    QDict *options = qdict_new();
+    BlockBackend *blk;
+
+    qdict_put_str(options, "driver", "qcow2");
+    qdict_put_bool(options, BDRV_OPT_FORCE_SHARE, true);
+    blk = blk_co_new_open(filename, NULL, options, flags, NULL);
+    if (blk && !qcow2_is_zoned(blk_bs(blk))) {
+        blk_co_unref(blk);
+        blk = NULL;
+    }
+    return blk;
+}
+
 /*
  * The zones of the backing file, if it has some.  One that cannot be opened
  * has none: whether it can is not for blockdev-create to ask.
@@ -126,7 +142,7 @@ open_backing(const char *filename, const BlockdevCreateOptionsQcow2 *create)
 {
     g_autofree char *full_name = NULL;
     BlockBackend *backing;
-    QDict *options;
+    BDRVQcow2State *s;
 
     if (!create->backing_file || !create->has_backing_fmt ||
         create->backing_fmt != BLOCKDEV_DRIVER_QCOW2) {
@@ -137,14 +153,15 @@ open_backing(const char *filename, const BlockdevCreateOptionsQcow2 *create)
     if (!full_name) {
         return NULL;
     }
-    options = qdict_new();
-    qdict_put_str(options, "driver", "qcow2");
-    qdict_put_bool(options, BDRV_OPT_FORCE_SHARE, true);
-    backing = blk_co_new_open(full_name, NULL, options,
-                              BDRV_O_NO_BACKING | BDRV_O_NO_IO, NULL);
-    if (backing && !qcow2_is_zoned(blk_bs(backing))) {
+    backing = open_zoned(full_name, BDRV_O_NO_BACKING | BDRV_O_NO_IO);
+    if (!backing) {
+        return NULL;
+    }
+    s = blk_bs(backing)->opaque;
+    if (s->zoned->claims.unread) {
+        /* After a crash, its data file has to be looked at. */
         blk_co_unref(backing);
-        backing = NULL;
+        backing = open_zoned(full_name, BDRV_O_NO_BACKING);
     }
     return backing;
 }
@@ -272,7 +289,8 @@ bool qcow2_zoned_measure(QemuOpts *opts, uint64_t size, int version,
     *table_bytes = ROUND_UP(qcow2_zone_file_bytes(cluster_size,
                                                   g.zones.ext_size,
                                                   zone_geometry_nr_zones(&g)),
-                            cluster_size);
+                            cluster_size) +
+                   ROUND_UP(QCOW2_ZONE_CLAIMS_BYTES, cluster_size);
     *unit = g.zones.size;
     return true;
 }
@@ -288,6 +306,9 @@ static int GRAPH_RDLOCK add_zones(BlockDriverState *bs,
     qcow2_zoned_start(bs, z);
     s->zoned = z;
     ret = qcow2_zone_file_alloc(bs, &z->file, zone_table_nr_zones(z->table));
+    if (ret == 0) {
+        ret = qcow2_zone_claims_alloc(bs);
+    }
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not allocate the zone table");
         qcow2_zoned_close(bs);
@@ -594,7 +615,11 @@ int coroutine_fn qcow2_zoned_co_commit(BlockDriverState *bs,
             return ret;
         }
     }
-    ret = commit_zones(bs, base, plans, nr_zones);
+    /* Records of the overlay take the place of those that claims are about. */
+    ret = qcow2_zones_store_locked(base, false);
+    if (ret == 0) {
+        ret = commit_zones(bs, base, plans, nr_zones);
+    }
     qcow2_zoned_forget_mapping(s->zoned);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not commit to node '%s'",

@@ -101,7 +101,13 @@ resize_locked(BlockDriverState *bs, int64_t size, bool exact,
     uint64_t old_size = z->geometry->size;
     int l1_vm_state_index = s->l1_vm_state_index;
     uint32_t old_nr_zones = zone_table_nr_zones(z->table);
-    int ret;
+    /* A claim is of a record in this table, and of a zone that stays */
+    int ret = qcow2_zones_store_locked(bs, false);
+
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not store the zone table");
+        return ret;
+    }
 
     /*
      * Both the size and the number of records are in the header, but not in
@@ -171,6 +177,7 @@ bool qcow2_zoned_amend(BlockDriverState *bs, QemuOpts *opts, Error **errp)
     BDRVQcow2State *s = bs->opaque;
     ZoneGeometry g;
     ZoneCounts c;
+    int ret;
 
     if (!qcow2_is_zoned(bs)) {
         error_setg(errp, "Can't amend zone options - image has no zones");
@@ -192,6 +199,12 @@ bool qcow2_zoned_amend(BlockDriverState *bs, QemuOpts *opts, Error **errp)
         error_setg(errp, "zone.max_active_zones (%" PRIu32 ") must not be less "
                    "than the number of closed zones (%" PRIu32 ")",
                    g.zones.max_active, c.in_state[BLK_ZS_CLOSED]);
+        return false;
+    }
+    /* A claim that made a zone active did so without this limit */
+    ret = qcow2_zones_store_locked(bs, false);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not store the zone table");
         return false;
     }
     zone_table_set_limits(qcow2_zone_table(bs), g.zones.max_open,
@@ -219,6 +232,10 @@ int qcow2_zoned_snapshot_create(BlockDriverState *bs, QCowSnapshot *sn)
         return 0;
     }
     t = s->zoned->table;
+    ret = qcow2_zones_store_locked(bs, false);
+    if (ret < 0) {
+        return ret;
+    }
     ret = qcow2_zone_file_alloc(bs, &f, zone_table_nr_zones(t));
     if (ret < 0) {
         return ret;

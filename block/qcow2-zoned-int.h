@@ -1,8 +1,8 @@
 /*
  * Zoned qcow2: what its files share
  *
- * From the ground up: qcow2-zone-store.c has zone tables in the file,
- * qcow2-zoned.c opens and closes images, qcow2-zoned-io.c has the guest's I/O,
+ * From the ground up: qcow2-zone-claims.c has claims and qcow2-zone-store.c zone
+ * tables in the file, qcow2-zoned.c opens and closes images, qcow2-zoned-io.c has the guest's I/O,
  * qcow2-zoned-create.c creation and overlays, qcow2-zoned-image.c what changes
  * a whole image.
  *
@@ -16,6 +16,7 @@
 #include "block/block_int.h"
 #include "block/zone-geometry.h"
 #include "block/zone-table.h"
+#include "qcow2-zone-claims.h"
 #include "qcow2-zone-store.h"
 #include "qcow2-zoned.h"
 
@@ -37,6 +38,8 @@ struct Qcow2Zoned {
     CoMutex store_lock;         /* one writer of the table at a time */
     uint64_t stores_begun;      /* written under store_lock, read without */
     uint64_t last_stored;       /* of these the last that succeeded */
+    Qcow2ZoneClaims claims;     /* under store_lock, but see there */
+    uint64_t unflushed;         /* bytes written since; no lock, a guess */
     CoMutex map_lock;           /* one that maps a zone, or fills it in */
     ZoneMap *map;               /* where zones are in the image file; RCU */
 };

@@ -12,6 +12,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/memalign.h"
 #include "qemu/rcu.h"
 #include "qemu/units.h"
 #include "block/block-zoned.h"
@@ -475,12 +476,57 @@ zero_sequential(BlockDriverState *bs, const ZoneWrite *w, int64_t offset,
     return write_zero_buffers(bs, offset, bytes);
 }
 
-/* [@offset, @offset + @bytes) is reserved for this write. */
+/*
+ * After a flush, so much is written with checksums, for claims.  More costs the
+ * writer time, and is not worth saving a flush.
+ */
+#define SUMMED_BYTES (256 * KiB)
+
+static bool wants_sum(Qcow2Zoned *z, uint64_t bytes)
+{
+    uint64_t unflushed = qatomic_read_u64(&z->unflushed);
+
+    if (!z->claims.offset || unflushed > SUMMED_BYTES) {
+        return false;
+    }
+    qatomic_set_u64(&z->unflushed, unflushed + bytes);
+    return unflushed + bytes <= SUMMED_BYTES;
+}
+
+/*
+ * Write to a mapped zone.  The guest may change its buffer meanwhile, so the
+ * checksum is that of a copy.
+ */
 static int coroutine_fn GRAPH_RDLOCK
-write_data(BlockDriverState *bs, const ZoneWrite *w, int64_t offset,
-           int64_t bytes, QEMUIOVector *qiov, size_t qiov_offset)
+write_mapped(BlockDriverState *bs, ZoneWrite *w, uint64_t host, int64_t bytes,
+             QEMUIOVector *qiov, size_t qiov_offset)
 {
     BDRVQcow2State *s = bs->opaque;
+    void *buf = NULL;
+    int ret;
+
+    if (w->end - w->start == bytes && wants_sum(s->zoned, bytes)) {
+        buf = qemu_try_blockalign(s->data_file->bs, bytes);
+    }
+    BLKDBG_CO_EVENT(bs->file, BLKDBG_WRITE_AIO);
+    if (!buf) {
+        return bdrv_co_pwritev_part(s->data_file, host, bytes, qiov,
+                                    qiov_offset, 0);
+    }
+    qemu_iovec_to_buf(qiov, qiov_offset, buf, bytes);
+    w->has_sum = true;
+    w->sum = ZONE_CHECKSUM_INIT;
+    zone_checksum_update(&w->sum, buf, bytes);
+    ret = bdrv_co_pwrite(s->data_file, host, bytes, buf, 0);
+    qemu_vfree(buf);
+    return ret;
+}
+
+/* [@offset, @offset + @bytes) is reserved for this write. */
+static int coroutine_fn GRAPH_RDLOCK
+write_data(BlockDriverState *bs, ZoneWrite *w, int64_t offset,
+           int64_t bytes, QEMUIOVector *qiov, size_t qiov_offset)
+{
     uint64_t host;
     int ret;
 
@@ -499,9 +545,7 @@ write_data(BlockDriverState *bs, const ZoneWrite *w, int64_t offset,
     if (!w->reserved || !zone_host_offset(bs, offset, true, &host)) {
         return qcow2_co_pwritev_part(bs, offset, bytes, qiov, qiov_offset, 0);
     }
-    BLKDBG_CO_EVENT(bs->file, BLKDBG_WRITE_AIO);
-    return bdrv_co_pwritev_part(s->data_file, host, bytes, qiov, qiov_offset,
-                                0);
+    return write_mapped(bs, w, host, bytes, qiov, qiov_offset);
 }
 
 /*

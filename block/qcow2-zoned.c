@@ -11,6 +11,7 @@
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
 #include "qemu/cutils.h"
+#include "qemu/range.h"
 #include "qapi/error.h"
 #include "qcow2-zoned-int.h"
 
@@ -22,6 +23,9 @@
 
 /* --- The header extension --- */
 
+/* Without a claim area it ends before that field, as it did at first. */
+#define EXT_BYTES_MIN offsetof(Qcow2ZonedHeaderExt, claims_offset)
+
 static uint64_t ext_offset_in_header(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
@@ -30,7 +34,7 @@ static uint64_t ext_offset_in_header(BlockDriverState *bs)
            qcow2_zone_file_ext_offset(bs, &s->zoned->file, 0) : 0;
 }
 
-void qcow2_zoned_header_ext(BlockDriverState *bs, Qcow2ZonedHeaderExt *ext)
+size_t qcow2_zoned_header_ext(BlockDriverState *bs, Qcow2ZonedHeaderExt *ext)
 {
     BDRVQcow2State *s = bs->opaque;
     const Qcow2Zoned *z = s->zoned;
@@ -52,7 +56,9 @@ void qcow2_zoned_header_ext(BlockDriverState *bs, Qcow2ZonedHeaderExt *ext)
         .zrwa_size = cpu_to_be32(l->zrwa_size),
         .zrwa_flush_granularity = cpu_to_be32(l->zrwa_granularity),
         .zrwa_zones = cpu_to_be32(l->max_zrwa),
+        .claims_offset = cpu_to_be64(z->claims.offset),
     };
+    return z->claims.offset ? sizeof(*ext) : EXT_BYTES_MIN;
 }
 
 /* Fields that no option of this version can set must be zero. */
@@ -98,7 +104,8 @@ int coroutine_fn qcow2_zoned_read_header_ext(BlockDriverState *bs,
 {
     BDRVQcow2State *s = bs->opaque;
     g_autofree uint8_t *buf = NULL;
-    Qcow2ZonedHeaderExt ext;
+    Qcow2ZonedHeaderExt ext = {};
+    size_t known = MIN(len, sizeof(ext));
     ZoneGeometry geometry;
     int ret;
 
@@ -106,9 +113,9 @@ int coroutine_fn qcow2_zoned_read_header_ext(BlockDriverState *bs,
         error_setg(errp, "Zone extension: more than one");
         return -EINVAL;
     }
-    if (len < sizeof(ext) || len % 8) {
+    if (len < EXT_BYTES_MIN || len % 8) {
         error_setg(errp, "Zone extension: length (%" PRIu32 ") must be a "
-                   "multiple of 8 and at least %zu", len, sizeof(ext));
+                   "multiple of 8 and at least %zu", len, EXT_BYTES_MIN);
         return -EINVAL;
     }
     buf = g_malloc(len);    /* the extension area is within one cluster */
@@ -117,12 +124,12 @@ int coroutine_fn qcow2_zoned_read_header_ext(BlockDriverState *bs,
         error_setg_errno(errp, -ret, "Zone extension: could not be read");
         return ret;
     }
-    memcpy(&ext, buf, sizeof(ext));
+    memcpy(&ext, buf, known);
     if (ext.model != MODEL_HOST_MANAGED) {
         error_setg(errp, "Zone extension: unsupported model %d", ext.model);
         return -EINVAL;
     }
-    if (!check_reserved(&ext, buf + sizeof(ext), len - sizeof(ext), errp)) {
+    if (!check_reserved(&ext, buf + known, len - known, errp)) {
         return -EINVAL;
     }
 
@@ -133,6 +140,7 @@ int coroutine_fn qcow2_zoned_read_header_ext(BlockDriverState *bs,
         .offset = be64_to_cpu(ext.table_offset),
         .nr_zones = be32_to_cpu(ext.nr_zones),
     };
+    s->zoned->claims.offset = be64_to_cpu(ext.claims_offset);
     if (be64_to_cpu(ext.descriptor_extension_offset) !=
         ext_offset_in_header(bs)) {
         error_setg(errp, "Zone extension: descriptor extension offset (0x%"
@@ -163,6 +171,49 @@ void qcow2_zoned_start(BlockDriverState *bs, Qcow2Zoned *z)
     z->geometry = zone_table_geometry(z->table);
     qcow2_zoned_forget_mapping(z);
     z->timer = qcow2_zones_timer_new(bs);
+}
+
+/*
+ * Write the records of all zones, and no claims.  Nothing else runs, so neither
+ * data nor metadata wait to be written.
+ */
+static int coroutine_fn GRAPH_RDLOCK rewrite_table(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2Zoned *z = s->zoned;
+    int ret = z->claims.nr ? qcow2_zone_claims_flush_found(bs) : 0;
+
+    qcow2_zone_claims_supersede(bs);
+    if (ret == 0) {
+        ret = qcow2_zone_file_write(bs, &z->file, z->table,
+                                    z->flags & FLAG_LIVE_STATES);
+        qcow2_zone_claims_note_records(bs, false);
+    }
+    if (ret == 0) {
+        ret = bdrv_co_flush(bs->file->bs);
+    }
+    return ret < 0 ? ret : qcow2_zone_claims_retire(bs);
+}
+
+/* A crash leaves claims: from here on, they are records. */
+static int coroutine_fn GRAPH_RDLOCK read_zones(BlockDriverState *bs,
+                                                Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2Zoned *z = s->zoned;
+    int ret = qcow2_zone_file_read(bs, &z->file, z->table,
+                                   z->flags & FLAG_LIVE_STATES, NULL, errp);
+
+    if (ret == 0) {
+        ret = qcow2_zone_claims_load(bs, errp);
+    }
+    if (ret == 0 && z->claims.nr && !z->claims.unread && bdrv_is_writable(bs)) {
+        ret = rewrite_table(bs);
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "Could not store the zone table");
+        }
+    }
+    return ret;
 }
 
 int coroutine_fn qcow2_zoned_open(BlockDriverState *bs, int flags,
@@ -199,14 +250,13 @@ int coroutine_fn qcow2_zoned_open(BlockDriverState *bs, int flags,
                    "not match the image size", z->file.nr_zones);
         return -EINVAL;
     }
-    if (!qcow2_zone_file_check(bs, &z->file, errp)) {
+    if (!qcow2_zone_file_check(bs, &z->file, errp) ||
+        !qcow2_zone_claims_check(bs, errp)) {
         return -EINVAL;
     }
     qcow2_zoned_start(bs, z);
     /* When checking, bad records are for qcow2_zoned_co_check() to report */
-    ret = flags & BDRV_O_CHECK ? 0 :
-          qcow2_zone_file_read(bs, &z->file, z->table,
-                               z->flags & FLAG_LIVE_STATES, NULL, errp);
+    ret = flags & BDRV_O_CHECK ? 0 : read_zones(bs, errp);
     if (ret < 0) {
         return ret;
     }
@@ -227,6 +277,7 @@ void qcow2_zoned_close(BlockDriverState *bs)
             qcow2_zones_timer_free(s->zoned->timer);
         }
         zone_table_free(s->zoned->table);
+        qcow2_zone_claims_free(&s->zoned->claims);
         g_free(s->zoned->map);
         g_free(s->zoned);
         s->zoned = NULL;
@@ -384,7 +435,10 @@ bool qcow2_zoned_overlaps(BlockDriverState *bs, int64_t offset, int64_t size)
     BDRVQcow2State *s = bs->opaque;
 
     return s->zoned &&
-           qcow2_zone_file_overlaps(bs, &s->zoned->file, offset, size);
+           (qcow2_zone_file_overlaps(bs, &s->zoned->file, offset, size) ||
+            (s->zoned->claims.offset &&
+             ranges_overlap(offset, size, s->zoned->claims.offset,
+                            QCOW2_ZONE_CLAIMS_BYTES)));
 }
 
 static int coroutine_fn GRAPH_RDLOCK
@@ -414,6 +468,12 @@ qcow2_zoned_check_refcounts(BlockDriverState *bs, BdrvCheckResult *result,
     }
     ret = count_table(bs, &s->zoned->file, result, refcount_table,
                       refcount_table_size);
+    if (ret == 0 && s->zoned->claims.offset) {
+        ret = qcow2_inc_refcounts_imrt(bs, result, refcount_table,
+                                       refcount_table_size,
+                                       s->zoned->claims.offset,
+                                       QCOW2_ZONE_CLAIMS_BYTES);
+    }
     for (unsigned i = 0; ret == 0 && i < s->nb_snapshots; i++) {
         Error *local_err = NULL;
         Qcow2ZoneFile f;
@@ -449,30 +509,32 @@ int coroutine_fn qcow2_zoned_co_check(BlockDriverState *bs,
     ret = qcow2_zone_file_read(bs, &s->zoned->file, s->zoned->table,
                                s->zoned->flags & FLAG_LIVE_STATES, &damaged,
                                &local_err);
+    /* Claims go by the mapping: without repairs it has to be right */
+    if (ret == 0 && !result->corruptions && (!damaged || (fix & BDRV_FIX_ERRORS))) {
+        ret = qcow2_zone_claims_load(bs, &local_err);
+    }
     if (ret < 0) {
         error_report_err(local_err);
         result->check_errors++;
         return ret;
     }
-    if (!damaged) {
-        return 0;
-    }
     if (!(fix & BDRV_FIX_ERRORS)) {
         result->corruptions += damaged;
         return 0;
     }
-    /* Nothing else runs, and what is salvaged needs no data to be flushed. */
-    ret = qcow2_zone_file_write(bs, &s->zoned->file, s->zoned->table, false);
-    if (ret == 0) {
-        ret = bdrv_co_flush(bs->file->bs);
+    if (!damaged && !s->zoned->claims.nr) {
+        return 0;
     }
+    ret = rewrite_table(bs);
     if (ret < 0) {
         result->corruptions += damaged;
         result->check_errors++;
         return ret;
     }
-    fprintf(stderr, "Repaired: %" PRIu32 " zones whose record made no sense "
-            "are full now, all of their data is readable\n", damaged);
+    if (damaged) {
+        fprintf(stderr, "Repaired: %" PRIu32 " zones whose record made no "
+                "sense are full now, all of their data is readable\n", damaged);
+    }
     result->corruptions_fixed += damaged;
     return 0;
 }

@@ -37,9 +37,10 @@ typedef struct Qcow2ZonedHeaderExt {
     uint32_t zrwa_flush_granularity;
     uint32_t zrwa_zones;
     uint32_t reserved2;
+    uint64_t claims_offset;     /* the extension may end before it */
 } QEMU_PACKED Qcow2ZonedHeaderExt;
 
-QEMU_BUILD_BUG_ON(sizeof(Qcow2ZonedHeaderExt) != 80);
+QEMU_BUILD_BUG_ON(sizeof(Qcow2ZonedHeaderExt) != 88);
 
 /* --- Creation --- */
 
@@ -173,7 +174,7 @@ qcow2_zoned_co_commit(BlockDriverState *bs, BlockDriverState *base,
                       Error **errp);
 
 /* Change the limits in @opts; the caller updates the header. */
-bool qcow2_zoned_amend(BlockDriverState *bs, QemuOpts *opts, Error **errp);
+bool GRAPH_RDLOCK qcow2_zoned_amend(BlockDriverState *bs, QemuOpts *opts, Error **errp);
 
 /* --- Open and close --- */
 
@@ -181,8 +182,8 @@ bool qcow2_zoned_amend(BlockDriverState *bs, QemuOpts *opts, Error **errp);
 int coroutine_fn GRAPH_RDLOCK
 qcow2_zoned_read_header_ext(BlockDriverState *bs, uint64_t offset,
                             uint32_t len, Error **errp);
-/* Fill in the header extension of an image with zones. */
-void qcow2_zoned_header_ext(BlockDriverState *bs, Qcow2ZonedHeaderExt *ext);
+/* Fill in the header extension of an image with zones; returns its length. */
+size_t qcow2_zoned_header_ext(BlockDriverState *bs, Qcow2ZonedHeaderExt *ext);
 
 /*
  * Read the zone table.  Sets *@update_header if the header has to be written
@@ -206,9 +207,8 @@ ImageInfoZone *qcow2_zoned_get_info(BlockDriverState *bs);
 /* --- Durability --- */
 
 /*
- * Write the zone records that changed, after making durable what they stand
- * for.  They are durable themselves with the next flush of bs->file.
- * Concurrent callers share the work.
+ * For a flush of the node, which goes on to the flush of its files: write what is
+ * new of the zones.  Concurrent callers share the work.
  */
 int coroutine_fn GRAPH_RDLOCK qcow2_zones_write(BlockDriverState *bs);
 

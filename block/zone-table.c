@@ -47,7 +47,11 @@ typedef struct Zone {
     bool was_empty:1;           /* opened by a write that has not ended yet */
     /* Of the operation that begins, from select_zones() to start_mgmt() */
     bool selected:1;
+    bool has_tail:1;            /* in ZoneTable.tails */
+    uint8_t epoch:4;            /* of the record, see zone_table_next_epoch() */
 } Zone;
+
+QEMU_BUILD_BUG_ON(ZONE_EPOCHS != 1 << 4);
 
 /* A million zones are common: 64 bytes a zone are for this and the store. */
 QEMU_BUILD_BUG_ON(sizeof(Zone) > 48);
@@ -66,6 +70,12 @@ typedef enum Pending {
  */
 #define ZONES_PER_TURN 32768
 
+/* What a zone has more than its record says, and nothing else is different */
+typedef struct ZoneTail {
+    ZoneClaim claim;
+    QLIST_ENTRY(ZoneTail) next;
+} ZoneTail;
+
 struct ZoneTable {
     ZoneGeometry geometry;
 
@@ -78,8 +88,12 @@ struct ZoneTable {
     uint32_t zrwa_zones;
     uint32_t repairs;           /* that will make a zone active */
     uint32_t lru_first, lru_last;
-    HBitmap *dirty;
+    HBitmap *dirty;             /* for records */
     HBitmap *released;          /* see mark_released() */
+    bool claims;                /* tails are kept */
+    uint32_t nr_tails;
+    uint64_t tail_bytes;
+    QLIST_HEAD(, ZoneTail) tails;   /* of zones that need no record */
     Zone *zones;
 };
 
@@ -149,9 +163,45 @@ static uint32_t active_zones(const ZoneTable *t)
     return open_zones(t) + t->count[BLK_ZS_CLOSED] + t->repairs;
 }
 
+static ZoneTail *find_tail(const ZoneTable *t, uint32_t i)
+{
+    ZoneTail *tail;
+
+    QLIST_FOREACH(tail, &t->tails, next) {
+        if (tail->claim.zone == i) {
+            break;
+        }
+    }
+    return tail;
+}
+
+static void drop_tail(ZoneTable *t, ZoneTail *tail)
+{
+    t->zones[tail->claim.zone].has_tail = false;
+    t->tail_bytes -= tail->claim.to - tail->claim.from;
+    t->nr_tails--;
+    QLIST_REMOVE(tail, next);
+    g_free(tail);
+}
+
+static void mark_range_dirty(ZoneTable *t, uint32_t first, uint32_t n)
+{
+    ZoneTail *tail, *next;
+
+    hbitmap_set(t->dirty, first, n);
+    QLIST_FOREACH_SAFE(tail, &t->tails, next, next) {
+        if (tail->claim.zone >= first && tail->claim.zone - first < n) {
+            drop_tail(t, tail);
+        }
+    }
+}
+
 static void mark_dirty(ZoneTable *t, uint32_t i)
 {
     hbitmap_set(t->dirty, i, 1);
+    if (t->zones[i].has_tail) {
+        drop_tail(t, find_tail(t, i));
+    }
 }
 
 /*
@@ -246,6 +296,7 @@ static void record_in_state(const ZoneTable *t, uint32_t i,
     *r = (ZoneRecord) {
         .state = state,
         .attributes = attributes_in(state, z->attributes),
+        .epoch = z->epoch,
         .wp = z->wp,
         .data_end = z->data_end,
     };
@@ -632,6 +683,50 @@ static void fail_from(Zone *z, ZoneWrite *w, int ret)
     z->cause = -ret <= UINT8_MAX ? -ret : EIO;
 }
 
+/* Returns NULL if the zone needs a record instead. */
+static ZoneTail *new_tail(ZoneTable *t, uint32_t i, uint64_t from)
+{
+    ZoneTail *tail;
+
+    /* A claim that holds would exceed the limit, if one before it does not */
+    if (!t->claims || t->nr_tails == ZONE_CLAIMS_MAX ||
+        hbitmap_get(t->dirty, i) || zone_has_zrwa(&t->zones[i]) ||
+        (t->geometry.zones.max_active && from == zone_start(t, i))) {
+        return NULL;
+    }
+    tail = g_new(ZoneTail, 1);
+    tail->claim = (ZoneClaim) {
+        .zone = i,
+        .epoch = t->zones[i].epoch,
+        .from = from,
+        .to = from,
+        .sum = ZONE_CHECKSUM_INIT,
+    };
+    QLIST_INSERT_HEAD(&t->tails, tail, next);
+    t->zones[i].has_tail = true;
+    t->nr_tails++;
+    return tail;
+}
+
+/* @w moves the end of data of zone @i, that stores have to follow. */
+static void note_written(ZoneTable *t, uint32_t i, const ZoneWrite *w)
+{
+    uint64_t bytes = w->end - w->start;
+    ZoneTail *tail = NULL;
+
+    if (w->has_sum && t->tail_bytes + bytes <= ZONE_CLAIMS_MAX_BYTES) {
+        tail = t->zones[i].has_tail ? find_tail(t, i)
+                                    : new_tail(t, i, w->start);
+    }
+    if (!tail) {
+        mark_dirty(t, i);
+        return;
+    }
+    zone_checksum_append(&tail->claim.sum, &w->sum, bytes);
+    tail->claim.to = w->end;
+    t->tail_bytes += bytes;
+}
+
 /* Move the write pointer over all writes that nothing unfinished is below. */
 static void acknowledge(ZoneTable *t, uint32_t i)
 {
@@ -640,10 +735,10 @@ static void acknowledge(ZoneTable *t, uint32_t i)
 
     while ((w = QTAILQ_FIRST(&z->writes)) && w->state == ZW_WRITTEN) {
         assert(w->start == z->data_end);
+        note_written(t, i, w);
         z->data_end = w->end;
         z->wp = MAX(z->wp, w->commit);
         z->was_empty = false;
-        mark_dirty(t, i);
         QTAILQ_REMOVE(&z->writes, w, next);
         w->state = ZW_ACKNOWLEDGED;
         wake_write(w);
@@ -1332,6 +1427,7 @@ bool zone_table_load(ZoneTable *t, uint32_t index, const ZoneRecord *record)
     }
     z->wp = record->wp;
     z->data_end = record->data_end;
+    z->epoch = record->epoch;
     set_attributes(t, index, record->attributes);
     if (z->state != record->state) {
         set_state(t, index, record->state);
@@ -1423,10 +1519,14 @@ static void add_released(const ZoneTable *t, ZoneSnapshot *snap, uint32_t i)
 ZoneSnapshot *zone_table_take_snapshot(ZoneTable *t, bool live)
 {
     ZoneSnapshot *snap;
+    ZoneTail *tail;
     int64_t i;
 
     QEMU_LOCK_GUARD(&t->lock);
 
+    while ((tail = QLIST_FIRST(&t->tails))) {
+        mark_dirty(t, tail->claim.zone);
+    }
     if (hbitmap_empty(t->dirty)) {
         return NULL;
     }
@@ -1457,8 +1557,8 @@ void zone_table_drop_snapshot(ZoneTable *t, ZoneSnapshot *snap, bool stored)
 {
     WITH_QEMU_LOCK_GUARD(&t->lock) {
         for (guint b = 0; !stored && b < snap->blocks->len; b++) {
-            mark_dirty(t, g_array_index(snap->blocks, uint32_t, b)
-                          << ZONE_DIRTY_SHIFT);
+            mark_range_dirty(t, g_array_index(snap->blocks, uint32_t, b)
+                                << ZONE_DIRTY_SHIFT, ZONE_BLOCK_RECORDS);
         }
         for (guint r = 0; !stored && r < snap->released->len; r++) {
             mark_released(t, g_array_index(snap->released, ZoneReleased,
@@ -1475,14 +1575,50 @@ void zone_table_mark_dirty(ZoneTable *t, uint32_t first)
 {
     QEMU_LOCK_GUARD(&t->lock);
 
-    hbitmap_set(t->dirty, first, t->geometry.zones.nr_zones - first);
+    mark_range_dirty(t, first, t->geometry.zones.nr_zones - first);
 }
 
 bool zone_table_is_dirty(ZoneTable *t)
 {
     QEMU_LOCK_GUARD(&t->lock);
 
-    return !hbitmap_empty(t->dirty);
+    return !hbitmap_empty(t->dirty) || t->nr_tails;
+}
+
+void zone_table_enable_claims(ZoneTable *t)
+{
+    t->claims = true;
+}
+
+static gint compare_claims(gconstpointer a, gconstpointer b)
+{
+    const ZoneClaim *left = a, *right = b;
+
+    return left->zone < right->zone ? -1 : left->zone > right->zone;
+}
+
+int zone_table_get_claims(ZoneTable *t, ZoneClaim *claims)
+{
+    ZoneTail *tail;
+    int n = 0;
+
+    WITH_QEMU_LOCK_GUARD(&t->lock) {
+        if (!hbitmap_empty(t->dirty)) {
+            return -1;
+        }
+        QLIST_FOREACH(tail, &t->tails, next) {
+            claims[n++] = tail->claim;
+        }
+    }
+    qsort(claims, n, sizeof(claims[0]), compare_claims);
+    return n;
+}
+
+void zone_table_next_epoch(ZoneTable *t, uint32_t index)
+{
+    QEMU_LOCK_GUARD(&t->lock);
+
+    t->zones[index].epoch = (t->zones[index].epoch + 1) % ZONE_EPOCHS;
 }
 
 /* --- Life --- */
@@ -1592,6 +1728,7 @@ ZoneTable *zone_table_new(const ZoneGeometry *geometry)
     qemu_mutex_init(&t->lock);
     qemu_co_queue_init(&t->changed);
     QLIST_INIT(&t->mgmts);
+    QLIST_INIT(&t->tails);
 
     for (uint32_t i = 0; i < nr_zones; i++) {
         init_zone(t, i);
@@ -1607,6 +1744,9 @@ void zone_table_free(ZoneTable *t)
         return;
     }
     assert(QLIST_EMPTY(&t->mgmts));
+    while (!QLIST_EMPTY(&t->tails)) {
+        drop_tail(t, QLIST_FIRST(&t->tails));
+    }
     hbitmap_free(t->dirty);
     hbitmap_free(t->released);
     qemu_mutex_destroy(&t->lock);

@@ -22,6 +22,7 @@
 #include "qemu/queue.h"
 #include "block/block-common.h"
 #include "block/block-zoned.h"
+#include "block/zone-checksum.h"
 #include "block/zone-geometry.h"
 
 typedef struct ZoneTable ZoneTable;
@@ -66,6 +67,9 @@ typedef struct ZoneWrite {
     uint64_t start, end;
     uint32_t zone;
     bool reserved;               /* false: conventional zone, or no bytes */
+    /* Before the end call, optional: the checksum of what is in [start, end) */
+    bool has_sum;
+    ZoneChecksum sum;
 
     /* Private */
     enum {
@@ -228,6 +232,7 @@ typedef struct ZoneRecord {
     uint8_t attributes;          /* BDRV_ZA_* */
     uint64_t wp;                 /* zone start + capacity when FULL */
     uint64_t data_end;           /* everything at or above reads as zeroes */
+    uint8_t epoch;               /* see zone_table_next_epoch() */
 } ZoneRecord;
 
 /* Zones per dirty mark: the records of one 4096-byte block at 16 bytes each */
@@ -291,6 +296,37 @@ typedef struct ZoneSnapshot {
 ZoneSnapshot *zone_table_take_snapshot(ZoneTable *t, bool live);
 /* Free @snap; if it could not be @stored, what is in it has changed again. */
 void zone_table_drop_snapshot(ZoneTable *t, ZoneSnapshot *snap, bool stored);
+
+/*
+ * Claims: instead of a record, the store can keep how far the data of a zone has
+ * grown since its record was stored, with a checksum of that; so it need not
+ * make the data durable first.  That is possible for a zone if nothing but
+ * writes with checksums has changed it, for few zones, and little data.
+ */
+typedef struct ZoneClaim {
+    uint32_t zone;
+    uint8_t epoch;               /* of the record */
+    uint64_t from, to;           /* end of data: stored, and now */
+    ZoneChecksum sum;            /* of what is between */
+} ZoneClaim;
+
+#define ZONE_CLAIMS_MAX 127
+#define ZONE_CLAIMS_MAX_BYTES (16 * 1024 * 1024)
+
+/* Claims can be kept; until then, everything is for records. */
+void zone_table_enable_claims(ZoneTable *t);
+/*
+ * If claims can stand for all that is not in records, put them into @claims, of
+ * ZONE_CLAIMS_MAX, in the order of their zones, and return their number; -1 if
+ * they cannot.  Taking a snapshot makes an end of them: it has all in records.
+ */
+int zone_table_get_claims(ZoneTable *t, ZoneClaim *claims);
+/*
+ * Claims of zone @index that the store has kept are void as soon as the record
+ * of the next snapshot, which has another epoch, is stored.
+ */
+void zone_table_next_epoch(ZoneTable *t, uint32_t index);
+#define ZONE_EPOCHS 16
 
 /* All zones from @first on have to be stored again. */
 void zone_table_mark_dirty(ZoneTable *t, uint32_t first);

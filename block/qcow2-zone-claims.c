@@ -1,0 +1,509 @@
+/*
+ * Zoned qcow2: claims of write pointers in the image file
+ *
+ * Why they are right: the newest block has a claim for every zone that is ahead of
+ * its record, so nothing else counts.  It can be torn, or ahead of data that got
+ * lost; then the block before it, which was durable with its data before this
+ * one was written, has what was flushed.  And a record that is stored of a zone
+ * with a claim has another epoch, so it takes effect and the claim loses it at
+ * once.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bswap.h"
+#include "qemu/units.h"
+#include "qapi/error.h"
+#include "qcow2-zoned-int.h"
+#include "trace.h"
+
+#define BLOCK_MAGIC 0x5a434c4d  /* "ZCLM" */
+
+/* On disk, big-endian */
+typedef struct DiskClaim {
+    uint32_t zone;
+    uint32_t epoch;
+    uint64_t from;
+    uint64_t to;
+    uint64_t checksum;
+} DiskClaim;
+
+typedef struct DiskBlock {
+    uint32_t magic;
+    uint32_t nr_claims;
+    uint64_t sequence;
+    uint64_t reserved;
+    uint64_t checksum;          /* of the block with 0 here */
+    DiskClaim claims[ZONE_CLAIMS_MAX];
+} DiskBlock;
+
+QEMU_BUILD_BUG_ON(sizeof(DiskClaim) != 32);
+QEMU_BUILD_BUG_ON(sizeof(DiskBlock) != QCOW2_ZONE_CLAIMS_BLOCK);
+
+static Qcow2ZoneClaims *get_claims(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    return &s->zoned->claims;
+}
+
+/* --- The area --- */
+
+int coroutine_mixed_fn qcow2_zone_claims_alloc(BlockDriverState *bs)
+{
+    Qcow2ZoneClaims *c = get_claims(bs);
+    g_autofree void *zeroes = g_malloc0(QCOW2_ZONE_CLAIMS_BYTES);
+    int64_t offset = qcow2_alloc_clusters(bs, QCOW2_ZONE_CLAIMS_BYTES);
+    int ret;
+
+    if (offset < 0) {
+        return offset;
+    }
+    ret = bdrv_pwrite(bs->file, offset, QCOW2_ZONE_CLAIMS_BYTES, zeroes, 0);
+    if (ret < 0) {
+        qcow2_free_clusters(bs, offset, QCOW2_ZONE_CLAIMS_BYTES,
+                            QCOW2_DISCARD_OTHER);
+        return ret;
+    }
+    c->offset = offset;
+    c->claims = g_new0(ZoneClaim, ZONE_CLAIMS_MAX);
+    c->written = true;
+    zone_table_enable_claims(qcow2_zone_table(bs));
+    return 0;
+}
+
+bool coroutine_mixed_fn qcow2_zone_claims_check(BlockDriverState *bs,
+                                                Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t offset = get_claims(bs)->offset;
+    int64_t length = bdrv_getlength(bs->file->bs);
+
+    if (length < 0) {
+        error_setg_errno(errp, -length, "Could not get the file length");
+        return false;
+    }
+    if (offset_into_cluster(s, offset) ||
+        (offset && (length < QCOW2_ZONE_CLAIMS_BYTES ||
+                    offset > length - QCOW2_ZONE_CLAIMS_BYTES))) {
+        error_setg(errp, "Claim area at offset 0x%" PRIx64 " is not in the "
+                   "file", offset);
+        return false;
+    }
+    return true;
+}
+
+void qcow2_zone_claims_free(Qcow2ZoneClaims *c)
+{
+    g_free(c->claims);
+}
+
+/* --- Blocks --- */
+
+static uint64_t block_checksum(DiskBlock *d)
+{
+    ZoneChecksum sum = ZONE_CHECKSUM_INIT;
+    uint64_t stored = d->checksum;
+
+    d->checksum = 0;
+    zone_checksum_update(&sum, d, sizeof(*d));
+    d->checksum = stored;
+    return zone_checksum_value(&sum);
+}
+
+static void encode_block(const ZoneClaim *claims, int n, uint64_t sequence,
+                         DiskBlock *d)
+{
+    memset(d, 0, sizeof(*d));
+    d->magic = cpu_to_be32(BLOCK_MAGIC);
+    d->nr_claims = cpu_to_be32(n);
+    d->sequence = cpu_to_be64(sequence);
+    for (int k = 0; k < n; k++) {
+        d->claims[k] = (DiskClaim) {
+            .zone = cpu_to_be32(claims[k].zone),
+            .epoch = cpu_to_be32(claims[k].epoch),
+            .from = cpu_to_be64(claims[k].from),
+            .to = cpu_to_be64(claims[k].to),
+            .checksum = cpu_to_be64(zone_checksum_value(&claims[k].sum)),
+        };
+    }
+    d->checksum = cpu_to_be64(block_checksum(d));
+}
+
+/* A block that was read */
+typedef struct ClaimBlock {
+    uint64_t sequence;          /* 0: it is not valid */
+    int nr;
+    ZoneClaim claims[ZONE_CLAIMS_MAX];
+} ClaimBlock;
+
+static bool decode_claim(const ZoneGeometry *g, const DiskClaim *d,
+                         ZoneClaim *claim)
+{
+    uint32_t epoch = be32_to_cpu(d->epoch);
+    uint64_t checksum = be64_to_cpu(d->checksum);
+
+    *claim = (ZoneClaim) {
+        .zone = be32_to_cpu(d->zone),
+        .epoch = epoch,
+        .from = be64_to_cpu(d->from),
+        .to = be64_to_cpu(d->to),
+        .sum = { .crc = checksum >> 32, .adler = checksum },
+    };
+    return claim->zone < g->zones.nr_zones && epoch < ZONE_EPOCHS &&
+           !zone_geometry_conventional(g, claim->zone) &&
+           (claim->from | claim->to) % BDRV_SECTOR_SIZE == 0 &&
+           claim->from >= zone_geometry_start(g, claim->zone) &&
+           claim->from < claim->to &&
+           claim->to <= zone_geometry_writable_end(g, claim->zone);
+}
+
+static void decode_block(const ZoneGeometry *g, DiskBlock *d, ClaimBlock *b)
+{
+    uint32_t nr = be32_to_cpu(d->nr_claims);
+    uint64_t bytes = 0;
+
+    b->sequence = 0;
+    if (be32_to_cpu(d->magic) != BLOCK_MAGIC || nr > ZONE_CLAIMS_MAX ||
+        d->reserved || be64_to_cpu(d->checksum) != block_checksum(d)) {
+        return;
+    }
+    for (b->nr = 0; b->nr < nr; b->nr++) {
+        ZoneClaim *claim = &b->claims[b->nr];
+
+        if (!decode_claim(g, &d->claims[b->nr], claim) ||
+            (b->nr && claim->zone <= claim[-1].zone)) {
+            return;
+        }
+        bytes += claim->to - claim->from;
+        if (bytes > ZONE_CLAIMS_MAX_BYTES) {
+            return;
+        }
+    }
+    b->sequence = be64_to_cpu(d->sequence);
+}
+
+/* --- Reading --- */
+
+#define READ_BYTES (256 * KiB)
+
+/*
+ * Add up the data of a claim as it is in the file.  *@held becomes false if some of
+ * it is not in clusters that a mapped zone has.
+ */
+static int coroutine_fn GRAPH_RDLOCK
+sum_data(BlockDriverState *bs, const ZoneClaim *claim, ZoneChecksum *sum,
+         bool *held)
+{
+    BDRVQcow2State *s = bs->opaque;
+    g_autofree void *buf = g_malloc(READ_BYTES);
+
+    *sum = ZONE_CHECKSUM_INIT;
+    for (uint64_t pos = claim->from, n; pos < claim->to; pos += n) {
+        unsigned int bytes = MIN(claim->to - pos, READ_BYTES);
+        QCow2SubclusterType type;
+        uint64_t host;
+        int ret = qcow2_get_host_offset(bs, pos, &bytes, &host, &type);
+
+        *held = ret == 0 && type == QCOW2_SUBCLUSTER_NORMAL;
+        if (!*held) {
+            return ret;
+        }
+        n = bytes;
+        ret = bdrv_co_pread(s->data_file, host, n, buf, 0);
+        if (ret < 0) {
+            return ret;
+        }
+        zone_checksum_update(sum, buf, n);
+    }
+    return 0;
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+claim_holds(BlockDriverState *bs, const ZoneClaim *claim, bool *held)
+{
+    ZoneChecksum sum;
+    ZoneRecord r;
+    int ret;
+
+    zone_table_record(qcow2_zone_table(bs), claim->zone, true, &r);
+    *held = (r.state == BLK_ZS_EMPTY || r.state == BLK_ZS_CLOSED) &&
+            !(r.attributes & BDRV_ZA_ZRWA) && r.epoch == claim->epoch &&
+            r.wp == claim->from && r.data_end == claim->from;
+    if (!*held) {
+        return 0;
+    }
+    ret = sum_data(bs, claim, &sum, held);
+    *held = *held && ret == 0 && zone_checksum_value(&sum) ==
+                                 zone_checksum_value(&claim->sum);
+    return ret;
+}
+
+/* The zone has what the claim says. */
+static void apply(BlockDriverState *bs, const ZoneClaim *claim)
+{
+    ZoneTable *t = qcow2_zone_table(bs);
+    uint64_t end = zone_geometry_writable_end(zone_table_geometry(t),
+                                              claim->zone);
+    ZoneRecord r;
+
+    zone_table_record(t, claim->zone, true, &r);
+    r.state = claim->to == end ? BLK_ZS_FULL : BLK_ZS_CLOSED;
+    r.wp = r.data_end = claim->to;
+    zone_table_load(t, claim->zone, &r);
+}
+
+static const ZoneClaim *find_claim(const ZoneClaim *claims, int n,
+                                   uint32_t zone)
+{
+    for (int k = 0; k < n; k++) {
+        if (claims[k].zone == zone) {
+            return &claims[k];
+        }
+    }
+    return NULL;
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+load_claim(BlockDriverState *bs, const ZoneClaim *claim,
+           const ClaimBlock *before)
+{
+    const ZoneClaim *earlier;
+    bool held;
+    int ret = claim_holds(bs, claim, &held);
+
+    if (ret == 0 && !held && before &&
+        (earlier = find_claim(before->claims, before->nr, claim->zone))) {
+        claim = earlier;
+        ret = claim_holds(bs, claim, &held);
+    }
+    if (ret == 0 && held) {
+        apply(bs, claim);
+    }
+    trace_qcow2_zoned_claim(bs, claim->zone, claim->from, claim->to,
+                            ret == 0 && held);
+    return ret;
+}
+
+int coroutine_fn qcow2_zone_claims_load(BlockDriverState *bs, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2ZoneClaims *c = get_claims(bs);
+    ZoneTable *t = qcow2_zone_table(bs);
+    g_autofree DiskBlock *disk = NULL;
+    g_autofree ClaimBlock *blocks = NULL;
+    const ClaimBlock *newest, *before;
+    int ret;
+
+    if (!c->offset) {
+        return 0;
+    }
+    disk = g_new(DiskBlock, 2);
+    ret = bdrv_co_pread(bs->file, c->offset, QCOW2_ZONE_CLAIMS_BYTES, disk, 0);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not read the claims of zones");
+        return ret;
+    }
+    blocks = g_new(ClaimBlock, 2);
+    for (int k = 0; k < 2; k++) {
+        decode_block(zone_table_geometry(t), &disk[k], &blocks[k]);
+    }
+    c->slot = blocks[1].sequence > blocks[0].sequence;
+    newest = &blocks[c->slot];
+    before = &blocks[!c->slot];
+    c->sequence = newest->sequence;
+    c->nr = newest->sequence ? newest->nr : 0;
+    g_free(c->claims);
+    c->claims = g_new0(ZoneClaim, ZONE_CLAIMS_MAX);
+    memcpy(c->claims, newest->claims, c->nr * sizeof(c->claims[0]));
+    c->written = true;
+    zone_table_enable_claims(t);
+    if (c->nr && !s->data_file) {
+        c->unread = true;
+        return 0;
+    }
+    if (!before->sequence || before->sequence != newest->sequence - 1) {
+        before = NULL;
+    }
+    for (int k = 0; k < c->nr; k++) {
+        ret = load_claim(bs, &c->claims[k], before);
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "Could not check the claim of zone %"
+                             PRIu32, c->claims[k].zone);
+            return ret;
+        }
+    }
+    return 0;
+}
+
+/* Write what is there already. */
+static int coroutine_fn GRAPH_RDLOCK touch(BdrvChild *file, uint64_t offset)
+{
+    uint8_t buf[BDRV_SECTOR_SIZE];
+    int ret = bdrv_co_pread(file, offset, sizeof(buf), buf, 0);
+
+    return ret < 0 ? ret : bdrv_co_pwrite(file, offset, sizeof(buf), buf, 0);
+}
+
+int coroutine_fn qcow2_zone_claims_flush_found(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    const Qcow2ZoneClaims *c = get_claims(bs);
+    int ret;
+
+    ret = touch(bs->file, c->offset + c->slot * QCOW2_ZONE_CLAIMS_BLOCK);
+    if (ret == 0 && has_data_file(bs)) {
+        ret = touch(s->data_file, 0);
+        if (ret == 0) {
+            ret = bdrv_co_flush(s->data_file->bs);
+        }
+    }
+    return ret < 0 ? ret : bdrv_co_flush(bs->file->bs);
+}
+
+uint64_t qcow2_zone_claims_end(const Qcow2ZoneClaims *c, uint32_t zone,
+                               uint8_t epoch, uint64_t from)
+{
+    const ZoneClaim *claim = find_claim(c->claims, c->nr, zone);
+
+    return claim && claim->epoch == epoch && claim->from == from ? claim->to
+                                                                 : from;
+}
+
+/* --- Writing --- */
+
+static void note_write(BlockDriverState *bs, bool by_flush)
+{
+    Qcow2ZoneClaims *c = get_claims(bs);
+
+    c->by_flush = by_flush;
+    c->flushed_gen = bs->flushed_gen;
+    qatomic_set_u64(&c->writes, c->writes + 1);
+}
+
+void qcow2_zone_claims_note_records(BlockDriverState *bs, bool by_flush)
+{
+    note_write(bs, by_flush);
+}
+
+void qcow2_zone_claims_flushed(Qcow2ZoneClaims *c, uint64_t write)
+{
+    if (qatomic_read_u64(&c->writes) == write) {
+        qatomic_set_u64(&c->durable, write);
+    }
+}
+
+int coroutine_mixed_fn qcow2_zone_claims_settle(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2ZoneClaims *c = get_claims(bs);
+    int ret = 0;
+
+    /* Flushes of a node follow each other: the one that wrote this is over */
+    if (qatomic_read_u64(&c->durable) == c->writes ||
+        (c->by_flush && bs->flushed_gen != c->flushed_gen)) {
+        return 0;
+    }
+    if (has_data_file(bs)) {
+        ret = bdrv_flush(s->data_file->bs);
+    }
+    if (ret == 0) {
+        ret = bdrv_flush(bs->file->bs);
+    }
+    if (ret == 0) {
+        qatomic_set_u64(&c->durable, c->writes);
+    }
+    return ret;
+}
+
+/* Write the next block; what there is is durable. */
+static int coroutine_mixed_fn GRAPH_RDLOCK
+write_block(BlockDriverState *bs, bool by_flush)
+{
+    Qcow2ZoneClaims *c = get_claims(bs);
+    g_autofree DiskBlock *d = g_new(DiskBlock, 1);
+    unsigned slot = !c->slot;
+    uint64_t offset = c->offset + slot * QCOW2_ZONE_CLAIMS_BLOCK;
+    int ret = qcow2_pre_write_overlap_check(bs, QCOW2_OL_ZONE_TABLE, offset,
+                                            sizeof(*d), false);
+
+    encode_block(c->claims, c->nr, c->sequence + 1, d);
+    if (ret == 0) {
+        ret = bdrv_pwrite(bs->file, offset, sizeof(*d), d, 0);
+    }
+    trace_qcow2_zoned_write_claims(bs, c->sequence + 1, c->nr, ret);
+    c->superseded = false;
+    c->written = ret == 0;
+    if (ret == 0) {
+        c->sequence++;
+        c->slot = slot;
+    }
+    note_write(bs, by_flush);
+    return ret;
+}
+
+/* Does the newest block have these claims, as they are? */
+static bool is_written(const Qcow2ZoneClaims *c, const ZoneClaim *claims, int n)
+{
+    bool same = c->written && !c->superseded && n == c->nr;
+
+    for (int k = 0; same && k < n; k++) {
+        same = claims[k].zone == c->claims[k].zone &&
+               claims[k].to == c->claims[k].to;
+    }
+    return same;
+}
+
+int coroutine_mixed_fn qcow2_zone_claims_write(BlockDriverState *bs,
+                                               bool by_flush)
+{
+    Qcow2ZoneClaims *c = get_claims(bs);
+    g_autofree ZoneClaim *next = NULL;
+    int n, ret;
+
+    if (!c->offset) {
+        return 0;
+    }
+    next = g_new(ZoneClaim, ZONE_CLAIMS_MAX);
+    n = zone_table_get_claims(qcow2_zone_table(bs), next);
+    if (n <= 0 || is_written(c, next, n)) {
+        return n >= 0;
+    }
+    ret = qcow2_zone_claims_settle(bs);
+    if (ret == 0) {
+        memcpy(c->claims, next, n * sizeof(next[0]));
+        c->nr = n;
+        ret = write_block(bs, by_flush);
+    }
+    return ret < 0 ? ret : 1;
+}
+
+void qcow2_zone_claims_supersede(BlockDriverState *bs)
+{
+    Qcow2ZoneClaims *c = get_claims(bs);
+
+    if (c->superseded) {
+        return;
+    }
+    for (int k = 0; k < c->nr; k++) {
+        zone_table_next_epoch(qcow2_zone_table(bs), c->claims[k].zone);
+    }
+    c->superseded = true;
+}
+
+int coroutine_mixed_fn qcow2_zone_claims_retire(BlockDriverState *bs)
+{
+    Qcow2ZoneClaims *c = get_claims(bs);
+    int ret;
+
+    if (!c->claims || (c->nr == 0 && c->written)) {
+        return 0;               /* none, or not looked at */
+    }
+    ret = qcow2_zone_claims_settle(bs);
+    if (ret == 0) {
+        c->nr = 0;
+        ret = write_block(bs, false);
+    }
+    return ret < 0 ? ret : qcow2_zone_claims_settle(bs);
+}
