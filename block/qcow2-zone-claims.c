@@ -165,8 +165,10 @@ static void decode_block(const ZoneGeometry *g, DiskBlock *d, ClaimBlock *b)
     uint64_t bytes = 0;
 
     b->sequence = 0;
+    /* After the last sequence number there would be no next one */
     if (be32_to_cpu(d->magic) != BLOCK_MAGIC || nr > ZONE_CLAIMS_MAX ||
-        d->reserved || be64_to_cpu(d->checksum) != block_checksum(d)) {
+        d->reserved || d->sequence == UINT64_MAX ||
+        be64_to_cpu(d->checksum) != block_checksum(d)) {
         return;
     }
     for (b->nr = 0; b->nr < nr; b->nr++) {
