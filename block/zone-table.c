@@ -93,7 +93,7 @@ struct ZoneTable {
     bool claims;                /* tails are kept */
     uint32_t nr_tails;
     uint64_t tail_bytes;
-    QLIST_HEAD(, ZoneTail) tails;   /* of zones that need no record */
+    QLIST_HEAD(, ZoneTail) tails;   /* they count if nothing is dirty */
     Zone *zones;
 };
 
@@ -163,45 +163,9 @@ static uint32_t active_zones(const ZoneTable *t)
     return open_zones(t) + t->count[BLK_ZS_CLOSED] + t->repairs;
 }
 
-static ZoneTail *find_tail(const ZoneTable *t, uint32_t i)
-{
-    ZoneTail *tail;
-
-    QLIST_FOREACH(tail, &t->tails, next) {
-        if (tail->claim.zone == i) {
-            break;
-        }
-    }
-    return tail;
-}
-
-static void drop_tail(ZoneTable *t, ZoneTail *tail)
-{
-    t->zones[tail->claim.zone].has_tail = false;
-    t->tail_bytes -= tail->claim.to - tail->claim.from;
-    t->nr_tails--;
-    QLIST_REMOVE(tail, next);
-    g_free(tail);
-}
-
-static void mark_range_dirty(ZoneTable *t, uint32_t first, uint32_t n)
-{
-    ZoneTail *tail, *next;
-
-    hbitmap_set(t->dirty, first, n);
-    QLIST_FOREACH_SAFE(tail, &t->tails, next, next) {
-        if (tail->claim.zone >= first && tail->claim.zone - first < n) {
-            drop_tail(t, tail);
-        }
-    }
-}
-
 static void mark_dirty(ZoneTable *t, uint32_t i)
 {
     hbitmap_set(t->dirty, i, 1);
-    if (t->zones[i].has_tail) {
-        drop_tail(t, find_tail(t, i));
-    }
 }
 
 /*
@@ -683,6 +647,18 @@ static void fail_from(Zone *z, ZoneWrite *w, int ret)
     z->cause = -ret <= UINT8_MAX ? -ret : EIO;
 }
 
+static ZoneTail *find_tail(const ZoneTable *t, uint32_t i)
+{
+    ZoneTail *tail;
+
+    QLIST_FOREACH(tail, &t->tails, next) {
+        if (tail->claim.zone == i) {
+            break;
+        }
+    }
+    return tail;
+}
+
 /* Returns NULL if the zone needs a record instead. */
 static ZoneTail *new_tail(ZoneTable *t, uint32_t i, uint64_t from)
 {
@@ -690,7 +666,7 @@ static ZoneTail *new_tail(ZoneTable *t, uint32_t i, uint64_t from)
 
     /* A claim that holds would exceed the limit, if one before it does not */
     if (!t->claims || t->nr_tails == ZONE_CLAIMS_MAX ||
-        hbitmap_get(t->dirty, i) || zone_has_zrwa(&t->zones[i]) ||
+        zone_has_zrwa(&t->zones[i]) ||
         (t->geometry.zones.max_active && from == zone_start(t, i))) {
         return NULL;
     }
@@ -714,7 +690,9 @@ static void note_written(ZoneTable *t, uint32_t i, const ZoneWrite *w)
     uint64_t bytes = w->end - w->start;
     ZoneTail *tail = NULL;
 
-    if (w->has_sum && t->tail_bytes + bytes <= ZONE_CLAIMS_MAX_BYTES) {
+    /* Where one zone needs a record, all get one. */
+    if (w->has_sum && hbitmap_empty(t->dirty) &&
+        t->tail_bytes + bytes <= ZONE_CLAIMS_MAX_BYTES) {
         tail = t->zones[i].has_tail ? find_tail(t, i)
                                     : new_tail(t, i, w->start);
     }
@@ -1516,17 +1494,29 @@ static void add_released(const ZoneTable *t, ZoneSnapshot *snap, uint32_t i)
     }
 }
 
+/* Records say it from now on. */
+static void drop_tails(ZoneTable *t)
+{
+    ZoneTail *tail, *next;
+
+    QLIST_FOREACH_SAFE(tail, &t->tails, next, next) {
+        t->zones[tail->claim.zone].has_tail = false;
+        mark_dirty(t, tail->claim.zone);
+        g_free(tail);
+    }
+    QLIST_INIT(&t->tails);
+    t->nr_tails = 0;
+    t->tail_bytes = 0;
+}
+
 ZoneSnapshot *zone_table_take_snapshot(ZoneTable *t, bool live)
 {
     ZoneSnapshot *snap;
-    ZoneTail *tail;
     int64_t i;
 
     QEMU_LOCK_GUARD(&t->lock);
 
-    while ((tail = QLIST_FIRST(&t->tails))) {
-        mark_dirty(t, tail->claim.zone);
-    }
+    drop_tails(t);
     if (hbitmap_empty(t->dirty)) {
         return NULL;
     }
@@ -1557,8 +1547,8 @@ void zone_table_drop_snapshot(ZoneTable *t, ZoneSnapshot *snap, bool stored)
 {
     WITH_QEMU_LOCK_GUARD(&t->lock) {
         for (guint b = 0; !stored && b < snap->blocks->len; b++) {
-            mark_range_dirty(t, g_array_index(snap->blocks, uint32_t, b)
-                                << ZONE_DIRTY_SHIFT, ZONE_BLOCK_RECORDS);
+            mark_dirty(t, g_array_index(snap->blocks, uint32_t, b)
+                          << ZONE_DIRTY_SHIFT);
         }
         for (guint r = 0; !stored && r < snap->released->len; r++) {
             mark_released(t, g_array_index(snap->released, ZoneReleased,
@@ -1575,7 +1565,7 @@ void zone_table_mark_dirty(ZoneTable *t, uint32_t first)
 {
     QEMU_LOCK_GUARD(&t->lock);
 
-    mark_range_dirty(t, first, t->geometry.zones.nr_zones - first);
+    hbitmap_set(t->dirty, first, t->geometry.zones.nr_zones - first);
 }
 
 bool zone_table_is_dirty(ZoneTable *t)
@@ -1744,9 +1734,7 @@ void zone_table_free(ZoneTable *t)
         return;
     }
     assert(QLIST_EMPTY(&t->mgmts));
-    while (!QLIST_EMPTY(&t->tails)) {
-        drop_tail(t, QLIST_FIRST(&t->tails));
-    }
+    drop_tails(t);
     hbitmap_free(t->dirty);
     hbitmap_free(t->released);
     qemu_mutex_destroy(&t->lock);
