@@ -2,9 +2,10 @@
  * Zoned qcow2: what its files share
  *
  * From the ground up: qcow2-zone-claims.c has claims and qcow2-zone-store.c zone
- * tables in the file, qcow2-zoned.c opens and closes images, qcow2-zoned-io.c has the guest's I/O,
- * qcow2-zoned-create.c creation and overlays, qcow2-zoned-image.c what changes
- * a whole image.
+ * tables in the file, qcow2-zoned.c opens and closes images, qcow2-zoned-io.c
+ * has the guest's I/O, qcow2-zoned-space.c the space on the host for it,
+ * qcow2-zoned-create.c creation and overlays, qcow2-zoned-image.c what changes a
+ * whole image.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,6 +19,7 @@
 #include "block/zone-table.h"
 #include "qcow2-zone-claims.h"
 #include "qcow2-zone-store.h"
+#include "qcow2-zoned-space.h"
 #include "qcow2-zoned.h"
 
 /* Write pointers are in units of what the guest can address. */
@@ -42,6 +44,7 @@ struct Qcow2Zoned {
     uint64_t unflushed;         /* bytes written since; no lock, a guess */
     CoMutex map_lock;           /* one that maps a zone, or fills it in */
     ZoneMap *map;               /* where zones are in the image file; RCU */
+    Qcow2ZonedSpace *space;     /* what they have of the host's */
 };
 
 static inline bool qcow2_is_zoned(BlockDriverState *bs)
@@ -93,5 +96,14 @@ bool qcow2_zoned_check_number(const char *option, uint64_t n, Error **errp);
 
 /* Where zones are in the file has to be asked (again); also after a resize. */
 void qcow2_zoned_forget_mapping(Qcow2Zoned *z);
+
+/*
+ * Where the data at @offset of sequential zone @zone is, or would be, in the
+ * file.  With @probe, when the zone holds nothing, the image is asked if need
+ * be.  Returns false if it is not in one piece.
+ */
+bool coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_find_extent(BlockDriverState *bs, uint32_t zone, uint64_t offset,
+                        bool probe, uint64_t *host);
 
 #endif

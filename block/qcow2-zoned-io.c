@@ -99,6 +99,7 @@ void qcow2_zoned_forget_mapping(Qcow2Zoned *z)
     if (map) {
         g_free_rcu(map, rcu);
     }
+    qcow2_zoned_space_forget(z->space, zone_table_nr_zones(z->table));
 }
 
 /* --- Mapping --- */
@@ -107,7 +108,7 @@ void qcow2_zoned_forget_mapping(Qcow2Zoned *z)
  * A sequential zone is mapped before its first write, from the cluster that
  * its write pointer is in (or its end of data, if that is lower) to its end:
  * one extent of the image file, linked in the L2 tables and the file extended
- * over it.  Writes then change no metadata, and go where zone_host_offset()
+ * over it, but without space on the host (qcow2-zoned-space.c).  Writes then change no metadata, and go where zone_host_offset()
  * says.  It is safe to have clusters mapped that hold anything, because nothing
  * is read from above the end of data.
  *
@@ -227,28 +228,17 @@ link_extent(BlockDriverState *bs, const ZoneClusters *c)
 /*
  * Let the file reach to @end, which is the end of clusters that are not in use
  * yet.  Others may write behind them at the same time, so it must not become
- * shorter: with preallocation bdrv_co_truncate() refuses that, without it does
- * not.
+ * shorter, as bdrv_co_truncate() could make it.
  */
 static int coroutine_fn GRAPH_RDLOCK
 grow_file(BlockDriverState *bs, uint64_t end)
 {
     int64_t length = bdrv_co_getlength(bs->file->bs);
-    int ret = -ENOTSUP;
 
     if (length < 0 || length >= end) {
         return MIN(length, 0);
     }
-    /*
-     * Space that is there makes the first pass fast.  Not every host has
-     * fallocate(); and with discard=unmap a sparse file is what the user wants.
-     */
-    if (!(bs->open_flags & BDRV_O_UNMAP)) {
-        ret = bdrv_co_truncate(bs->file, end, false, PREALLOC_MODE_FALLOC, 0,
-                               NULL);
-    }
-    return ret == 0 ? 0 :
-           bdrv_co_pwrite_zeroes(bs->file, end - BDRV_SECTOR_SIZE,
+    return bdrv_co_pwrite_zeroes(bs->file, end - BDRV_SECTOR_SIZE,
                                  BDRV_SECTOR_SIZE, 0);
 }
 
@@ -394,6 +384,22 @@ static bool zone_host_offset(BlockDriverState *bs, uint64_t offset,
                         offset % zone_size, !is_write, host);
 }
 
+bool coroutine_fn
+qcow2_zoned_find_extent(BlockDriverState *bs, uint32_t zone, uint64_t offset,
+                        bool probe, uint64_t *host)
+{
+    return (!probe || map_zone(bs, zone, false) == 0) &&
+           zone_host_offset(bs, offset, true, host);
+}
+
+/* The zone that @w is reserved in gets a place. */
+static int coroutine_fn GRAPH_RDLOCK
+place_write(BlockDriverState *bs, const ZoneWrite *w)
+{
+    qcow2_zoned_space_wait(bs, w);
+    return map_zone(bs, w->zone, true);
+}
+
 /* --- I/O --- */
 
 static uint64_t zone_end(BlockDriverState *bs, uint64_t offset)
@@ -464,7 +470,7 @@ zero_sequential(BlockDriverState *bs, const ZoneWrite *w, int64_t offset,
 {
     BDRVQcow2State *s = bs->opaque;
     uint64_t host;
-    int ret = map_zone(bs, w->zone, true);
+    int ret = place_write(bs, w);
 
     if (ret < 0) {
         return ret;
@@ -524,17 +530,18 @@ write_mapped(BlockDriverState *bs, ZoneWrite *w, uint64_t host, int64_t bytes,
 
 /* [@offset, @offset + @bytes) is reserved for this write. */
 static int coroutine_fn GRAPH_RDLOCK
-write_data(BlockDriverState *bs, ZoneWrite *w, int64_t offset,
-           int64_t bytes, QEMUIOVector *qiov, size_t qiov_offset)
+try_write_data(BlockDriverState *bs, ZoneWrite *w, int64_t offset,
+               int64_t bytes, QEMUIOVector *qiov, size_t qiov_offset)
 {
     uint64_t host;
     int ret;
 
     if (w->reserved) {
-        ret = map_zone(bs, w->zone, true);
+        ret = place_write(bs, w);
         if (ret < 0) {
             return ret;
         }
+        qcow2_zoned_space_ahead(bs, w);
     }
     if (offset > w->start) {
         ret = zero_sequential(bs, w, w->start, offset - w->start, 0);
@@ -546,6 +553,21 @@ write_data(BlockDriverState *bs, ZoneWrite *w, int64_t offset,
         return qcow2_co_pwritev_part(bs, offset, bytes, qiov, qiov_offset, 0);
     }
     return write_mapped(bs, w, host, bytes, qiov, qiov_offset);
+}
+
+/* Again if the host is full, but zones have space that they do not use */
+static int coroutine_fn GRAPH_RDLOCK
+write_data(BlockDriverState *bs, ZoneWrite *w, int64_t offset,
+           int64_t bytes, QEMUIOVector *qiov, size_t qiov_offset)
+{
+    unsigned int given_back = qcow2_zoned_space_given_back(bs);
+    int ret = try_write_data(bs, w, offset, bytes, qiov, qiov_offset);
+
+    if (ret == -ENOSPC && qcow2_zoned_space_full(bs, given_back)) {
+        w->has_sum = false;
+        ret = try_write_data(bs, w, offset, bytes, qiov, qiov_offset);
+    }
+    return ret;
 }
 
 /*
@@ -683,31 +705,30 @@ qcow2_zoned_co_report(BlockDriverState *bs, int64_t offset,
     return 0;
 }
 
-/*
- * Zones are being reset.  Where all of a zone is mapped that stays; what it
- * occupies of the host file is given up where the user wants this
- * (discard=unmap).  Errors do not matter.
- */
+/* With discard=unmap, a reset gives up what the zone occupies on the host. */
+static bool gives_back(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    return (bs->open_flags & BDRV_O_UNMAP) &&
+           s->discard_passthrough[QCOW2_DISCARD_REQUEST];
+}
+
+/* Zones are being reset.  Where all of a zone is mapped that stays. */
 static void coroutine_fn GRAPH_RDLOCK
 empty_zones(BlockDriverState *bs, const ZoneMgmt *m)
 {
     BDRVQcow2State *s = bs->opaque;
-    const ZoneGeometry *g = s->zoned->geometry;
-    bool discard = (bs->open_flags & BDRV_O_UNMAP) &&
-                   s->discard_passthrough[QCOW2_DISCARD_REQUEST];
-    uint64_t host, work = 0;
+    bool unused = gives_back(bs);
+    uint64_t work = 0;
 
     for (uint32_t i = m->first; i <= m->last; ) {
         uint32_t from = i;
 
         if (zone_mgmt_next_reset(s->zoned->table, m, &i)) {
-            uint64_t start = zone_geometry_start(g, i);
-
             forget_part(bs, i);
-            if (discard && map_zone(bs, i, false) == 0 &&
-                zone_host_offset(bs, start, true, &host)) {
-                bdrv_co_pdiscard(s->data_file, host,
-                                 zone_geometry_writable_end(g, i) - start);
+            if (unused) {
+                qcow2_zoned_space_unused(bs, i);
             }
             i++;
         }
@@ -759,8 +780,12 @@ qcow2_zoned_co_mgmt(BlockDriverState *bs, BlockZoneOp op, BlockZoneFlags flags,
     if (ret == 0 && op == BLK_ZO_RESET && m.commit) {
         empty_zones(bs, &m);
     }
-    return zone_table_end_mgmt(qcow2_zone_table(bs), &m,
-                               bdrv_zone_op_io_error(ret));
+    ret = zone_table_end_mgmt(qcow2_zone_table(bs), &m,
+                              bdrv_zone_op_io_error(ret));
+    if (ret == 0 && op == BLK_ZO_RESET && gives_back(bs)) {
+        qcow2_zoned_space_give_back(bs, m.first, m.last);
+    }
+    return ret;
 }
 
 /*
@@ -860,8 +885,12 @@ qcow2_zoned_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
     }
     if (w.reserved) {
         int64_t start = MIN(offset, w.start);
+        unsigned int given_back = qcow2_zoned_space_given_back(bs);
 
         ret = zero_sequential(bs, &w, start, offset + bytes - start, flags);
+        if (ret == -ENOSPC && qcow2_zoned_space_full(bs, given_back)) {
+            ret = zero_sequential(bs, &w, start, offset + bytes - start, flags);
+        }
     } else {
         ret = zero_conventional(bs, offset, bytes, flags);
     }

@@ -169,6 +169,7 @@ void qcow2_zoned_start(BlockDriverState *bs, Qcow2Zoned *z)
 {
     z->table = zone_table_new(z->geometry);
     z->geometry = zone_table_geometry(z->table);
+    z->space = qcow2_zoned_space_new();
     qcow2_zoned_forget_mapping(z);
     z->timer = qcow2_zones_timer_new(bs);
 }
@@ -279,6 +280,7 @@ void qcow2_zoned_close(BlockDriverState *bs)
         zone_table_free(s->zoned->table);
         qcow2_zone_claims_free(&s->zoned->claims);
         g_free(s->zoned->map);
+        qcow2_zoned_space_free(s->zoned->space);
         g_free(s->zoned);
         s->zoned = NULL;
     }
@@ -297,6 +299,9 @@ int coroutine_mixed_fn qcow2_zoned_inactivate(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
 
+    if (qcow2_is_zoned(bs)) {
+        qcow2_zoned_space_finish(bs);
+    }
     if (!qcow2_is_zoned(bs) || !bdrv_is_writable(bs) ||
         !(zone_table_is_dirty(s->zoned->table) || s->zoned->header_unknown)) {
         return 0;
@@ -310,6 +315,8 @@ int qcow2_zoned_hand_over(BlockDriverState *bs)
     int ret;
 
     if (qcow2_is_zoned(bs) && bdrv_is_writable(bs)) {
+        /* Who takes over waits */
+        qcow2_zoned_space_drop(bs);
         zone_table_mark_dirty(s->zoned->table, 0);
         ret = qcow2_zones_store_locked(bs, true);
         if (ret == 0) {
@@ -322,6 +329,13 @@ int qcow2_zoned_hand_over(BlockDriverState *bs)
         }
     }
     return qcow2_inactivate(bs);
+}
+
+void qcow2_zoned_drain_end(BlockDriverState *bs)
+{
+    if (qcow2_is_zoned(bs)) {
+        qcow2_zoned_space_start(bs);
+    }
 }
 
 /* --- What an image says of its zones --- */

@@ -301,6 +301,7 @@ qcow2_zoned_co_append(BlockDriverState *bs, int64_t *offset,
                       QEMUIOVector *qiov, BdrvRequestFlags flags);
 /* Hands the image over to another process: open states are kept. */
 int GRAPH_RDLOCK qcow2_zoned_hand_over(BlockDriverState *bs);
+void qcow2_zoned_drain_end(BlockDriverState *bs);
 
 /* --- Plain qcow2, in qcow2.c, for the callbacks above --- */
 

@@ -1422,6 +1422,13 @@ void zone_table_position(ZoneTable *t, uint32_t index, uint64_t *wp,
     *data_end = t->zones[index].data_end;
 }
 
+uint64_t zone_table_unused(ZoneTable *t, uint32_t index)
+{
+    QEMU_LOCK_GUARD(&t->lock);
+
+    return reserved_end(&t->zones[index]);
+}
+
 /* The record to store of zone @i now */
 static void get_record(const ZoneTable *t, uint32_t i, bool live, ZoneRecord *r)
 {

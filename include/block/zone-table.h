@@ -260,6 +260,12 @@ void zone_table_position(ZoneTable *t, uint32_t index, uint64_t *wp,
                          uint64_t *data_end);
 
 /*
+ * From here on, sequential zone @index holds no data and nothing is being
+ * written; a reset that waits to become durable has changed nothing yet
+ */
+uint64_t zone_table_unused(ZoneTable *t, uint32_t index);
+
+/*
  * The record to store for zone @index now: nothing above the completed prefix
  * of its writes counts, and a reset or finish that waits to become durable is
  * done.  @live keeps open states.
