@@ -357,11 +357,8 @@ int coroutine_fn qcow2_zone_claims_flush_found(BlockDriverState *bs)
     ret = touch(bs->file, c->offset + c->slot * QCOW2_ZONE_CLAIMS_BLOCK);
     if (ret == 0 && has_data_file(bs)) {
         ret = touch(s->data_file, 0);
-        if (ret == 0) {
-            ret = bdrv_co_flush(s->data_file->bs);
-        }
     }
-    return ret < 0 ? ret : bdrv_co_flush(bs->file->bs);
+    return ret < 0 ? ret : qcow2_zones_flush_files(bs);
 }
 
 uint64_t qcow2_zone_claims_end(const Qcow2ZoneClaims *c, uint32_t zone,
@@ -398,21 +395,15 @@ void qcow2_zone_claims_flushed(Qcow2ZoneClaims *c, uint64_t write)
 
 int coroutine_mixed_fn qcow2_zone_claims_settle(BlockDriverState *bs)
 {
-    BDRVQcow2State *s = bs->opaque;
     Qcow2ZoneClaims *c = get_claims(bs);
-    int ret = 0;
+    int ret;
 
     /* Flushes of a node follow each other: the one that wrote this is over */
     if (qatomic_read_u64(&c->durable) == c->writes ||
         (c->by_flush && bs->flushed_gen != c->flushed_gen)) {
         return 0;
     }
-    if (has_data_file(bs)) {
-        ret = bdrv_flush(s->data_file->bs);
-    }
-    if (ret == 0) {
-        ret = bdrv_flush(bs->file->bs);
-    }
+    ret = qcow2_zones_flush_files(bs);
     if (ret == 0) {
         qatomic_set_u64(&c->durable, c->writes);
     }

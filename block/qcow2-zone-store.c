@@ -525,18 +525,25 @@ static int coroutine_fn GRAPH_RDLOCK co_write_caches(BlockDriverState *bs)
     return ret;
 }
 
+int coroutine_mixed_fn qcow2_zones_flush_files(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret = 0;
+
+    if (has_data_file(bs)) {
+        ret = bdrv_flush(s->data_file->bs);
+    }
+    return ret < 0 ? ret : bdrv_flush(bs->file->bs);
+}
+
 /* Make durable what the records stand for: data, mapping and refcounts. */
 static int coroutine_mixed_fn GRAPH_RDLOCK
 flush_below_records(BlockDriverState *bs)
 {
-    BDRVQcow2State *s = bs->opaque;
     int ret = qemu_in_coroutine() ? co_write_caches(bs)
                                   : qcow2_write_caches(bs);
 
-    if (ret == 0 && has_data_file(bs)) {
-        ret = bdrv_flush(s->data_file->bs);
-    }
-    return ret < 0 ? ret : bdrv_flush(bs->file->bs);
+    return ret < 0 ? ret : qcow2_zones_flush_files(bs);
 }
 
 static int coroutine_mixed_fn GRAPH_RDLOCK

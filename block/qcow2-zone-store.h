@@ -106,6 +106,10 @@ qcow2_zones_store_locked(BlockDriverState *bs, bool live);
 int coroutine_mixed_fn GRAPH_RDLOCK
 qcow2_zones_write_header(BlockDriverState *bs);
 
+/* Make durable what was written to the files of the image: data first. */
+int coroutine_mixed_fn GRAPH_RDLOCK
+qcow2_zones_flush_files(BlockDriverState *bs);
+
 /* After a write: see to it that the write pointer gets stored some time. */
 void qcow2_zones_store_soon(BlockDriverState *bs);
 
