@@ -339,26 +339,31 @@ int coroutine_fn qcow2_zone_claims_load(BlockDriverState *bs, Error **errp)
     return 0;
 }
 
-/* Write what is there already. */
-static int coroutine_fn GRAPH_RDLOCK touch(BdrvChild *file, uint64_t offset)
+/*
+ * Flush the node and what is below it, though this process has not written.  Its
+ * parent need not have permission to write yet, so this does not either.
+ */
+static int coroutine_fn GRAPH_RDLOCK flush_anyway(BlockDriverState *bs)
 {
-    uint8_t buf[BDRV_SECTOR_SIZE];
-    int ret = bdrv_co_pread(file, offset, sizeof(buf), buf, 0);
+    BdrvChild *child;
 
-    return ret < 0 ? ret : bdrv_co_pwrite(file, offset, sizeof(buf), buf, 0);
+    QLIST_FOREACH(child, &bs->children, next) {
+        int ret = flush_anyway(child->bs);
+
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    qatomic_inc(&bs->write_gen);
+    return bdrv_co_flush(bs);
 }
 
 int coroutine_fn qcow2_zone_claims_flush_found(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
-    const Qcow2ZoneClaims *c = get_claims(bs);
-    int ret;
+    int ret = has_data_file(bs) ? flush_anyway(s->data_file->bs) : 0;
 
-    ret = touch(bs->file, c->offset + c->slot * QCOW2_ZONE_CLAIMS_BLOCK);
-    if (ret == 0 && has_data_file(bs)) {
-        ret = touch(s->data_file, 0);
-    }
-    return ret < 0 ? ret : qcow2_zones_flush_files(bs);
+    return ret < 0 ? ret : flush_anyway(bs->file->bs);
 }
 
 uint64_t qcow2_zone_claims_end(const Qcow2ZoneClaims *c, uint32_t zone,
