@@ -3,9 +3,9 @@
  *
  * From the ground up: qcow2-zone-claims.c has claims and qcow2-zone-store.c zone
  * tables in the file, qcow2-zoned.c opens and closes images, qcow2-zoned-io.c
- * has the guest's I/O, qcow2-zoned-space.c the space on the host for it,
- * qcow2-zoned-create.c creation and overlays, qcow2-zoned-image.c what changes a
- * whole image.
+ * has the guest's I/O, qcow2-zoned-data.c that to mapped zones,
+ * qcow2-zoned-space.c the space on the host for it, qcow2-zoned-create.c creation
+ * and overlays, qcow2-zoned-image.c what changes a whole image.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,6 +13,7 @@
 #ifndef BLOCK_QCOW2_ZONED_INT_H
 #define BLOCK_QCOW2_ZONED_INT_H
 
+#include "qemu/units.h"
 #include "block/block-io.h"
 #include "block/block_int.h"
 #include "block/zone-geometry.h"
@@ -91,6 +92,29 @@ bool qcow2_zoned_snapshot_file(const QCowSnapshot *sn, Qcow2ZoneFile *f);
 
 /* Is the number @n of zones, an option's value, one that a geometry can have? */
 bool qcow2_zoned_check_number(const char *option, uint64_t n, Error **errp);
+
+/* --- qcow2-zoned-data.c --- */
+
+/* Zeroes that have to be written as data are so in pieces of this. */
+#define QCOW2_ZONED_ZERO_BYTES (1 * MiB)
+
+/*
+ * Read and write @bytes bytes of data that are at @offset on the disk and at
+ * @host in the file, encrypted there if the image is; whole sectors.  Nothing
+ * else is asked or changed.  Returns 0 or a negative errno of the I/O.
+ */
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_read_at(BlockDriverState *bs, uint64_t host, uint64_t offset,
+                    uint64_t bytes, QEMUIOVector *qiov, size_t qiov_offset);
+/* For the write @w, which gets a checksum if it may become part of a claim */
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_write_at(BlockDriverState *bs, ZoneWrite *w, uint64_t host,
+                     uint64_t offset, uint64_t bytes, QEMUIOVector *qiov,
+                     size_t qiov_offset);
+/* Of @flags, BDRV_REQ_MAY_UNMAP counts. */
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_zero_at(BlockDriverState *bs, uint64_t host, uint64_t offset,
+                    uint64_t bytes, BdrvRequestFlags flags);
 
 /* --- qcow2-zoned-io.c --- */
 

@@ -12,7 +12,6 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/memalign.h"
 #include "qemu/rcu.h"
 #include "qemu/units.h"
 #include "block/block-zoned.h"
@@ -27,8 +26,8 @@
 
 /*
  * One word for each zone; written under map_lock, read without.  It is one of
- * two values, or the number that the zone's first cluster has, or would have,
- * and a flag.
+ * two values, or a flag and the number that the zone's first cluster has, or
+ * would have, plus one: in a data file there is a cluster number 0.
  */
 struct ZoneMap {
     struct rcu_head rcu;
@@ -67,8 +66,8 @@ static uintptr_t encode_place(BDRVQcow2State *s, uint64_t host,
     uint64_t cluster = host >> s->cluster_bits;
 
     /* The first one may be before the start of the file: it wraps around */
-    return cluster > PLACE_MAX_CLUSTER ? PLACE_SCATTERED :
-           (cluster - below) << PLACE_SHIFT | (below ? PLACE_TAIL : 0);
+    return cluster >= PLACE_MAX_CLUSTER ? PLACE_SCATTERED :
+           (cluster - below + 1) << PLACE_SHIFT | (below ? PLACE_TAIL : 0);
 }
 
 /*
@@ -78,7 +77,8 @@ static uintptr_t encode_place(BDRVQcow2State *s, uint64_t host,
 static bool decode_place(BDRVQcow2State *s, uintptr_t place,
                          uint64_t in_zone, bool written, uint64_t *host)
 {
-    uintptr_t cluster = (place >> PLACE_SHIFT) + (in_zone >> s->cluster_bits);
+    uintptr_t cluster = (place >> PLACE_SHIFT) - 1 +
+                        (in_zone >> s->cluster_bits);
 
     if (place == PLACE_UNKNOWN || place == PLACE_SCATTERED ||
         ((place & PLACE_TAIL) && written)) {
@@ -108,9 +108,10 @@ void qcow2_zoned_forget_mapping(Qcow2Zoned *z)
  * A sequential zone is mapped before its first write, from the cluster that
  * its write pointer is in (or its end of data, if that is lower) to its end:
  * one extent of the image file, linked in the L2 tables and the file extended
- * over it, but without space on the host (qcow2-zoned-space.c).  Writes then change no metadata, and go where zone_host_offset()
- * says.  It is safe to have clusters mapped that hold anything, because nothing
- * is read from above the end of data.
+ * over it, but without space on the host (qcow2-zoned-space.c).  Writes then
+ * change no metadata, and go where zone_host_offset() says.  It is safe to have
+ * clusters mapped that hold anything, because nothing is read from above the end
+ * of data.
  *
  * What the zone holds already may be in the backing file, or shared with an
  * internal snapshot, and stays there: only the beginning of the write
@@ -127,7 +128,7 @@ typedef struct ZoneClusters {
     bool pinned;                /* with data in clusters that are not shared */
 } ZoneClusters;
 
-/* Do all clusters have a reference count of one? */
+/* Do all clusters have a reference count of one?  Those of a data file do. */
 static int GRAPH_RDLOCK check_exclusive(BlockDriverState *bs, uint64_t host,
                                         uint64_t bytes, bool *exclusive)
 {
@@ -135,6 +136,9 @@ static int GRAPH_RDLOCK check_exclusive(BlockDriverState *bs, uint64_t host,
     uint64_t last = (host + bytes - 1) >> s->cluster_bits;
 
     *exclusive = true;
+    if (has_data_file(bs)) {
+        return 0;
+    }
     for (uint64_t i = host >> s->cluster_bits; i <= last && *exclusive; i++) {
         uint64_t refcount;
         int ret = qcow2_get_refcount(bs, i, &refcount);
@@ -192,6 +196,15 @@ probe_clusters(BlockDriverState *bs, ZoneClusters *c)
     return 0;
 }
 
+/* The data file has no reference counts. */
+static void coroutine_fn GRAPH_RDLOCK
+free_extent(BlockDriverState *bs, uint64_t host, uint64_t bytes)
+{
+    if (!has_data_file(bs)) {
+        qcow2_free_clusters(bs, host, bytes, QCOW2_DISCARD_OTHER);
+    }
+}
+
 static int coroutine_fn GRAPH_RDLOCK
 link_extent(BlockDriverState *bs, const ZoneClusters *c)
 {
@@ -217,8 +230,7 @@ link_extent(BlockDriverState *bs, const ZoneClusters *c)
         qemu_co_queue_init(&m.dependent_requests);
         ret = qcow2_alloc_cluster_link_l2(bs, &m);
         if (ret < 0) {
-            qcow2_free_clusters(bs, m.alloc_offset, c->end - pos,
-                                QCOW2_DISCARD_OTHER);
+            free_extent(bs, m.alloc_offset, c->end - pos);
             return ret;
         }
     }
@@ -226,20 +238,37 @@ link_extent(BlockDriverState *bs, const ZoneClusters *c)
 }
 
 /*
- * Let the file reach to @end, which is the end of clusters that are not in use
- * yet.  Others may write behind them at the same time, so it must not become
+ * Let the file reach to @end.  The last sector before it is not in use yet.
+ * Others may write behind it at the same time, so the file must not become
  * shorter, as bdrv_co_truncate() could make it.
  */
-static int coroutine_fn GRAPH_RDLOCK
-grow_file(BlockDriverState *bs, uint64_t end)
+static int coroutine_fn GRAPH_RDLOCK grow_file(BdrvChild *file, uint64_t end)
 {
-    int64_t length = bdrv_co_getlength(bs->file->bs);
+    int64_t length = bdrv_co_getlength(file->bs);
 
     if (length < 0 || length >= end) {
         return MIN(length, 0);
     }
-    return bdrv_co_pwrite_zeroes(bs->file, end - BDRV_SECTOR_SIZE,
+    return bdrv_co_pwrite_zeroes(file, end - BDRV_SECTOR_SIZE,
                                  BDRV_SECTOR_SIZE, 0);
+}
+
+/*
+ * In a data file everything is where it is on the disk.  Nothing depends on its
+ * length: that it cannot grow, like a disk of the host, is for a write to find
+ * out.
+ */
+static int64_t coroutine_fn GRAPH_RDLOCK
+allocate_in_data_file(BlockDriverState *bs, const ZoneClusters *c)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint32_t zone = zone_geometry_index(s->zoned->geometry, c->start);
+
+    /* Of before a resize there may be a write in progress */
+    if (zone_table_unused(s->zoned->table, zone) <= c->end - BDRV_SECTOR_SIZE) {
+        grow_file(s->data_file, c->end);
+    }
+    return c->start;
 }
 
 static int coroutine_fn GRAPH_RDLOCK
@@ -249,16 +278,17 @@ allocate_extent(BlockDriverState *bs, ZoneClusters *c)
     int64_t host;
     int ret;
 
-    host = qcow2_alloc_clusters(bs, bytes);
+    host = has_data_file(bs) ? allocate_in_data_file(bs, c)
+                             : qcow2_alloc_clusters(bs, bytes);
     if (host < 0) {
         return host;
     }
     ret = qcow2_pre_write_overlap_check(bs, 0, host, bytes, true);
-    if (ret == 0) {
-        ret = grow_file(bs, host + bytes);
+    if (ret == 0 && !has_data_file(bs)) {
+        ret = grow_file(bs->file, host + bytes);
     }
     if (ret < 0) {
-        qcow2_free_clusters(bs, host, bytes, QCOW2_DISCARD_OTHER);
+        free_extent(bs, host, bytes);
         return ret;
     }
     c->host = host;
@@ -288,7 +318,7 @@ map_extent(BlockDriverState *bs, ZoneClusters *c, bool allocate, bool *found)
         return qcow2_pre_write_overlap_check(bs, 0, c->host, c->end - c->start,
                                              true);
     }
-    if (!allocate || c->owned || c->pinned) {
+    if (!allocate || (!has_data_file(bs) && (c->owned || c->pinned))) {
         return 0;
     }
     *found = true;
@@ -320,8 +350,7 @@ map_zone_locked(BlockDriverState *bs, uint32_t i, bool allocate)
         .end = QEMU_ALIGN_UP(end, s->cluster_size),
         .data_end = data_end,
     };
-    if (!has_data_file(bs) &&
-        size_to_clusters(s, end - start) <= MAX_MAPPED_CLUSTERS) {
+    if (size_to_clusters(s, end - start) <= MAX_MAPPED_CLUSTERS) {
         ret = map_extent(bs, &c, allocate, &found);
         if (ret < 0) {
             return ret;
@@ -379,8 +408,7 @@ static bool zone_host_offset(BlockDriverState *bs, uint64_t offset,
     BDRVQcow2State *s = bs->opaque;
     uint64_t zone_size = s->zoned->geometry->zones.size;
 
-    return !s->crypto &&
-           decode_place(s, get_place(bs, offset / zone_size),
+    return decode_place(s, get_place(bs, offset / zone_size),
                         offset % zone_size, !is_write, host);
 }
 
@@ -414,27 +442,23 @@ static int coroutine_fn GRAPH_RDLOCK
 read_data(BlockDriverState *bs, int64_t offset, int64_t bytes,
           QEMUIOVector *qiov, size_t qiov_offset)
 {
-    BDRVQcow2State *s = bs->opaque;
     uint64_t host;
 
     if (!zone_host_offset(bs, offset, false, &host)) {
         return qcow2_co_preadv_part(bs, offset, bytes, qiov, qiov_offset, 0);
     }
-    BLKDBG_CO_EVENT(bs->file, BLKDBG_READ_AIO);
-    return bdrv_co_preadv_part(s->data_file, host, bytes, qiov, qiov_offset, 0);
+    return qcow2_zoned_read_at(bs, host, offset, bytes, qiov, qiov_offset);
 }
-
-#define ZERO_BUFFER_BYTES (1 * MiB)
 
 /* Through plain qcow2, for what it cannot zero by changing metadata */
 static int coroutine_fn GRAPH_RDLOCK
 write_zero_buffers(BlockDriverState *bs, int64_t offset, int64_t bytes)
 {
-    g_autofree void *zeroes = g_malloc0(MIN(bytes, ZERO_BUFFER_BYTES));
+    g_autofree void *zeroes = g_malloc0(MIN(bytes, QCOW2_ZONED_ZERO_BYTES));
     int ret = 0;
 
     while (bytes && ret == 0) {
-        int64_t n = MIN(bytes, ZERO_BUFFER_BYTES);
+        int64_t n = MIN(bytes, QCOW2_ZONED_ZERO_BYTES);
         QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, zeroes, n);
 
         ret = qcow2_co_pwritev_part(bs, offset, n, &qiov, 0, 0);
@@ -455,9 +479,8 @@ static bool may_zero_fast(BlockDriverState *bs, uint64_t offset)
     uint32_t i = zone_geometry_index(s->zoned->geometry, offset);
 
     return i < s->zoned->geometry->conventional_zones ||
-           (!s->crypto && !has_data_file(bs) &&
-            get_place(bs, i) != PLACE_SCATTERED &&
-            (bs->file->bs->supported_zero_flags & BDRV_REQ_NO_FALLBACK));
+           (!s->crypto && get_place(bs, i) != PLACE_SCATTERED &&
+            (s->data_file->bs->supported_zero_flags & BDRV_REQ_NO_FALLBACK));
 }
 
 /*
@@ -468,7 +491,6 @@ static int coroutine_fn GRAPH_RDLOCK
 zero_sequential(BlockDriverState *bs, const ZoneWrite *w, int64_t offset,
                 int64_t bytes, BdrvRequestFlags flags)
 {
-    BDRVQcow2State *s = bs->opaque;
     uint64_t host;
     int ret = place_write(bs, w);
 
@@ -476,56 +498,9 @@ zero_sequential(BlockDriverState *bs, const ZoneWrite *w, int64_t offset,
         return ret;
     }
     if (zone_host_offset(bs, offset, true, &host)) {
-        return bdrv_co_pwrite_zeroes(s->data_file, host, bytes,
-                                     flags & BDRV_REQ_MAY_UNMAP);
+        return qcow2_zoned_zero_at(bs, host, offset, bytes, flags);
     }
     return write_zero_buffers(bs, offset, bytes);
-}
-
-/*
- * After a flush, so much is written with checksums, for claims.  More costs the
- * writer time, and is not worth saving a flush.
- */
-#define SUMMED_BYTES (256 * KiB)
-
-static bool wants_sum(Qcow2Zoned *z, uint64_t bytes)
-{
-    uint64_t unflushed = qatomic_read_u64(&z->unflushed);
-
-    if (!z->claims.offset || unflushed > SUMMED_BYTES) {
-        return false;
-    }
-    qatomic_set_u64(&z->unflushed, unflushed + bytes);
-    return unflushed + bytes <= SUMMED_BYTES;
-}
-
-/*
- * Write to a mapped zone.  The guest may change its buffer meanwhile, so the
- * checksum is that of a copy.
- */
-static int coroutine_fn GRAPH_RDLOCK
-write_mapped(BlockDriverState *bs, ZoneWrite *w, uint64_t host, int64_t bytes,
-             QEMUIOVector *qiov, size_t qiov_offset)
-{
-    BDRVQcow2State *s = bs->opaque;
-    void *buf = NULL;
-    int ret;
-
-    if (w->end - w->start == bytes && wants_sum(s->zoned, bytes)) {
-        buf = qemu_try_blockalign(s->data_file->bs, bytes);
-    }
-    BLKDBG_CO_EVENT(bs->file, BLKDBG_WRITE_AIO);
-    if (!buf) {
-        return bdrv_co_pwritev_part(s->data_file, host, bytes, qiov,
-                                    qiov_offset, 0);
-    }
-    qemu_iovec_to_buf(qiov, qiov_offset, buf, bytes);
-    w->has_sum = true;
-    w->sum = ZONE_CHECKSUM_INIT;
-    zone_checksum_update(&w->sum, buf, bytes);
-    ret = bdrv_co_pwrite(s->data_file, host, bytes, buf, 0);
-    qemu_vfree(buf);
-    return ret;
 }
 
 /* [@offset, @offset + @bytes) is reserved for this write. */
@@ -552,7 +527,7 @@ try_write_data(BlockDriverState *bs, ZoneWrite *w, int64_t offset,
     if (!w->reserved || !zone_host_offset(bs, offset, true, &host)) {
         return qcow2_co_pwritev_part(bs, offset, bytes, qiov, qiov_offset, 0);
     }
-    return write_mapped(bs, w, host, bytes, qiov, qiov_offset);
+    return qcow2_zoned_write_at(bs, w, host, offset, bytes, qiov, qiov_offset);
 }
 
 /* Again if the host is full, but zones have space that they do not use */
