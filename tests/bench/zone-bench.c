@@ -9,22 +9,26 @@
  *
  *  open DISK FILENAME          time; "json:..." is a filename, too
  *  close DISK
- *  write|append|read DISK BLOCK DEPTH FLUSH BYTES MS
+ *  write|fua|append|read DISK BLOCK DEPTH FLUSH BYTES MS [STEP]
  *                              bytes done, time.  BLOCK bytes each, from the
  *                              start on, DEPTH at a time, until there are
  *                              BYTES or MS milliseconds are over; after every
- *                              FLUSH of them a flush (0: none)
+ *                              FLUSH of them a flush (0: none).  "fua": writes
+ *                              that are durable when they complete, as all are
+ *                              in writethrough mode.  With STEP, requests begin
+ *                              so many bytes apart, within BYTES.
  *  reset|discard|finish DISK BLOCK DEPTH FLUSH BYTES MS
  *                              the same for ranges of BLOCK bytes
+ *  latency                     of the last of these: median, that of 99.99% of
+ *                              the requests, and the longest; without flushes
  *  flush DISK                  time
  *  report DISK                 zones, time
- *  memory                      most KiB that this process has ever had resident
+ *  secret ID PASSPHRASE        an object for encrypted disks
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
-#include <sys/resource.h>
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
 #include "qemu/iov.h"
@@ -33,6 +37,7 @@
 #include "qemu/timer.h"
 #include "qapi/error.h"
 #include "block/block_int.h"
+#include "qom/object.h"
 #include "system/block-backend.h"
 #include "block-program.h"
 
@@ -40,6 +45,7 @@
 #define REPORT_ZONES 1024
 
 static GHashTable *disks;       /* BlockBackend by name */
+static GArray *latencies;       /* int64_t, of each request of the last load */
 
 /* --- Load --- */
 
@@ -49,7 +55,7 @@ typedef int coroutine_fn Request(Load *load, uint64_t offset, void *buf);
 struct Load {
     BlockBackend *blk;
     Request *request;
-    uint64_t block, bytes;
+    uint64_t block, bytes, step;
     uint64_t flush_every;
     int64_t deadline;
 
@@ -61,6 +67,11 @@ struct Load {
 static int coroutine_fn do_write(Load *load, uint64_t offset, void *buf)
 {
     return blk_co_pwrite(load->blk, offset, load->block, buf, 0);
+}
+
+static int coroutine_fn do_fua(Load *load, uint64_t offset, void *buf)
+{
+    return blk_co_pwrite(load->blk, offset, load->block, buf, BDRV_REQ_FUA);
 }
 
 static int coroutine_fn do_read(Load *load, uint64_t offset, void *buf)
@@ -99,6 +110,7 @@ static const struct {
     bool needs_buffer;
 } kinds[] = {
     { "write", do_write, true },
+    { "fua", do_fua, true },
     { "append", do_append, true },
     { "read", do_read, true },
     { "discard", do_discard },
@@ -115,14 +127,18 @@ static void coroutine_fn work(void *opaque)
 {
     Worker *worker = opaque;
     Load *load = worker->load;
+    int64_t start;
 
     while (load->begun < load->bytes && load->ret == 0 &&
-           get_clock() < load->deadline) {
+           (start = get_clock()) < load->deadline) {
         uint64_t offset = load->begun;
+        int64_t latency;
         int ret;
 
-        load->begun += load->block;
+        load->begun += load->step;
         ret = load->request(load, offset, worker->buf);
+        latency = get_clock() - start;
+        g_array_append_val(latencies, latency);
         load->requests++;
         if (ret == 0 && load->flush_every &&
             load->requests % load->flush_every == 0) {
@@ -146,6 +162,7 @@ static void run_load(Load *load, unsigned int depth, bool needs_buffer)
             memset(workers[i].buf, 'A' + i % 26, load->block);
         }
     }
+    g_array_set_size(latencies, 0);
     start = get_clock();
     load->deadline += start;
     load->workers = depth;
@@ -158,7 +175,8 @@ static void run_load(Load *load, unsigned int depth, bool needs_buffer)
     if (load->ret < 0) {
         printf("error %s\n", strerror(-load->ret));
     } else {
-        printf("%" PRIu64 " %" PRId64 "\n", load->begun, get_clock() - start);
+        printf("%" PRIu64 " %" PRId64 "\n", load->requests * load->block,
+               get_clock() - start);
     }
     for (unsigned int i = 0; i < depth; i++) {
         qemu_vfree(workers[i].buf);
@@ -200,19 +218,41 @@ static void report(BlockBackend *blk)
     printf("%" PRIu64 " %" PRId64 "\n", done, get_clock() - start);
 }
 
-static void memory(void)
+static int compare(gconstpointer a, gconstpointer b)
 {
-    struct rusage usage;
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
 
-    getrusage(RUSAGE_SELF, &usage);
-    printf("%ld\n", usage.ru_maxrss);
+    return (x > y) - (x < y);
 }
 
-static void load_command(BlockBackend *blk, char **words)
+static void latency(void)
+{
+    unsigned int n = latencies->len;
+
+    if (!n) {
+        printf("error nothing was done\n");
+        return;
+    }
+    g_array_sort(latencies, compare);
+    printf("%" PRId64 " %" PRId64 " %" PRId64 "\n",
+           g_array_index(latencies, int64_t, n / 2),
+           g_array_index(latencies, int64_t, n - 1 - n / 10000),
+           g_array_index(latencies, int64_t, n - 1));
+}
+
+static void add_secret(const char *id, const char *passphrase)
+{
+    object_new_with_props("secret", object_get_objects_root(), id, &error_fatal,
+                          "data", passphrase, NULL);
+    printf("0\n");
+}
+
+static void load_command(BlockBackend *blk, char **words, unsigned int n)
 {
     Load load = {
         .blk = blk,
         .block = block_program_number(words[2]),
+        .step = block_program_number(words[n == 8 ? 7 : 2]),
         .flush_every = block_program_number(words[4]),
         .bytes = block_program_number(words[5]),
         .deadline = block_program_number(words[6]) * SCALE_MS,
@@ -234,8 +274,10 @@ static void command(char **words)
                         g_hash_table_lookup(disks, words[1]) : NULL;
     unsigned int n = g_strv_length(words);
 
-    if (n == 1 && g_str_equal(words[0], "memory")) {
-        memory();
+    if (n == 1 && g_str_equal(words[0], "latency")) {
+        latency();
+    } else if (n == 3 && g_str_equal(words[0], "secret")) {
+        add_secret(words[1], words[2]);
     } else if (n == 3 && g_str_equal(words[0], "open") && !blk) {
         open_disk(words[1], words[2]);
     } else if (n == 2 && g_str_equal(words[0], "close") && blk) {
@@ -248,8 +290,8 @@ static void command(char **words)
         printf("%" PRId64 "\n", get_clock() - start);
     } else if (n == 2 && g_str_equal(words[0], "report") && blk) {
         report(blk);
-    } else if (n == 7 && blk) {
-        load_command(blk, words);
+    } else if ((n == 7 || n == 8) && blk) {
+        load_command(blk, words, n);
     } else {
         printf("error see zone-bench.c\n");
     }
@@ -262,6 +304,7 @@ int main(int argc, char **argv)
     size_t size = 0;
 
     block_program_init(argv[0]);
+    latencies = g_array_new(false, false, sizeof(int64_t));
     disks = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
                                   (GDestroyNotify)blk_unref);
     while (getline(&line, &size, stdin) > 0) {
@@ -274,6 +317,7 @@ int main(int argc, char **argv)
         command(words);
     }
     g_hash_table_unref(disks);
+    g_array_unref(latencies);
     free(line);
     return 0;
 }
