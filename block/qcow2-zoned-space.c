@@ -557,6 +557,21 @@ static void coroutine_fn finish_entry(void *opaque)
     aio_wait_kick();
 }
 
+/*
+ * A data file may be written while there is somebody who may write the disk, and
+ * when an image is closed there is nobody any more.
+ */
+static void GRAPH_RDLOCK allow_punching(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    if (bdrv_is_writable(bs) && !(s->data_file->perm & BLK_PERM_WRITE)) {
+        bdrv_child_try_set_perm(s->data_file,
+                                s->data_file->perm | BLK_PERM_WRITE,
+                                s->data_file->shared_perm, NULL);
+    }
+}
+
 void coroutine_mixed_fn qcow2_zoned_space_finish(BlockDriverState *bs)
 {
     Qcow2ZonedSpace *sp = get_space(bs);
@@ -572,6 +587,7 @@ void coroutine_mixed_fn qcow2_zoned_space_finish(BlockDriverState *bs)
         finish_until(bs, finish.deadline);
         return;
     }
+    allow_punching(bs);
     aio_co_enter(bdrv_get_aio_context(bs),
                  qemu_coroutine_create(finish_entry, &finish));
     BDRV_POLL_WHILE(bs, !finish.done);

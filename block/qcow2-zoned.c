@@ -299,9 +299,6 @@ int coroutine_mixed_fn qcow2_zoned_inactivate(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
 
-    if (qcow2_is_zoned(bs)) {
-        qcow2_zoned_space_finish(bs);
-    }
     if (!qcow2_is_zoned(bs) || !bdrv_is_writable(bs) ||
         !(zone_table_is_dirty(s->zoned->table) || s->zoned->header_unknown)) {
         return 0;
@@ -329,6 +326,13 @@ int qcow2_zoned_hand_over(BlockDriverState *bs)
         }
     }
     return qcow2_inactivate(bs);
+}
+
+void coroutine_mixed_fn qcow2_zoned_before_close(BlockDriverState *bs)
+{
+    if (qcow2_is_zoned(bs)) {
+        qcow2_zoned_space_finish(bs);
+    }
 }
 
 void qcow2_zoned_drain_end(BlockDriverState *bs)

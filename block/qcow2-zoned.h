@@ -195,6 +195,9 @@ qcow2_zoned_open(BlockDriverState *bs, int flags, bool *update_header,
 /* Store what is not stored yet; called for writable nodes only. */
 int coroutine_mixed_fn GRAPH_RDLOCK
 qcow2_zoned_inactivate(BlockDriverState *bs);
+/* While the image can still be used: finish, in bounded time, what goes on. */
+void coroutine_mixed_fn GRAPH_RDLOCK
+qcow2_zoned_before_close(BlockDriverState *bs);
 void qcow2_zoned_close(BlockDriverState *bs);
 /* The image was found corrupt: there will be neither I/O nor a close. */
 void qcow2_zoned_abandon(BlockDriverState *bs);

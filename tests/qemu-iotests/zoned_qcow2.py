@@ -112,6 +112,9 @@ class Disk(iotests.QemuIoInteractive):
     def close(self) -> None:
         super().close()
         self.running = False
+        # Not 0 where a command has failed, below where qemu-io crashed
+        if self._p.returncode < 0:
+            raise ZoneRules(f'qemu-io ended with {self._p.returncode}')
 
     def kill(self) -> None:
         """A crash: the image is not closed."""
