@@ -398,14 +398,21 @@ void qcow2_zone_claims_flushed(Qcow2ZoneClaims *c, uint64_t write)
     }
 }
 
+static bool is_settled(BlockDriverState *bs)
+{
+    const Qcow2ZoneClaims *c = get_claims(bs);
+
+    /* Flushes of a node follow each other: the one that wrote this is over */
+    return qatomic_read_u64(&c->durable) == c->writes ||
+           (c->by_flush && bs->flushed_gen != c->flushed_gen);
+}
+
 int coroutine_mixed_fn qcow2_zone_claims_settle(BlockDriverState *bs)
 {
     Qcow2ZoneClaims *c = get_claims(bs);
     int ret;
 
-    /* Flushes of a node follow each other: the one that wrote this is over */
-    if (qatomic_read_u64(&c->durable) == c->writes ||
-        (c->by_flush && bs->flushed_gen != c->flushed_gen)) {
+    if (is_settled(bs)) {
         return 0;
     }
     ret = qcow2_zones_flush_files(bs);
@@ -415,42 +422,71 @@ int coroutine_mixed_fn qcow2_zone_claims_settle(BlockDriverState *bs)
     return ret;
 }
 
-/* Write the next block; what there is is durable. */
-static int coroutine_mixed_fn GRAPH_RDLOCK
-write_block(BlockDriverState *bs, bool by_flush)
+/*
+ * Write c->claims into the place of the next block.  What there is is durable, so
+ * this may be done any number of times before the block is in force.
+ */
+static int coroutine_mixed_fn GRAPH_RDLOCK put_block(BlockDriverState *bs)
 {
     Qcow2ZoneClaims *c = get_claims(bs);
     g_autofree DiskBlock *d = g_new(DiskBlock, 1);
-    unsigned slot = !c->slot;
-    uint64_t offset = c->offset + slot * QCOW2_ZONE_CLAIMS_BLOCK;
+    uint64_t offset = c->offset + !c->slot * QCOW2_ZONE_CLAIMS_BLOCK;
     int ret = qcow2_pre_write_overlap_check(bs, QCOW2_OL_ZONE_TABLE, offset,
                                             sizeof(*d), false);
 
+    /* Whatever comes of it, this is what may be on disk */
+    c->superseded = false;
+    c->written = false;
     encode_block(c->claims, c->nr, c->sequence + 1, d);
     if (ret == 0) {
         ret = bdrv_pwrite(bs->file, offset, sizeof(*d), d, 0);
     }
     trace_qcow2_zoned_write_claims(bs, c->sequence + 1, c->nr, ret);
-    c->superseded = false;
-    c->written = ret == 0;
-    if (ret == 0) {
-        c->sequence++;
-        c->slot = slot;
-    }
-    note_write(bs, by_flush);
     return ret;
 }
 
-/* Does the newest block have these claims, as they are? */
-static bool is_written(const Qcow2ZoneClaims *c, const ZoneClaim *claims, int n)
+/* The next flush makes durable what the block stands for, and the block. */
+static void put_in_force(BlockDriverState *bs, bool by_flush)
 {
-    bool same = c->written && !c->superseded && n == c->nr;
+    Qcow2ZoneClaims *c = get_claims(bs);
+
+    c->sequence++;
+    c->slot = !c->slot;
+    c->written = true;
+    c->ahead = false;
+    note_write(bs, by_flush);
+}
+
+static int coroutine_mixed_fn GRAPH_RDLOCK
+write_block(BlockDriverState *bs, bool by_flush)
+{
+    int ret = put_block(bs);
+
+    if (ret == 0) {
+        put_in_force(bs, by_flush);
+    }
+    return ret;
+}
+
+/* Are these the claims of the newest block, or the one written ahead? */
+static bool is_same(const Qcow2ZoneClaims *c, const ZoneClaim *claims, int n)
+{
+    bool same = !c->superseded && n == c->nr;
 
     for (int k = 0; same && k < n; k++) {
-        same = claims[k].zone == c->claims[k].zone &&
-               claims[k].to == c->claims[k].to;
+        const ZoneClaim *a = &claims[k], *b = &c->claims[k];
+
+        same = a->zone == b->zone && a->epoch == b->epoch &&
+               a->from == b->from && a->to == b->to &&
+               zone_checksum_value(&a->sum) == zone_checksum_value(&b->sum);
     }
     return same;
+}
+
+static void set_claims(Qcow2ZoneClaims *c, const ZoneClaim *claims, int n)
+{
+    memcpy(c->claims, claims, n * sizeof(claims[0]));
+    c->nr = n;
 }
 
 int coroutine_mixed_fn qcow2_zone_claims_write(BlockDriverState *bs,
@@ -465,17 +501,83 @@ int coroutine_mixed_fn qcow2_zone_claims_write(BlockDriverState *bs,
     }
     next = g_new(ZoneClaim, ZONE_CLAIMS_MAX);
     n = zone_table_get_claims(qcow2_zone_table(bs), next);
-    if (n <= 0 || is_written(c, next, n)) {
-        return n >= 0;
+    if (n <= 0) {
+        return n == 0;
+    }
+    if (is_same(c, next, n)) {
+        if (c->ahead) {
+            put_in_force(bs, by_flush);
+        }
+        if (c->written) {
+            return 1;
+        }
     }
     ret = qcow2_zone_claims_settle(bs);
     if (ret == 0) {
-        memcpy(c->claims, next, n * sizeof(next[0]));
-        c->nr = n;
+        c->ahead = false;
+        set_claims(c, next, n);
         ret = write_block(bs, by_flush);
     }
     return ret < 0 ? ret : 1;
 }
+
+/* --- Writing ahead --- */
+
+typedef struct Ahead {
+    BlockDriverState *bs;
+    uint64_t stores_begun;
+    int nr;
+    ZoneClaim claims[ZONE_CLAIMS_MAX];
+} Ahead;
+
+static void coroutine_fn GRAPH_RDLOCK write_ahead(const Ahead *ahead)
+{
+    BlockDriverState *bs = ahead->bs;
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2Zoned *z = s->zoned;
+    Qcow2ZoneClaims *c = &z->claims;
+
+    qemu_co_mutex_lock(&z->store_lock);
+    /* If it had to wait, it comes too late */
+    if (z->stores_begun == ahead->stores_begun && is_settled(bs)) {
+        c->ahead = false;
+        set_claims(c, ahead->claims, ahead->nr);
+        c->ahead = put_block(bs) == 0;
+    }
+    qemu_co_mutex_unlock(&z->store_lock);
+}
+
+static void coroutine_fn write_ahead_entry(void *opaque)
+{
+    g_autofree Ahead *ahead = opaque;
+
+    WITH_GRAPH_RDLOCK_GUARD() {
+        write_ahead(ahead);
+    }
+    bdrv_dec_in_flight(ahead->bs);
+}
+
+void coroutine_fn qcow2_zone_claims_write_ahead(BlockDriverState *bs,
+                                                const ZoneWrite *w)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Ahead *ahead = g_new(Ahead, 1);
+
+    ahead->bs = bs;
+    ahead->stores_begun = qatomic_read_u64(&s->zoned->stores_begun);
+    ahead->nr = zone_table_get_claims_with(qcow2_zone_table(bs),
+                                           ahead->claims, w);
+    if (ahead->nr < 0) {
+        g_free(ahead);
+        return;
+    }
+    bdrv_inc_in_flight(bs);
+    /* Begins when the caller has submitted its write, and waits for it */
+    aio_co_enter(qemu_get_current_aio_context(),
+                 qemu_coroutine_create(write_ahead_entry, ahead));
+}
+
+/* --- Before and after records --- */
 
 void qcow2_zone_claims_supersede(BlockDriverState *bs)
 {
@@ -500,6 +602,7 @@ int coroutine_mixed_fn qcow2_zone_claims_retire(BlockDriverState *bs)
     }
     ret = qcow2_zone_claims_settle(bs);
     if (ret == 0) {
+        c->ahead = false;
         c->nr = 0;
         ret = write_block(bs, false);
     }

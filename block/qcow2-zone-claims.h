@@ -35,6 +35,7 @@ typedef struct Qcow2ZoneClaims {
     bool superseded;            /* the next records make its claims void */
     uint64_t sequence;          /* of the newest that was written */
     unsigned slot;              /* and where it is */
+    bool ahead;                 /* the next one is there, but not in force */
 
     /* Of the writes of blocks and records, numbered, which are durable? */
     uint64_t writes;            /* read without the lock */
@@ -88,6 +89,13 @@ uint64_t qcow2_zone_claims_end(const Qcow2ZoneClaims *c, uint32_t zone,
  */
 int coroutine_mixed_fn GRAPH_RDLOCK
 qcow2_zone_claims_write(BlockDriverState *bs, bool by_flush);
+/*
+ * A flush is expected after @w, which has a checksum and is about to be written:
+ * write the block for it now, beside the data, in the background.  Without
+ * store_lock.
+ */
+void coroutine_fn GRAPH_RDLOCK
+qcow2_zone_claims_write_ahead(BlockDriverState *bs, const ZoneWrite *w);
 /* Before the records are taken that make the claims of the newest block void */
 void qcow2_zone_claims_supersede(BlockDriverState *bs);
 /* Records have been written, for a flush as with qcow2_zone_claims_write(). */

@@ -546,12 +546,13 @@ flush_below_records(BlockDriverState *bs)
     return ret < 0 ? ret : qcow2_zones_flush_files(bs);
 }
 
+/* @idle: nothing has been written that records could stand for. */
 static int coroutine_mixed_fn GRAPH_RDLOCK
-store_snapshot(BlockDriverState *bs, const ZoneSnapshot *snap)
+store_snapshot(BlockDriverState *bs, const ZoneSnapshot *snap, bool idle)
 {
     int ret = write_released(bs, snap);
 
-    if (ret == 0) {
+    if (ret == 0 && !idle) {
         ret = flush_below_records(bs);
     }
     if (ret == 0) {
@@ -586,7 +587,7 @@ int coroutine_mixed_fn qcow2_zones_write_header(BlockDriverState *bs)
 }
 
 static int coroutine_mixed_fn GRAPH_RDLOCK
-write_table(BlockDriverState *bs, bool live, bool by_flush)
+write_table(BlockDriverState *bs, bool live, bool by_flush, bool idle)
 {
     BDRVQcow2State *s = bs->opaque;
     ZoneTable *table = s->zoned->table;
@@ -597,7 +598,7 @@ write_table(BlockDriverState *bs, bool live, bool by_flush)
     qcow2_zone_claims_supersede(bs);
     while (ret == 0 && more && (snap = zone_table_take_snapshot(table, live))) {
         more = snap->more;
-        ret = store_snapshot(bs, snap);
+        ret = store_snapshot(bs, snap, idle);
         zone_table_drop_snapshot(table, snap, ret == 0);
         qcow2_zone_claims_note_records(bs, by_flush);
     }
@@ -613,7 +614,18 @@ write_locked(BlockDriverState *bs, bool by_flush)
     if (ret == 0) {
         ret = qcow2_zone_claims_write(bs, by_flush);
     }
-    return ret ? MIN(ret, 0) : write_table(bs, false, by_flush);
+    return ret ? MIN(ret, 0) : write_table(bs, false, by_flush, false);
+}
+
+static int coroutine_mixed_fn GRAPH_RDLOCK
+store_table(BlockDriverState *bs, bool live, bool idle)
+{
+    int ret = write_table(bs, live, false, idle);
+
+    if (ret == 0) {
+        ret = bdrv_flush(bs->file->bs);
+    }
+    return ret < 0 ? ret : qcow2_zone_claims_retire(bs);
 }
 
 int coroutine_mixed_fn qcow2_zones_store_locked(BlockDriverState *bs, bool live)
@@ -621,13 +633,14 @@ int coroutine_mixed_fn qcow2_zones_store_locked(BlockDriverState *bs, bool live)
     BDRVQcow2State *s = bs->opaque;
     int ret = s->zoned->header_unknown ? qcow2_zones_write_header(bs) : 0;
 
-    if (ret == 0) {
-        ret = write_table(bs, live, false);
-    }
-    if (ret == 0) {
-        ret = bdrv_flush(bs->file->bs);
-    }
-    return ret < 0 ? ret : qcow2_zone_claims_retire(bs);
+    return ret < 0 ? ret : store_table(bs, live, false);
+}
+
+int coroutine_fn qcow2_zones_store_found(BlockDriverState *bs, bool live)
+{
+    int ret = qcow2_zone_claims_flush_found(bs);
+
+    return ret < 0 ? ret : store_table(bs, live, true);
 }
 
 /* Concurrent callers share the work.  *@write becomes its number, for claims. */
@@ -651,6 +664,9 @@ write_zones(BlockDriverState *bs, bool by_flush, uint64_t *write)
 
         qatomic_set_u64(&z->stores_begun, number);
         qatomic_set_u64(&z->unflushed, 0);
+        if (by_flush) {
+            qatomic_set(&z->writes_expected, qatomic_xchg(&z->writes_summed, 0));
+        }
         ret = write_locked(bs, by_flush);
         if (ret == 0) {
             z->last_stored = number;

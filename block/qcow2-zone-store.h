@@ -97,6 +97,12 @@ int coroutine_fn GRAPH_RDLOCK qcow2_zones_store(BlockDriverState *bs);
  */
 int coroutine_mixed_fn GRAPH_RDLOCK
 qcow2_zones_store_locked(BlockDriverState *bs, bool live);
+/*
+ * When an image was just opened: store what claims were found to stand for, and
+ * what else is marked dirty.  BDRVQcow2State.lock may be held.
+ */
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zones_store_found(BlockDriverState *bs, bool live);
 
 /*
  * Write the header, durably.  If that fails the file has this header or the one

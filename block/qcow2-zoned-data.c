@@ -83,6 +83,13 @@ static int coroutine_fn GRAPH_RDLOCK read_encrypted(AioTask *task)
     return ret;
 }
 
+/* After as many writes as last time, probably. */
+static bool expects_flush(Qcow2Zoned *z)
+{
+    return qatomic_fetch_inc(&z->writes_summed) + 1 ==
+           qatomic_read(&z->writes_expected);
+}
+
 /*
  * The guest may change its buffer meanwhile, so what is encrypted, or has a
  * checksum, is a copy.
@@ -109,6 +116,9 @@ static int coroutine_fn GRAPH_RDLOCK write_copy(AioTask *task)
             p->summed->has_sum = true;
             p->summed->sum = ZONE_CHECKSUM_INIT;
             zone_checksum_update(&p->summed->sum, buf, p->bytes);
+            if (expects_flush(s->zoned)) {
+                qcow2_zone_claims_write_ahead(p->bs, p->summed);
+            }
         }
         below.qiov = &qiov;
         below.qiov_offset = 0;

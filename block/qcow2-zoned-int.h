@@ -42,7 +42,10 @@ struct Qcow2Zoned {
     uint64_t stores_begun;      /* written under store_lock, read without */
     uint64_t last_stored;       /* of these the last that succeeded */
     Qcow2ZoneClaims claims;     /* under store_lock, but see there */
-    uint64_t unflushed;         /* bytes written since; no lock, a guess */
+    /* No lock, because they are for guesses: */
+    uint64_t unflushed;         /* bytes written since the last flush */
+    unsigned writes_summed;     /* of these, writes with checksums */
+    unsigned writes_expected;   /* as many as before the last flush */
     CoMutex map_lock;           /* one that maps a zone, or fills it in */
     ZoneMap *map;               /* where zones are in the image file; RCU */
     Qcow2ZonedSpace *space;     /* what they have of the host's */

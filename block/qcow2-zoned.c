@@ -174,28 +174,6 @@ void qcow2_zoned_start(BlockDriverState *bs, Qcow2Zoned *z)
     z->timer = qcow2_zones_timer_new(bs);
 }
 
-/*
- * Write the records of all zones, and no claims.  Nothing else runs, so neither
- * data nor metadata wait to be written.
- */
-static int coroutine_fn GRAPH_RDLOCK rewrite_table(BlockDriverState *bs)
-{
-    BDRVQcow2State *s = bs->opaque;
-    Qcow2Zoned *z = s->zoned;
-    int ret = z->claims.nr ? qcow2_zone_claims_flush_found(bs) : 0;
-
-    qcow2_zone_claims_supersede(bs);
-    if (ret == 0) {
-        ret = qcow2_zone_file_write(bs, &z->file, z->table,
-                                    z->flags & FLAG_LIVE_STATES);
-        qcow2_zone_claims_note_records(bs, false);
-    }
-    if (ret == 0) {
-        ret = bdrv_co_flush(bs->file->bs);
-    }
-    return ret < 0 ? ret : qcow2_zone_claims_retire(bs);
-}
-
 /* A crash leaves claims: from here on, they are records. */
 static int coroutine_fn GRAPH_RDLOCK read_zones(BlockDriverState *bs,
                                                 Error **errp)
@@ -209,7 +187,7 @@ static int coroutine_fn GRAPH_RDLOCK read_zones(BlockDriverState *bs,
         ret = qcow2_zone_claims_load(bs, errp);
     }
     if (ret == 0 && z->claims.nr && !z->claims.unread && bdrv_is_writable(bs)) {
-        ret = rewrite_table(bs);
+        ret = qcow2_zones_store_found(bs, z->flags & FLAG_LIVE_STATES);
         if (ret < 0) {
             error_setg_errno(errp, -ret, "Could not store the zone table");
         }
@@ -543,7 +521,10 @@ int coroutine_fn qcow2_zoned_co_check(BlockDriverState *bs,
     if (!damaged && !s->zoned->claims.nr) {
         return 0;
     }
-    ret = rewrite_table(bs);
+    if (damaged) {
+        zone_table_mark_dirty(s->zoned->table, 0);
+    }
+    ret = qcow2_zones_store_found(bs, s->zoned->flags & FLAG_LIVE_STATES);
     if (ret < 0) {
         result->corruptions += damaged;
         result->check_errors++;

@@ -659,50 +659,65 @@ static ZoneTail *find_tail(const ZoneTable *t, uint32_t i)
     return tail;
 }
 
-/* Returns NULL if the zone needs a record instead. */
-static ZoneTail *new_tail(ZoneTable *t, uint32_t i, uint64_t from)
+/* The claim that zone @i, whose data ends at @from, begins with */
+static ZoneClaim empty_claim(const ZoneTable *t, uint32_t i, uint64_t from)
 {
-    ZoneTail *tail;
-
-    /* A claim that holds would exceed the limit, if one before it does not */
-    if (!t->claims || t->nr_tails == ZONE_CLAIMS_MAX ||
-        zone_has_zrwa(&t->zones[i]) ||
-        (t->geometry.zones.max_active && from == zone_start(t, i))) {
-        return NULL;
-    }
-    tail = g_new(ZoneTail, 1);
-    tail->claim = (ZoneClaim) {
+    return (ZoneClaim) {
         .zone = i,
         .epoch = t->zones[i].epoch,
         .from = from,
         .to = from,
         .sum = ZONE_CHECKSUM_INIT,
     };
+}
+
+static void extend_claim(ZoneClaim *claim, const ZoneWrite *w)
+{
+    zone_checksum_append(&claim->sum, &w->sum, w->end - w->start);
+    claim->to = w->end;
+}
+
+/* Can a claim say what @w does, which begins at the end of data of its zone? */
+static bool can_claim(const ZoneTable *t, const ZoneWrite *w)
+{
+    const Zone *z = &t->zones[w->zone];
+
+    /* Where one zone needs a record, all get one. */
+    if (!t->claims || !w->has_sum || !hbitmap_empty(t->dirty) ||
+        t->tail_bytes + (w->end - w->start) > ZONE_CLAIMS_MAX_BYTES) {
+        return false;
+    }
+    /* A claim that holds would exceed the limit, if one before it does not */
+    return z->has_tail ||
+           (t->nr_tails < ZONE_CLAIMS_MAX && !zone_has_zrwa(z) &&
+            !(t->geometry.zones.max_active &&
+              w->start == zone_start(t, w->zone)));
+}
+
+static ZoneTail *new_tail(ZoneTable *t, uint32_t i, uint64_t from)
+{
+    ZoneTail *tail = g_new(ZoneTail, 1);
+
+    tail->claim = empty_claim(t, i, from);
     QLIST_INSERT_HEAD(&t->tails, tail, next);
     t->zones[i].has_tail = true;
     t->nr_tails++;
     return tail;
 }
 
-/* @w moves the end of data of zone @i, that stores have to follow. */
-static void note_written(ZoneTable *t, uint32_t i, const ZoneWrite *w)
+/* @w moves the end of data of its zone, which stores have to follow. */
+static void note_written(ZoneTable *t, const ZoneWrite *w)
 {
-    uint64_t bytes = w->end - w->start;
-    ZoneTail *tail = NULL;
+    ZoneTail *tail;
 
-    /* Where one zone needs a record, all get one. */
-    if (w->has_sum && hbitmap_empty(t->dirty) &&
-        t->tail_bytes + bytes <= ZONE_CLAIMS_MAX_BYTES) {
-        tail = t->zones[i].has_tail ? find_tail(t, i)
-                                    : new_tail(t, i, w->start);
-    }
-    if (!tail) {
-        mark_dirty(t, i);
+    if (!can_claim(t, w)) {
+        mark_dirty(t, w->zone);
         return;
     }
-    zone_checksum_append(&tail->claim.sum, &w->sum, bytes);
-    tail->claim.to = w->end;
-    t->tail_bytes += bytes;
+    tail = t->zones[w->zone].has_tail ? find_tail(t, w->zone)
+                                      : new_tail(t, w->zone, w->start);
+    extend_claim(&tail->claim, w);
+    t->tail_bytes += w->end - w->start;
 }
 
 /* Move the write pointer over all writes that nothing unfinished is below. */
@@ -713,7 +728,7 @@ static void acknowledge(ZoneTable *t, uint32_t i)
 
     while ((w = QTAILQ_FIRST(&z->writes)) && w->state == ZW_WRITTEN) {
         assert(w->start == z->data_end);
-        note_written(t, i, w);
+        note_written(t, w);
         z->data_end = w->end;
         z->wp = MAX(z->wp, w->commit);
         z->was_empty = false;
@@ -1594,20 +1609,63 @@ static gint compare_claims(gconstpointer a, gconstpointer b)
     return left->zone < right->zone ? -1 : left->zone > right->zone;
 }
 
-int zone_table_get_claims(ZoneTable *t, ZoneClaim *claims)
+static int get_claims(const ZoneTable *t, ZoneClaim *claims)
 {
     ZoneTail *tail;
     int n = 0;
 
+    if (!hbitmap_empty(t->dirty)) {
+        return -1;
+    }
+    QLIST_FOREACH(tail, &t->tails, next) {
+        claims[n++] = tail->claim;
+    }
+    return n;
+}
+
+int zone_table_get_claims(ZoneTable *t, ZoneClaim *claims)
+{
+    int n;
+
     WITH_QEMU_LOCK_GUARD(&t->lock) {
-        if (!hbitmap_empty(t->dirty)) {
-            return -1;
-        }
-        QLIST_FOREACH(tail, &t->tails, next) {
-            claims[n++] = tail->claim;
+        n = get_claims(t, claims);
+    }
+    if (n > 0) {
+        qsort(claims, n, sizeof(claims[0]), compare_claims);
+    }
+    return n;
+}
+
+/* Add @w to the @n claims; returns how many there are then. */
+static int add_claim(const ZoneTable *t, ZoneClaim *claims, int n,
+                     const ZoneWrite *w)
+{
+    int k = 0;
+
+    while (k < n && claims[k].zone != w->zone) {
+        k++;
+    }
+    if (k == n) {
+        claims[n++] = empty_claim(t, w->zone, w->start);
+    }
+    extend_claim(&claims[k], w);
+    return n;
+}
+
+int zone_table_get_claims_with(ZoneTable *t, ZoneClaim *claims,
+                               const ZoneWrite *w)
+{
+    int n = -1;
+
+    WITH_QEMU_LOCK_GUARD(&t->lock) {
+        if (w->start == t->zones[w->zone].data_end &&
+            w->end < zone_writable_end(t, w->zone) && can_claim(t, w)) {
+            n = add_claim(t, claims, get_claims(t, claims), w);
         }
     }
-    qsort(claims, n, sizeof(claims[0]), compare_claims);
+    if (n > 0) {
+        qsort(claims, n, sizeof(claims[0]), compare_claims);
+    }
     return n;
 }
 
@@ -1616,6 +1674,7 @@ void zone_table_next_epoch(ZoneTable *t, uint32_t index)
     QEMU_LOCK_GUARD(&t->lock);
 
     t->zones[index].epoch = (t->zones[index].epoch + 1) % ZONE_EPOCHS;
+    mark_dirty(t, index);
 }
 
 /* --- Life --- */

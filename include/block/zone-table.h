@@ -327,9 +327,13 @@ void zone_table_enable_claims(ZoneTable *t);
  * they cannot.  Taking a snapshot makes an end of them: it has all in records.
  */
 int zone_table_get_claims(ZoneTable *t, ZoneClaim *claims);
+/* The same, as it will be if @w, which has a checksum, ends well and next. */
+int zone_table_get_claims_with(ZoneTable *t, ZoneClaim *claims,
+                               const ZoneWrite *w);
 /*
- * Claims of zone @index that the store has kept are void as soon as the record
- * of the next snapshot, which has another epoch, is stored.
+ * Claims of zone @index that the store has kept are void as soon as its record,
+ * which has another epoch now, is stored: it has to be, and is in the next
+ * snapshot.
  */
 void zone_table_next_epoch(ZoneTable *t, uint32_t index);
 #define ZONE_EPOCHS 16

@@ -268,6 +268,46 @@ static void test_snapshot(void)
     zone_table_free(t);
 }
 
+/* What a claim will say of a write that is in progress */
+static void test_claims_ahead(void)
+{
+    ZoneTable *t = new_claiming_table(NR_ZONES, 0);
+    ZoneClaim claims[ZONE_CLAIMS_MAX];
+    Request a, b;
+
+    write_summed(t, BEGIN, BLOCK);
+    start_summed(&a, t, BEGIN + BLOCK, BLOCK);
+    start_summed(&b, t, BEGIN + 2 * BLOCK, BLOCK);
+    g_assert_cmpint(zone_table_get_claims_with(t, claims, &a.w), ==, 1);
+    expect_claim(&claims[0], BEGIN, BEGIN + 2 * BLOCK);
+    /* One below is not there yet */
+    g_assert_cmpint(zone_table_get_claims_with(t, claims, &b.w), ==, -1);
+    finish(&a, 0);
+    g_assert_cmpint(zone_table_get_claims_with(t, claims, &b.w), ==, 1);
+    expect_claim(&claims[0], BEGIN, BEGIN + 3 * BLOCK);
+    /* Nothing has changed by asking */
+    g_assert_cmpint(zone_table_get_claims(t, claims), ==, 1);
+    expect_claim(&claims[0], BEGIN, BEGIN + 2 * BLOCK);
+    finish(&b, 0);
+
+    /* In another zone, before the others */
+    start_summed(&a, t, BEGIN + 5 * ZONE, BLOCK);
+    g_assert_cmpint(zone_table_get_claims_with(t, claims, &a.w), ==, 2);
+    expect_claim(&claims[0], BEGIN, BEGIN + 3 * BLOCK);
+    expect_claim(&claims[1], BEGIN + 5 * ZONE, BEGIN + 5 * ZONE + BLOCK);
+    finish(&a, -EIO);
+    g_assert_cmpint(nr_claims(t), ==, 1);
+
+    /* Records will be needed: the zone becomes full; something else changed */
+    start_summed(&a, t, BEGIN + 3 * BLOCK, CAPACITY - 3 * BLOCK);
+    g_assert_cmpint(zone_table_get_claims_with(t, claims, &a.w), ==, -1);
+    finish(&a, 0);
+    start_summed(&a, t, BEGIN + ZONE, BLOCK);
+    g_assert_cmpint(zone_table_get_claims_with(t, claims, &a.w), ==, -1);
+    finish(&a, 0);
+    zone_table_free(t);
+}
+
 static void test_epochs(void)
 {
     ZoneTable *t = new_claiming_table(NR_ZONES, 0);
@@ -279,6 +319,8 @@ static void test_epochs(void)
         g_assert_cmpuint(record_of(t, FIRST_SEQ, false).epoch, ==,
                          i % ZONE_EPOCHS);
         g_assert_cmpuint(record_of(t, FIRST_SEQ + 1, false).epoch, ==, 0);
+        /* It is to be stored, or the next claim would be of another record */
+        expect_records_needed(t);
         write_summed(t, BEGIN + (i - 1) * 512, 512);
         g_assert_cmpint(zone_table_get_claims(t, claims), ==, 1);
         g_assert_cmpuint(claims[0].epoch, ==, i % ZONE_EPOCHS);
@@ -307,6 +349,8 @@ int main(int argc, char **argv)
                     test_random_write_area);
     g_test_add_func("/zone-table/claims/snapshot-makes-records",
                     test_snapshot);
+    g_test_add_func("/zone-table/claims/of-a-write-in-progress",
+                    test_claims_ahead);
     g_test_add_func("/zone-table/claims/epochs", test_epochs);
     return g_test_run();
 }
