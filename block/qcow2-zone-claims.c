@@ -210,7 +210,8 @@ sum_data(BlockDriverState *bs, const ZoneClaim *claim, ZoneChecksum *sum,
 
         *held = ret == 0 && type == QCOW2_SUBCLUSTER_NORMAL;
         if (!*held) {
-            return ret;
+            /* Where the mapping is corrupt, nothing is known to be there */
+            return s->signaled_corruption && bs->drv ? 0 : ret;
         }
         n = bytes;
         ret = bdrv_co_pread(s->data_file, host, n, buf, 0);
@@ -336,6 +337,8 @@ int coroutine_fn qcow2_zone_claims_load(BlockDriverState *bs, Error **errp)
             return ret;
         }
     }
+    /* Whoever stores something first, now or later, stores these records */
+    qcow2_zone_claims_supersede(bs);
     return 0;
 }
 
