@@ -133,7 +133,8 @@ static void encode_block(const ZoneClaim *claims, int n, uint64_t sequence,
 
 /* A block that was read */
 typedef struct ClaimBlock {
-    uint64_t sequence;          /* 0: it is not valid */
+    bool valid;
+    uint64_t sequence;
     int nr;
     ZoneClaim claims[ZONE_CLAIMS_MAX];
 } ClaimBlock;
@@ -164,11 +165,9 @@ static void decode_block(const ZoneGeometry *g, DiskBlock *d, ClaimBlock *b)
     uint32_t nr = be32_to_cpu(d->nr_claims);
     uint64_t bytes = 0;
 
-    b->sequence = 0;
-    /* After the last sequence number there would be no next one */
+    b->valid = false;
     if (be32_to_cpu(d->magic) != BLOCK_MAGIC || nr > ZONE_CLAIMS_MAX ||
-        d->reserved || d->sequence == UINT64_MAX ||
-        be64_to_cpu(d->checksum) != block_checksum(d)) {
+        d->reserved || be64_to_cpu(d->checksum) != block_checksum(d)) {
         return;
     }
     for (b->nr = 0; b->nr < nr; b->nr++) {
@@ -183,7 +182,15 @@ static void decode_block(const ZoneGeometry *g, DiskBlock *d, ClaimBlock *b)
             return;
         }
     }
+    b->valid = true;
     b->sequence = be64_to_cpu(d->sequence);
+}
+
+/* The numbers go on with 0 after the last one. */
+static bool is_newer(const ClaimBlock *b, const ClaimBlock *other)
+{
+    return b->valid &&
+           (!other->valid || (int64_t)(b->sequence - other->sequence) > 0);
 }
 
 /* --- Reading --- */
@@ -312,11 +319,11 @@ int coroutine_fn qcow2_zone_claims_load(BlockDriverState *bs, Error **errp)
     for (int k = 0; k < 2; k++) {
         decode_block(zone_table_geometry(t), &disk[k], &blocks[k]);
     }
-    c->slot = blocks[1].sequence > blocks[0].sequence;
+    c->slot = is_newer(&blocks[1], &blocks[0]);
     newest = &blocks[c->slot];
     before = &blocks[!c->slot];
-    c->sequence = newest->sequence;
-    c->nr = newest->sequence ? newest->nr : 0;
+    c->sequence = newest->valid ? newest->sequence : 0;
+    c->nr = newest->valid ? newest->nr : 0;
     g_free(c->claims);
     c->claims = g_new0(ZoneClaim, ZONE_CLAIMS_MAX);
     memcpy(c->claims, newest->claims, c->nr * sizeof(c->claims[0]));
@@ -326,14 +333,15 @@ int coroutine_fn qcow2_zone_claims_load(BlockDriverState *bs, Error **errp)
         c->unread = true;
         return 0;
     }
-    if (!before->sequence || before->sequence != newest->sequence - 1) {
+    if (!before->valid || before->sequence != newest->sequence - 1) {
         before = NULL;
     }
     for (int k = 0; k < c->nr; k++) {
         ret = load_claim(bs, &c->claims[k], before);
         if (ret < 0) {
-            error_setg_errno(errp, -ret, "Could not check the claim of zone %"
-                             PRIu32, c->claims[k].zone);
+            error_setg(errp, "Could not read what the claim of zone %" PRIu32
+                       " is about: %s; qemu-img check may tell more",
+                       c->claims[k].zone, strerror(-ret));
             return ret;
         }
     }
