@@ -5,14 +5,24 @@
 import json
 import struct
 import subprocess
+import zlib
 
 from program import OBJ
 
 KiB = 1024
 EXT_MAGIC = 0x5a4f4e45
-EXT_LEN = 80
+EXT_LEN, EXT_FULL_LEN = 80, 88      # without and with a claim area
 RECORD_LEN = 16
 ZONED_BIT = 1 << 40
+EXTENDED_L2_BIT = 1 << 4
+BLOCK_MAGIC = 0x5a434c4d
+BLOCK_LEN, CLAIM_LEN, MAX_CLAIMS = 4096, 32, 127
+AREA_LEN = 2 * BLOCK_LEN
+MAX_CLAIMED = 16 << 20
+# In an entry of an L1 or L2 table
+COPIED, COMPRESSED, ALL_ZERO, OFFSET_MASK = 1 << 63, 1 << 62, 1, 0xfffffffffffe00
+
+BLOCK_HEAD, CLAIM = struct.Struct('>IIQQQ'), struct.Struct('>IIQQQ')
 
 # Name, offset in the extension, size
 FIELDS = [
@@ -22,7 +32,7 @@ FIELDS = [
     ('max_append_bytes', 40, 4), ('descriptor_extension_size', 44, 4),
     ('table_offset', 48, 8), ('descriptor_extension_offset', 56, 8),
     ('zrwa_size', 64, 4), ('zrwa_flush_granularity', 68, 4), ('zrwa_zones', 72, 4),
-    ('reserved2', 76, 4)]
+    ('reserved2', 76, 4), ('claims_offset', 80, 8)]
 
 # Options of qemu-img create, qemu-io's commands on what that made, and records
 # that no command of qemu-io makes: by zone, state and attributes, and how far the
@@ -48,15 +58,52 @@ BASES = {
     'luks': ({**SMALL, 'cluster_size': 4 * KiB, 'encrypt.format': 'luks',
               'encrypt.key-secret': 'key', 'encrypt.iter-time': 1}, FILL),
     'data-file': ({**SMALL, 'cluster_size': 4 * KiB, 'data_file': '{data}'}, FILL),
+    # More than claims may be about
+    'big': ({'size': 80 * 1024 * KiB, 'zone.mode': 'host-managed',
+             'zone.size': 32 * 1024 * KiB, 'cluster_size': 64 * KiB},
+            ['write -P 1 0 8k', 'write -P 2 32M 512']),
     # Many records and little else
     'zones': ({'size': 2400 * KiB, 'zone.mode': 'host-managed', 'zone.size': 4 * KiB,
                'cluster_size': 4 * KiB}, ['write 4k 4k', 'write 2396k 1k']),
 }
 
 
+def checksum(data):
+    return zlib.crc32(data) << 32 | zlib.adler32(data)
+
+
+class Claim:
+    def __init__(self, zone, epoch, start, end, checksum):
+        self.zone, self.epoch = zone, epoch
+        self.start, self.end, self.checksum = start, end, checksum
+
+    def fields(self):
+        return self.zone, self.epoch, self.start, self.end, self.checksum
+
+
+class Block:
+    """A claim block, to be written; right but for what is changed."""
+    def __init__(self, sequence, claims):
+        self.magic, self.sequence, self.reserved = BLOCK_MAGIC, sequence, 0
+        self.claims = sorted(claims, key=lambda c: c.zone)
+        self.count = None       # if it is not that of the claims
+        self.rest = b''         # behind them
+
+    def bytes(self):
+        count = len(self.claims) if self.count is None else self.count
+        claims = b''.join(CLAIM.pack(*(n % (1 << bits) for n, bits in
+                                       zip(c.fields(), (32, 32, 64, 64, 64))))
+                          for c in self.claims)
+        block = BLOCK_HEAD.pack(self.magic, count % (1 << 32),
+                                self.sequence % (1 << 64), self.reserved, 0)
+        block = (block + claims + self.rest).ljust(BLOCK_LEN, b'\0')[:BLOCK_LEN]
+        return block[:24] + checksum(block).to_bytes(8, 'big') + block[32:]
+
+
 SECRET = ['--object', 'secret,id=key,data=fuzz']
-# There is no way to make internal snapshots of these
-NO_SNAPSHOTS = 'small-refcounts', 'data-file'
+LARGE = 4096 * KiB      # of these images, zeroes at the end are left out
+# There is no way to make internal snapshots of these, or no need
+NO_SNAPSHOTS = 'small-refcounts', 'data-file', 'big'
 
 
 class Image:
@@ -67,7 +114,9 @@ class Image:
         self.touched = set()
 
     def copy(self):
-        return Image(self.name, self.data)
+        image = Image(self.name, self.data)
+        image.length = self.length
+        return image
 
     def get(self, offset, size):
         return int.from_bytes(self.data[offset:offset + size], 'big')
@@ -75,6 +124,10 @@ class Image:
     @property
     def kind(self):
         return self.name if self.name in ('luks', 'data-file') else 'plain'
+
+    def bytes_at(self, offset, size):
+        """What is in the file, with zeroes beyond its end"""
+        return bytes(self.data[offset:offset + size]).ljust(size, b'\0')
 
     def put(self, offset, size, value):
         if offset + size <= len(self.data):
@@ -131,12 +184,13 @@ class Image:
 
     def fields(self, offset=None):
         offset = self.zone_extension() if offset is None else offset
-        return {name: self.get(offset + at, size) for name, at, size in FIELDS}
+        length = self.get(offset - 4, 4)
+        return {name: self.get(offset + at, size) if at < max(length, EXT_LEN) else 0
+                for name, at, size in FIELDS}
 
     def descriptor_extension(self, f, zone):
         size = f['descriptor_extension_size']
-        at = f['descriptor_extension_offset'] + zone * size
-        return bytes(self.data[at:at + size]).ljust(size, b'\0')
+        return self.bytes_at(f['descriptor_extension_offset'] + zone * size, size)
 
     def put_descriptor_extensions(self):
         f = self.fields()
@@ -144,11 +198,59 @@ class Image:
         for n in range(f['nr_zones'] * size):
             self.put(first + n, 1, 7 * n + n // size)
 
-    def put_record(self, zone, state, attributes, wp, data_end):
+    def put_record(self, zone, state, attributes, wp, data_end, epoch=0):
         f = self.fields()
         at, start = f['table_offset'] + zone * RECORD_LEN, zone * f['zone_size']
         self.put(at, 8, state << 60 | attributes << 51 | start + wp)
-        self.put(at + 8, 8, start + data_end)
+        self.put(at + 8, 8, epoch << 60 | start + data_end)
+
+    # --- Claims ---
+
+    def put_block(self, slot, block):
+        self.put(self.fields()['claims_offset'] + slot * BLOCK_LEN, BLOCK_LEN,
+                 int.from_bytes(block, 'big'))
+
+    def data_of(self, start, end):
+        """
+        The bytes of the file that the disk has there, or None if some of them are
+        not in clusters that are allocated, not compressed and not zero.
+        """
+        pieces, cluster = [], self.cluster_size
+        while start < end:
+            length = min(end - start, cluster - start % cluster)
+            host = self.host_offset(start, length)
+            if host is None:
+                return None
+            # The data file of a crafted image is empty
+            pieces.append(bytes(length) if self.kind == 'data-file' else
+                          self.bytes_at(host, length))
+            start += length
+        return b''.join(pieces)
+
+    def host_offset(self, offset, length):
+        """Of a range in one cluster"""
+        cluster = self.cluster_size
+        subclusters = self.get(72, 8) & EXTENDED_L2_BIT
+        size = 16 if subclusters else 8
+        index, within = divmod(offset, cluster)
+        number, index = divmod(index, cluster // size)
+        table = self.get(self.get(40, 8) + 8 * number, 8) & OFFSET_MASK
+        if not table:
+            return None
+        entry = self.get(table + size * index, 8)
+        host = entry & OFFSET_MASK
+        if entry & COMPRESSED or not host and not (
+                self.kind == 'data-file' and entry & COPIED):
+            return None
+        if subclusters:
+            bitmap = self.get(table + size * index + 8, 8)
+            first, last = within * 32 // cluster, (within + length - 1) * 32 // cluster
+            wanted = (1 << last + 1) - (1 << first)
+            if bitmap & wanted != wanted or bitmap >> 32 & wanted:
+                return None
+        elif entry & ALL_ZERO:
+            return None
+        return host + within
 
     # --- Snapshots ---
 
@@ -189,7 +291,11 @@ def make(directory, name):
     if name not in NO_SNAPSHOTS:
         run('qemu-img', 'snapshot', *SECRET, '-c', 'before', filename)
         change('write -P 7 640k 4k', 'zrs 128k 128k')
-    image = Image(name, path.read_bytes())
+    content = path.read_bytes()
+    image = Image(name, content.rstrip(b'\0'))
+    image.length = len(content)
+    if len(content) < LARGE:
+        image.data = bytearray(content)
     if image.get(60, 4):
         # When it was made is the only thing that differs from run to run
         image.data[image.get(64, 8) + 16:image.get(64, 8) + 24] = bytes(8)

@@ -7,12 +7,16 @@
 
 from hashlib import md5
 
-from image import EXT_LEN, EXT_MAGIC, RECORD_LEN, ZONED_BIT
+from image import (AREA_LEN, BLOCK_HEAD, BLOCK_LEN, BLOCK_MAGIC, CLAIM, CLAIM_LEN,
+                   EXT_FULL_LEN, EXT_LEN, EXT_MAGIC, MAX_CLAIMED, MAX_CLAIMS, RECORD_LEN,
+                   ZONED_BIT, Claim, checksum)
 
 UNIT = 4096
 MAX_ZONES = 4194304
 CONVENTIONAL = 1 << 59
 POINTER = (1 << 51) - 1
+EPOCHS = 16
+NUMBERS = 1 << 64     # of claim blocks
 EXT_UNIT, MAX_EXT, MAX_EXTS = 64, 16320, 1 << 30
 FINISHED, AREA, EXT = 1, 8, 0x80        # attributes
 # States as reports have them
@@ -34,8 +38,8 @@ class Zone:
 
     def load(self, first, second, live):
         """Take the two words of a record; False if they make no sense."""
-        self.wp, self.data_end = first & POINTER, second
-        self.attributes = first >> 51 & 0xff
+        self.wp, self.data_end = first & POINTER, second & (1 << 60) - 1
+        self.attributes, self.epoch = first >> 51 & 0xff, second >> 60
         if self.conventional or first & CONVENTIONAL:
             self.state = NOT_WP
             return self.conventional and first == CONVENTIONAL and second == 0
@@ -79,6 +83,24 @@ class Zone:
         if self.state == EMPTY:
             return self.data_end == self.wp == self.start
         return self.wp == self.end if self.state == FULL else True
+
+    def may_be_claimed(self, claim):
+        return (not self.conventional and claim.epoch < EPOCHS and
+                (claim.start | claim.end) % 512 == 0 and
+                self.start <= claim.start < claim.end <= self.end)
+
+    def holds(self, claim, image):
+        """Is the claim true?"""
+        if (self.state not in (EMPTY, CLOSED) or self.attributes & AREA or
+                claim.epoch != self.epoch or
+                not self.wp == self.data_end == claim.start):
+            return False
+        data = image.data_of(claim.start, claim.end)
+        return data is not None and checksum(data) == claim.checksum
+
+    def take(self, claim):
+        self.wp = self.data_end = claim.end
+        self.state = self.derived()
 
     def salvage(self):
         if self.conventional:
@@ -125,7 +147,7 @@ def extension(image):
 
 def reserved(image, offset, length, f):
     names = {'reserved': f['reserved'] or f['reserved2'], 'flags': f['flags'] & ~1,
-             'length': any(image.data[offset + EXT_LEN:offset + length])}
+             'length': any(image.data[offset + EXT_FULL_LEN:offset + length])}
     return [f"field '{name}'" for name, bad in names.items() if bad]
 
 
@@ -190,6 +212,9 @@ def place(image, f):
     file_length = -(-image.length // 512) * 512     # as the block layer sees it
     if not offset or offset % cluster or offset + length > file_length:
         wrong.append(f'Zone table at offset {offset:#x}')
+    area = f['claims_offset']
+    if area % cluster or area and area + AREA_LEN > file_length:
+        wrong.append(f'Claim area at offset {area:#x}')
     return wrong
 
 
@@ -218,7 +243,47 @@ def records(image, f, live):
         if not zone.load(image.get(at, 8), image.get(at + 8, 8), live):
             bad.append(f'invalid record of zone {i} at offset {at:#x}')
             zone.salvage()
+    for zone, choice in claims(image, f, zones):
+        claim = next((c for c in choice if zone.holds(c, image)), None)
+        if claim:
+            zone.take(claim)
     return zones, bad
+
+
+def claims(image, f, zones):
+    """For each zone that has claims: those that may count, in their order"""
+    if not f['claims_offset']:
+        return
+    blocks = [read_block(image, f['claims_offset'] + slot * BLOCK_LEN, zones)
+              for slot in range(2)]
+    newest, before = blocks
+    if not newest or before and 0 < (before[0] - newest[0]) % NUMBERS < NUMBERS // 2:
+        newest, before = before, newest
+    if not newest:
+        return
+    for index, claim in newest[1].items():
+        also = (before[1].get(index) if before and
+                (newest[0] - before[0]) % NUMBERS == 1 else None)
+        yield zones[index], [claim, also] if also else [claim]
+
+
+def read_block(image, offset, zones):
+    """(sequence number, claims by zone), or None if it is not valid"""
+    data = image.bytes_at(offset, BLOCK_LEN)
+    magic, count, sequence, reserved, stored = BLOCK_HEAD.unpack_from(data)
+    found = {}
+    if (magic != BLOCK_MAGIC or count > MAX_CLAIMS or reserved or
+            checksum(data[:24] + bytes(8) + data[32:]) != stored):
+        return None
+    for n in range(count):
+        claim = Claim(*CLAIM.unpack_from(data, CLAIM_LEN * (n + 1)))
+        if (claim.zone >= len(zones) or claim.zone <= max(found, default=-1) or
+                not zones[claim.zone].may_be_claimed(claim)):
+            return None
+        found[claim.zone] = claim
+    if sum(claim.end - claim.start for claim in found.values()) > MAX_CLAIMED:
+        return None
+    return sequence, found
 
 
 def repaired(image):

@@ -5,12 +5,13 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-from image import EXT_LEN, EXT_MAGIC, FIELDS, RECORD_LEN, ZONED_BIT
+from image import (BLOCK_LEN, BLOCK_MAGIC, EXT_LEN, EXT_MAGIC, FIELDS, MAX_CLAIMED,
+                   MAX_CLAIMS, RECORD_LEN, ZONED_BIT, Block, Claim, checksum)
 
 KiB = 1024
 MAX_LENGTH = 200 * KiB * KiB
 # Where the table is, and how long, depends on these
-PLACING = ('table_offset', 'nr_zones', 'descriptor_extension_size')
+PLACING = ('table_offset', 'nr_zones', 'descriptor_extension_size', 'claims_offset')
 
 
 def number(rng, image, size, old):
@@ -39,8 +40,9 @@ def somewhere(rng, image):
 
 def field(rng, image):
     at = image.zone_extension()
+    there = [f for f in FIELDS if f[1] < max(image.get(at - 4, 4), EXT_LEN)]
     for _ in range(rng.choice((1, 1, 2, 4))):
-        name, offset, size = rng.choice(FIELDS)
+        name, offset, size = rng.choice(there)
         old = image.get(at + offset, size)
         if name in PLACING:
             image.touched.add('place')
@@ -49,7 +51,8 @@ def field(rng, image):
 
 def swap_fields(rng, image):
     at, size = image.zone_extension(), rng.choice((4, 8))
-    one, two = rng.sample([f for f in FIELDS if f[2] == size], 2)
+    one, two = rng.sample([f for f in FIELDS if f[2] == size and f[1] < max(
+        image.get(at - 4, 4), EXT_LEN)], 2)
     values = [image.get(at + f[1], size) for f in (one, two)]
     image.put(at + one[1], size, values[1])
     image.put(at + two[1], size, values[0])
@@ -59,7 +62,7 @@ def swap_fields(rng, image):
 def put_fields(image, values):
     at = image.zone_extension()
     for name, offset, size in FIELDS:
-        if name in values:
+        if name in values and offset < image.get(at - 4, 4):
             image.put(at + offset, size, values[name])
 
 
@@ -101,7 +104,7 @@ def extension_bytes(rng, image):
 
 def extension_length(rng, image):
     at = image.zone_extension()
-    length = rng.choice((0, 8, 72, 79, 81, 84, 88, 96, 512, image.cluster_size,
+    length = rng.choice((0, 8, 72, 79, 80, 81, 84, 88, 92, 96, 512, image.cluster_size,
                          image.cluster_size - at, (1 << 32) - 1, (1 << 32) - 8,
                          number(rng, image, 4, EXT_LEN)))
     image.put(at - 4, 4, length)
@@ -112,10 +115,12 @@ def longer_extension(rng, image):
     """With room for what is longer, as a later version may write it"""
     at, more = image.zone_extension(), rng.choice((8, 16, 64, 512, 3))
     filler = bytes(more) if rng.random() < .5 else rng.randbytes(more)
-    end = image.cluster_size
-    image.put(at - 4, 4, EXT_LEN + more)
-    header = (image.data[:at + EXT_LEN] + filler + bytes(-more % 8) +
-              image.data[at + EXT_LEN:end])
+    end, length = image.cluster_size, image.get(at - 4, 4)
+    image.put(at - 4, 4, length + more)
+    header = (image.data[:at + length] + filler + bytes(-more % 8) +
+              image.data[at + length:end])
+    if length == EXT_LEN:
+        image.touched.add('place')      # what is new may be a claim area
     image.data[:end] = header[:end]
     if len(header) > end:
         image.touched.add('extensions')
@@ -123,7 +128,7 @@ def longer_extension(rng, image):
 
 def second_extension(rng, image):
     at = image.zone_extension()
-    extension = image.data[at - 8:at + EXT_LEN]
+    extension = image.data[at - 8:at + image.get(at - 4, 4)]
     end = image.cluster_size
     image.data[:end] = (image.data[:at - 8] + extension + image.data[at - 8:end])[:end]
     image.touched.add('extensions')
@@ -167,7 +172,7 @@ def many_zones(rng, image):
     put_fields(image, {'zone_size': zone_size, 'zone_capacity': zone_size,
                        'max_append_bytes': 4096, 'table_offset': table,
                        'nr_zones': zones, 'descriptor_extension_size': 0,
-                       'descriptor_extension_offset': 0})
+                       'descriptor_extension_offset': 0, 'claims_offset': 0})
     image.length = length
     image.touched |= {'plain', 'place', 'many'}
 
@@ -270,6 +275,194 @@ def truncate(rng, image):
     image.touched.add('plain')
 
 
+# --- Claims ---
+
+class Claims:
+    """Two claim blocks to be written; right until something is changed."""
+    def __init__(self, rng, image):
+        self.rng, self.image, self.f = rng, image, image.fields()
+        zone_table(image)
+        # Where the data is must be known
+        if not self.f['claims_offset'] or image.touched & {'plain', 'place'}:
+            raise ValueError
+        if not self.f['zone_size']:
+            raise ValueError
+        self.slot = rng.randrange(2)
+        sequence = rng.choice((0, 1, 1000, 1 << 63, (1 << 64) - 1))
+        full = [claim for claim in map(self.of, self.zones()) if claim]
+        # A block claims what the one before it did, or more
+        self.newest = Block(sequence, full)
+        self.before = Block(sequence - 1, [self.part(claim) for claim in full
+                                           if rng.random() < .7])
+
+    def zones(self):
+        f, rng = self.f, self.rng
+        some = range(f['conventional_zones'],
+                     min(-(-self.image.size // f['zone_size']), 64))
+        return rng.sample(some, min(len(some), rng.choice((1, 1, 2, 3, 6, 64))))
+
+    def of(self, zone):
+        """Of what is in a zone, whose record goes back for it"""
+        f, rng, image = self.f, self.rng, self.image
+        start, capacity = zone * f['zone_size'], f['zone_capacity']
+        capacity = min(capacity, image.size - start)
+        old = image.get(f['table_offset'] + zone * RECORD_LEN, 8)
+        attributes = old >> 51 & 0x80
+        base = rng.choice((0, 0, 512, 4096, rng.randrange(0, capacity, 512)))
+        length = rng.choice((512, 1024, 4096, 8192, 65536, MAX_CLAIMED, capacity,
+                             rng.randrange(0, capacity, 512) + 512))
+        end = min(base + length, capacity)
+        if base == end or not -1 < (old & (1 << 51) - 1) - start <= capacity:
+            return None
+        epoch = rng.choice((0, 0, 1, 15))
+        if rng.random() < .9:
+            image.put_record(zone, 0, attributes, base, base, epoch)
+        data = image.data_of(start + base, start + end)
+        return Claim(zone, epoch, start + base, start + end, checksum(data or bytes(512)))
+
+    def part(self, claim):
+        length = self.rng.randrange(0, claim.end - claim.start, 512) + 512
+        data = self.image.data_of(claim.start, claim.start + length)
+        return Claim(claim.zone, claim.epoch, claim.start, claim.start + length,
+                     checksum(data or bytes(512)))
+
+    def store(self):
+        self.image.put_block(self.slot, self.newest.bytes())
+        self.image.put_block(1 - self.slot, self.before.bytes())
+
+
+def claims(rng, image):
+    Claims(rng, image).store()
+
+
+def wrong_claim(rng, image):
+    """One field of one claim, in a block with the right checksum"""
+    c = Claims(rng, image)
+    block = rng.choice((c.newest, c.newest, c.before))
+    if not block.claims:
+        raise ValueError
+    claim, f = rng.choice(block.claims), c.f
+    what = rng.randrange(7)
+    if what == 0:
+        claim.checksum = rng.choice((
+            claim.checksum ^ 1 << rng.randrange(64), 0, 1, claim.checksum >> 32,
+            claim.checksum & 0xffffffff, claim.checksum >> 32 << 32,
+            checksum(bytes(claim.end - claim.start))))
+    elif what == 1:
+        claim.epoch = rng.choice((claim.epoch ^ 1, claim.epoch + 1, 16,
+                                  claim.epoch + 16, claim.epoch - 1, 0, 15))
+    elif what == 2:
+        claim.zone = rng.choice((0, claim.zone + 1, claim.zone - 1, f['nr_zones'] - 1,
+                                 f['nr_zones'], number(rng, image, 4, claim.zone)))
+    elif what == 3:
+        claim.start = number(rng, image, 8, claim.start)
+    elif what == 4:
+        claim.end = number(rng, image, 8, claim.end)
+    elif what == 5:
+        claim.start, claim.end = rng.choice((
+            (claim.end, claim.start), (claim.start, claim.start),
+            (claim.start + 512, claim.end), (claim.start, claim.end + 512),
+            (claim.start, claim.start + f['zone_size']),
+            (claim.start & ~(f['zone_size'] - 1), claim.end)))
+    else:
+        claim.start, claim.end = (pointer(rng, image, claim.zone * f['zone_size'], f)
+                                  for _ in range(2))
+    if what != 0 and rng.random() < .8 and claim.start < claim.end <= image.size:
+        data = image.data_of(claim.start, claim.end)
+        claim.checksum = checksum(data or bytes(512))
+    c.store()
+
+
+def wrong_record(rng, image):
+    """What a claim is about is not what it says, but nearly."""
+    c = Claims(rng, image)
+    claim, f = rng.choice(c.newest.claims or c.before.claims or [None]), c.f
+    if not claim:
+        raise ValueError
+    state, attributes = rng.choice((
+        (1, 0), (2, 0), (3, 0), (13, 0), (14, 0), (15, 0), (0, 8), (0, 1), (0, 0x80)))
+    start = claim.zone * f['zone_size']
+    wp = f['zone_capacity'] if state == 14 else claim.start - start
+    put_fields(image, {'flags': rng.choice((0, 0, 1))})
+    image.put_record(claim.zone, state, attributes, wp,
+                     claim.start - start, claim.epoch)
+    c.store()
+
+
+def wrong_block(rng, image):
+    """What is around the claims, with the right checksum"""
+    c = Claims(rng, image)
+    block, other = rng.choice(((c.newest, c.before), (c.before, c.newest)))
+    what = rng.randrange(8)
+    if what == 0:
+        block.magic = rng.choice((0, BLOCK_MAGIC ^ 1 << rng.randrange(32)))
+    elif what == 1:
+        block.count = rng.choice((0, 1, len(block.claims) - 1, len(block.claims) + 1,
+                                  MAX_CLAIMS, MAX_CLAIMS + 1, (1 << 32) - 1,
+                                  number(rng, image, 4, len(block.claims))))
+    elif what == 2:
+        block.sequence = rng.choice((0, 1, other.sequence, other.sequence + 1,
+                                     other.sequence - 1, other.sequence + 2,
+                                     other.sequence - 2, 1 << 63, (1 << 64) - 1,
+                                     number(rng, image, 8, block.sequence)))
+    elif what == 3:
+        block.reserved = number(rng, image, 8, 0)
+    elif what == 4:
+        rng.shuffle(block.claims)
+    elif what == 5 and block.claims:        # the same zone twice
+        block.claims.insert(0, rng.choice((block.claims[0], c.part(block.claims[0]))))
+    elif what == 6:
+        block.rest = rng.randbytes(rng.choice((8, 32, 4096)))
+    else:                                   # as many as there can be, or more
+        zones = rng.choice((MAX_CLAIMS, MAX_CLAIMS + 1, MAX_CLAIMS - 1))
+        first = c.f['conventional_zones']
+        size = c.f['zone_size']
+        block.claims = [Claim(first + n, 0, (first + n) * size,
+                              (first + n) * size + 4096, checksum(bytes(4096)))
+                        for n in range(zones)]
+    c.store()
+
+
+def torn_block(rng, image):
+    """Not all of it was written."""
+    c = Claims(rng, image)
+    slot = rng.choice((c.slot, c.slot, 1 - c.slot))
+    at = c.f['claims_offset'] + slot * BLOCK_LEN
+    c.store()
+    if rng.random() < .5:
+        at, size = at + 512 * rng.randrange(8), 512
+        image.put(at, size, rng.choice((0, rng.getrandbits(8 * size))))
+    else:
+        at += rng.randrange(rng.choice((32, 64, BLOCK_LEN)))
+        image.put(at, 1, image.get(at, 1) ^ 1 << rng.randrange(8))
+
+
+def claimed_data(rng, image):
+    """The data did not get there, or not all of it."""
+    c = Claims(rng, image)
+    c.store()
+    claim = rng.choice(c.newest.claims or [None])
+    if not claim or image.kind == 'data-file':
+        raise ValueError
+    at = rng.choice((claim.start, claim.end - 512,
+                     rng.randrange(claim.start, claim.end, 512)))
+    host = image.host_offset(at, 512)
+    if host is None or host + 512 > len(image.data):
+        raise ValueError
+    image.put(host + rng.randrange(512), 1, rng.randrange(256))
+
+
+def no_claims(rng, image):
+    """As images were made before there were claims"""
+    put_fields(image, {'claims_offset': 0})
+    image.touched.add('leak')
+
+
+def move_claims(rng, image):
+    put_fields(image, {'claims_offset': somewhere(rng, image)})
+    image.touched.add('place')
+
+
 # --- Snapshots ---
 
 def snapshot(rng, image):
@@ -326,6 +519,8 @@ MUTATIONS = {
     swap_fields: 3, extension_length: 4, longer_extension: 3,
     second_extension: 1, no_extension: 1, feature_bit: 1, image_size: 4,
     record: 26, live_states: 3, swap_records: 2, shift_table: 2, move_table: 4,
+    claims: 12, wrong_claim: 16, wrong_record: 6, wrong_block: 10, torn_block: 5,
+    claimed_data: 5, no_claims: 2, move_claims: 3,
     truncate: 3, snapshot: 10, blind: 8, table_entry: 8, many_zones: .1,
 }
 

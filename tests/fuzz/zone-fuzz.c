@@ -470,6 +470,7 @@ static void look_at_snapshots(void)
     if (!blk) {
         return;
     }
+    run_guest(blk, print_zones);
     n = list_snapshots(blk, &list);
     for (int i = 0; i < MIN(n, 4); i++) {
         load_snapshot(blk, list[i].id_str);

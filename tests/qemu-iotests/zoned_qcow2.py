@@ -10,7 +10,7 @@
 import os
 import re
 import struct
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import iotests
 
@@ -161,6 +161,26 @@ class Disk(iotests.QemuIoInteractive):
     def zones(self) -> List[str]:
         """All zones of the disk, in one word each."""
         return [zone.word() for zone in self.report()]
+
+
+def log_entries(path: str) -> Iterator[Optional[Tuple[int, bytes]]]:
+    """(offset, data) of each write and None for each flush blklogwrites saw"""
+    if os.stat(path).st_size == 0:
+        return
+    with open(path, 'rb') as log:
+        _, _, count, sector = struct.unpack('<QQQI', log.read(28))
+        pos = sector
+        for _ in range(count):
+            log.seek(pos)
+            first, sectors, flags, _ = struct.unpack('<QQQQ', log.read(32))
+            pos += sector
+            assert not flags & ~3, 'neither write nor flush'
+            log.seek(pos)
+            if sectors:
+                yield first * sector, log.read(sectors * sector)
+                pos += sectors * sector
+            if flags & 3:
+                yield None
 
 
 class Header:
