@@ -588,6 +588,11 @@ void coroutine_fn qcow2_zone_claims_write_ahead(BlockDriverState *bs,
                  qemu_coroutine_create(write_ahead_entry, ahead));
 }
 
+bool qcow2_zone_claims_unsure(const Qcow2ZoneClaims *c)
+{
+    return c->claims && (c->ahead || !c->written);
+}
+
 /* --- Before and after records --- */
 
 void qcow2_zone_claims_supersede(BlockDriverState *bs)

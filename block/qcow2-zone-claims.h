@@ -96,6 +96,8 @@ qcow2_zone_claims_write(BlockDriverState *bs, bool by_flush);
  */
 void coroutine_fn GRAPH_RDLOCK
 qcow2_zone_claims_write_ahead(BlockDriverState *bs, const ZoneWrite *w);
+/* Is there a block that is not in force, but claims what may become true? */
+bool qcow2_zone_claims_unsure(const Qcow2ZoneClaims *c);
 /* Before the records are taken that make the claims of the newest block void */
 void qcow2_zone_claims_supersede(BlockDriverState *bs);
 /* Records have been written, for a flush as with qcow2_zone_claims_write(). */

@@ -691,7 +691,7 @@ int coroutine_fn qcow2_zones_store(BlockDriverState *bs)
     int ret = write_zones(bs, false, &write);
 
     if (ret == 0) {
-        ret = bdrv_co_flush(bs->file->bs);
+        ret = qcow2_zones_flush_files(bs);
     }
     if (ret == 0) {
         qcow2_zone_claims_flushed(&s->zoned->claims, write);

@@ -278,7 +278,8 @@ int coroutine_mixed_fn qcow2_zoned_inactivate(BlockDriverState *bs)
     BDRVQcow2State *s = bs->opaque;
 
     if (!qcow2_is_zoned(bs) || !bdrv_is_writable(bs) ||
-        !(zone_table_is_dirty(s->zoned->table) || s->zoned->header_unknown)) {
+        !(zone_table_is_dirty(s->zoned->table) || s->zoned->header_unknown ||
+          qcow2_zone_claims_unsure(&s->zoned->claims))) {
         return 0;
     }
     return qcow2_zones_store_locked(bs, false);
