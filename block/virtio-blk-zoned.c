@@ -15,6 +15,8 @@
 
 /* Descriptors that are copied to the guest at a time */
 #define REPORT_BATCH 64
+/* The driver is told the number of sectors in 32 bits. */
+#define MAX_ZONE_SIZE (BDRV_SECTOR_SIZE * UINT32_MAX)
 
 /* --- What the driver is told --- */
 
@@ -83,9 +85,15 @@ bool virtio_blk_zoned_init(VirtIOBlkZoned *z, BlockBackend *blk,
     }
     if (z->zone_size % block_size || zl->capacity % block_size) {
         error_setg(errp, "logical_block_size (%" PRIu32 ") must divide the "
-                   "zone size (%" PRIu32 ") and the zone capacity (%" PRIu64
+                   "zone size (%" PRIu64 ") and the zone capacity (%" PRIu64
                    ") of the zoned disk", block_size, z->zone_size,
                    zl->capacity ?: z->zone_size);
+        return false;
+    }
+    if (z->zone_size > MAX_ZONE_SIZE) {
+        error_setg(errp, "The zone size (%" PRIu64 ") of the zoned disk is too "
+                   "large for virtio-blk, the largest is %" PRIu64,
+                   z->zone_size, (uint64_t)MAX_ZONE_SIZE);
         return false;
     }
     if (size > 0 && size % block_size) {
@@ -240,7 +248,7 @@ static bool in_blocks(const VirtIOBlkZonedReq *r, Range range)
 /* Is a range in more than one zone? */
 static bool spans_zones(const VirtIOBlkZonedReq *r, Range range)
 {
-    uint32_t zone_size = r->zoned->zone_size;
+    uint64_t zone_size = r->zoned->zone_size;
 
     return range.offset >= 0 && range.bytes &&
            range.offset / zone_size !=

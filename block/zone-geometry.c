@@ -12,7 +12,8 @@
 /* A zone's write pointer is stored in 51 bits. */
 #define MAX_SIZE (1ULL << 51)
 #define MIN_ZONE_SIZE 4096
-#define MAX_ZONE_SIZE (2 * GiB)
+#define MAX_ZONE_SIZE (1 * TiB)
+#define MAX_FIELD (2 * GiB)     /* of 32 bits in the image */
 #define SIZE_UNIT 4096          /* of capacity and append limit */
 #define EXT_UNIT 64             /* a descriptor extension has up to 255 */
 #define MAX_EXT_SIZE (255 * EXT_UNIT)
@@ -163,6 +164,9 @@ static bool check_zrwa(const ZoneGeometry *g, uint64_t sequential, Error **errp)
                    l->zrwa_granularity, l->capacity);
         return false;
     }
+    if (!check_max("zone.zrwa_size", l->zrwa_size, "2 GiB", MAX_FIELD, errp)) {
+        return false;
+    }
     if (g->size % l->size) {
         error_setg(errp, "zone.zrwa_size requires an image size (%" PRIu64
                    ") that is a multiple of zone.size (%" PRIu64 ")", g->size,
@@ -200,5 +204,7 @@ bool zone_geometry_check(const ZoneGeometry *g, size_t cluster_size,
                       "zone.max_active_zones", l->max_active, errp)) &&
            check_size("zone.max_append_bytes", l->max_append, "zone.capacity",
                       l->capacity, errp) &&
+           check_max("zone.max_append_bytes", l->max_append, "2 GiB",
+                     MAX_FIELD, errp) &&
            check_ext(g, nr_zones, errp) && check_zrwa(g, sequential, errp);
 }

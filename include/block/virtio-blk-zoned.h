@@ -26,7 +26,7 @@
  */
 typedef struct VirtIOBlkZoned {
     uint8_t model;              /* BLK_Z_NONE: not zoned, all others are 0 */
-    uint32_t zone_size;         /* bytes */
+    uint64_t zone_size;         /* bytes */
     uint32_t granularity;       /* of writes, bytes: the disk's block size */
     uint32_t max_open_zones, max_active_zones;  /* 0: no limit */
     uint32_t max_append_sectors;

@@ -9,8 +9,10 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/main-loop.h"
 #include "qemu/units.h"
-#include "block/block-zoned.h"
+#include "qapi/error.h"
+#include "block/block_int.h"
 #include "block/virtio-blk-zoned.h"
 
 #define ZONE    (1 * MiB)
@@ -166,8 +168,41 @@ static void test_offsets(void)
     g_assert_cmpint(virtio_blk_zoned_offset(UINT64_MAX), ==, -1);
 }
 
+/* The driver is told the sectors of a zone in 32 bits. */
+static void test_zone_sizes(void)
+{
+    BlockBackend *blk = blk_new_open("null-co://", NULL, NULL, 0, &error_abort);
+    BlockZoneLimits *zl = &blk_bs(blk)->bl.zones;
+    VirtIOBlkZoned z;
+    Error *err = NULL;
+
+    *zl = (BlockZoneLimits) {
+        .model = BLK_Z_HM, .nr_zones = 1, .size = 1 * TiB, .capacity = 1 * TiB,
+        .max_append = 4096, .write_granularity = 512,
+    };
+    g_assert_true(virtio_blk_zoned_init(&z, blk, 512, &error_abort));
+    g_assert_cmphex(le32_to_cpu(virtio_blk_zoned_config(&z).zone_sectors), ==,
+                    1u << 31);
+    g_assert_cmpint(virtio_blk_zoned_check_append(&z, 1 * TiB, 4096, ROOM), ==,
+                    VIRTIO_BLK_S_OK);
+    g_assert_cmpint(virtio_blk_zoned_check_append(&z, 4 * GiB, 4096, ROOM), ==,
+                    VIRTIO_BLK_S_ZONE_INVALID_CMD);
+    g_assert_false(virtio_blk_zoned_may_merge(&z, 1u << 31, false));
+    g_assert_true(virtio_blk_zoned_may_merge(&z, 1u << 23, false));
+
+    zl->size = zl->capacity = 2 * TiB;
+    g_assert_false(virtio_blk_zoned_init(&z, blk, 512, &err));
+    g_assert_cmpstr(error_get_pretty(err), ==,
+                    "The zone size (2199023255552) of the zoned disk is too "
+                    "large for virtio-blk, the largest is 2199023255040");
+    error_free(err);
+    blk_unref(blk);
+}
+
 int main(int argc, char **argv)
 {
+    bdrv_init();
+    qemu_init_main_loop(&error_abort);
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/virtio-blk-zoned/no-zones-are-no-zones", test_none);
     g_test_add_func("/virtio-blk-zoned/appends-can-be-unsupported",
@@ -176,6 +211,8 @@ int main(int argc, char **argv)
                     test_appends);
     g_test_add_func("/virtio-blk-zoned/each-broken-rule-has-a-status",
                     test_statuses);
+    g_test_add_func("/virtio-blk-zoned/a-zone-has-32-bits-of-sectors",
+                    test_zone_sizes);
     g_test_add_func("/virtio-blk-zoned/types-are-whole-numbers", test_types);
     g_test_add_func("/virtio-blk-zoned/sectors-do-not-wrap-around",
                     test_offsets);
