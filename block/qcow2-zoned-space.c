@@ -46,17 +46,20 @@
 #define MAX_SLEEP_NS (10 * SCALE_MS)
 /* What is done with the lock, which others wait for */
 #define ZONES_PER_TURN 1024
+/* For zoned_co_pause(): what it takes to find out that there is no hole */
+#define ZONES_PER_HOLE 64
 
 /* --- What is known of each zone --- */
 
 #define HOLE_WANTED BIT(31)     /* what is not in use is to be given back */
 #define HOLE_BUSY BIT(30)       /* as of now; writes wait */
 #define HOLE_LATER BIT(29)      /* when the reset has ended */
+#define HOLE_DONE BIT(25)       /* nothing to give back, unless it was written */
 /* The next step is MIN_STEP << this */
 #define STEP_SHIFT 26
 #define STEP_MASK (7U << STEP_SHIFT)
 /* So many units from the zone's start on have space, or will have it soon */
-#define UNITS_MASK (BIT(STEP_SHIFT) - 1)
+#define UNITS_MASK (HOLE_DONE - 1)
 #define UNIT (64 * KiB)
 
 QEMU_BUILD_BUG_ON((UNITS_MASK + 1ULL) * UNIT < 1 * TiB);
@@ -217,15 +220,18 @@ find_hole(BlockDriverState *bs, uint32_t zone, uint64_t floor, uint64_t end,
     h->bytes = h->start < end ? end - h->start : 0;
 }
 
-/* From here on, writes to the zone wait; see the top of the file. */
+/*
+ * From here on, writes to the zone wait; see the top of the file.  Unless more
+ * is wanted meanwhile, this is the zone's last hole.
+ */
 static void claim_locked(Qcow2ZonedSpace *sp, uint32_t zone)
 {
-    change_word(sp, zone, HOLE_WANTED, HOLE_BUSY);
+    change_word(sp, zone, HOLE_WANTED, HOLE_BUSY | HOLE_DONE);
 }
 
 static void want_hole_locked(Qcow2ZonedSpace *sp, uint32_t zone)
 {
-    change_word(sp, zone, 0, HOLE_WANTED);
+    change_word(sp, zone, HOLE_LATER | HOLE_DONE, HOLE_WANTED);
     sp->first = MIN(sp->first, zone);
     sp->last = MAX(sp->last, zone);
 }
@@ -382,13 +388,32 @@ void qcow2_zoned_space_unused(BlockDriverState *bs, uint32_t i)
     change_word(get_space(bs), i, UNITS_MASK | STEP_MASK, HOLE_LATER);
 }
 
-static void want_holes(Qcow2ZonedSpace *sp, uint32_t first, uint32_t last)
+/*
+ * Has the zone something to give back?  Also if it was empty before the reset: a
+ * crash may have come before the hole.
+ */
+static bool wants_hole(BlockDriverState *bs, uint32_t i)
 {
+    BDRVQcow2State *s = bs->opaque;
+    const ZoneGeometry *g = s->zoned->geometry;
+    uint32_t word = get_word(s->zoned->space, i);
+
+    if (word & HOLE_LATER) {
+        return true;
+    }
+    return !(word & (HOLE_DONE | HOLE_WANTED)) &&
+           !zone_geometry_conventional(g, i) &&
+           zone_table_unused(s->zoned->table, i) == zone_geometry_start(g, i);
+}
+
+static void want_holes(BlockDriverState *bs, uint32_t first, uint32_t last)
+{
+    Qcow2ZonedSpace *sp = get_space(bs);
+
     QEMU_LOCK_GUARD(&sp->lock);
 
     for (uint32_t i = first; i <= last; i++) {
-        if (get_word(sp, i) & HOLE_LATER) {
-            change_word(sp, i, HOLE_LATER, 0);
+        if (wants_hole(bs, i)) {
             want_hole_locked(sp, i);
             if (sp->partial == i) {
                 sp->partial = NO_ZONE;
@@ -404,7 +429,7 @@ void coroutine_fn qcow2_zoned_space_give_back(BlockDriverState *bs,
 
     for (uint32_t i = first, n; i <= last; i += n) {
         n = MIN(last - i + 1, ZONES_PER_TURN);
-        want_holes(get_space(bs), i, i + n - 1);
+        want_holes(bs, i, i + n - 1);
         zoned_co_pause(&work, n);
     }
     qcow2_zoned_space_start(bs);
@@ -488,6 +513,7 @@ static bool coroutine_fn punch_in_background(BlockDriverState *bs)
 static void coroutine_fn punch_entry(void *opaque)
 {
     BlockDriverState *bs = opaque;
+    uint64_t work = 0;
 
     do {
         /* A drained section begins after at most one hole. */
@@ -498,6 +524,7 @@ static void coroutine_fn punch_entry(void *opaque)
                 break;
             }
             pause_if_busy(bs, qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - start);
+            zoned_co_pause(&work, ZONES_PER_HOLE);
         }
     } while (!stop_running(bs));
     bdrv_dec_in_flight(bs);
@@ -728,8 +755,8 @@ static uint32_t word_after_step(uint32_t word, uint64_t to)
 {
     uint32_t shift = MIN(((word & STEP_MASK) >> STEP_SHIFT) + 1, MAX_STEP_SHIFT);
 
-    return (word & ~(UNITS_MASK | STEP_MASK)) | shift << STEP_SHIFT |
-           DIV_ROUND_UP(to, UNIT);
+    return (word & ~(UNITS_MASK | STEP_MASK | HOLE_DONE)) |
+           shift << STEP_SHIFT | DIV_ROUND_UP(to, UNIT);
 }
 
 /* The zone, whose word is @word, is written up to @end of @size. */

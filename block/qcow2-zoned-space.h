@@ -58,8 +58,8 @@ unsigned int qcow2_zoned_space_given_back(BlockDriverState *bs);
 void qcow2_zoned_space_unused(BlockDriverState *bs, uint32_t i);
 
 /*
- * The resets of these zones have ended: give back, in the background, what
- * zones have of which this was said.
+ * These zones have been reset: give back, in the background, what those have of
+ * which this was said, or that hold nothing.
  */
 void coroutine_fn qcow2_zoned_space_give_back(BlockDriverState *bs,
                                               uint32_t first, uint32_t last);
