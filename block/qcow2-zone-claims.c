@@ -13,6 +13,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
+#include "qemu/memalign.h"
 #include "qemu/units.h"
 #include "qapi/error.h"
 #include "qcow2-zoned-int.h"
@@ -440,7 +441,8 @@ int coroutine_mixed_fn qcow2_zone_claims_settle(BlockDriverState *bs)
 static int coroutine_mixed_fn GRAPH_RDLOCK put_block(BlockDriverState *bs)
 {
     Qcow2ZoneClaims *c = get_claims(bs);
-    g_autofree DiskBlock *d = g_new(DiskBlock, 1);
+    /* Aligned, or it is a thread that writes it */
+    QEMU_AUTO_VFREE DiskBlock *d = qemu_blockalign(bs->file->bs, sizeof(*d));
     uint64_t offset = c->offset + !c->slot * QCOW2_ZONE_CLAIMS_BLOCK;
     int ret = qcow2_pre_write_overlap_check(bs, QCOW2_OL_ZONE_TABLE, offset,
                                             sizeof(*d), false);
