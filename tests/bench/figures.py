@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 from disks import MIB
-from measure import (ALL, FUA, RESET_ALL, SPACE_A_ZONE, UNIT, VARIANTS,
-                     ZONE_COUNTS, spread)
+from measure import (ALL, FUA, UNIT, VARIANTS, ZONE_COUNTS, spread)
 
 
 def median(values):
@@ -41,7 +40,7 @@ class Figures:
             rule, lines[0], rule, *lines[1:], rule, ''])
 
 
-def rst(about, measured):
+def rst(options, about, measured):
     figures = Figures()
     for block, depth in (('4k', 1), ('4k', 32), ('64k', 8), ('1M', 8)):
         figures.rates(f'first write, {block}, depth {depth}', measured.throughput,
@@ -59,11 +58,11 @@ def rst(about, measured):
     for variant in VARIANTS:
         figures.rates(f'{variant}, 4k, depth 32', measured.variants, variant,
                       '4k', 32)
-    add_others(figures, measured)
+    add_others(figures, options, measured)
     return figures.rst(about)
 
 
-def add_others(figures, measured):
+def add_others(figures, options, measured):
     for row, name, *what in measured.space.rounds:
         if name == 'zoned' and what == ['open']:
             def of(who, row=row):
@@ -82,7 +81,7 @@ def add_others(figures, measured):
             for name in ('reset', UNIT)), '-')
     for name in ('reset', 'reset, unmap'):
         if (ALL, name) in resets.rounds:
-            figures.row(f'{name} of {RESET_ALL[0]} zones at once',
+            figures.row(f'{name} of {options.reset_all[0]} zones at once',
                         f'{median(resets.rounds[ALL, name]):.1f} ms', '-', '-')
     if measured.opens.rounds:
         count = max(ZONE_COUNTS)

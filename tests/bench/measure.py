@@ -46,6 +46,7 @@ VARIANTS = {
 SPACE_A_ZONE = 4 * MIB
 # Zones that get a first write of 4 KiB each, and one pass over more than a zone
 SPARSE_ZONES, SPACE_BYTES = 10, 300 * MIB
+EMPTY = 'reset'
 TAIL_ZONE, TAIL_DEPTH = 2 * GIB, 8
 # A durable reset beside 4 KiB written to raw and flushed
 UNIT, UNIT_WRITES = '4 KiB, flush', 500
@@ -100,6 +101,7 @@ class Measurements:
         self.resets, self.opens = Samples(), Samples()
         self.thin, self.space, self.tails = Samples(), Samples(), Samples()
         self.guest, self.guest_cpu = Samples(), Samples()
+        self.zone_table = Samples()
         self.scratch, self.settled = self.disk('scratch', 'raw'), 0
         self.scratch.fresh(SETTLE_BYTES)
 
@@ -290,7 +292,6 @@ class Measurements:
         sparse = f'4 KiB in each of {SPARSE_ZONES} zones'
         dense = f'{SPACE_BYTES // MIB} MiB from the start on'
         again = 'reset, and written again'
-        empty = 'reset'
         size = SPARSE_ZONES * ZONE_SIZE
         disks = self.formats()
         disks['zoned, unmap'] = self.disk('unmap', 'qcow2', zoned(ZONE_SIZE),
@@ -311,7 +312,7 @@ class Measurements:
                                zones_of(SPACE_BYTES))
                 disk.open()
                 disk.load('reset', size, 1, size)
-                self.space_row(empty, name, disk, 0, zones_of(SPACE_BYTES))
+                self.space_row(EMPTY, name, disk, 0, zones_of(SPACE_BYTES))
             disk.unlink()
 
     # --- The slowest write ---
@@ -337,7 +338,7 @@ class Measurements:
     def measure_resets(self):
         for count, zone_size in self.options.reset_cases:
             self.measure_resets_of(count, zone_size)
-        self.measure_reset_all(*RESET_ALL)
+        self.measure_reset_all(*self.options.reset_all)
 
     def measure_resets_of(self, count, zone_size):
         size = count * zone_size
@@ -346,12 +347,7 @@ class Measurements:
             'reset, unmap': self.disk('unmap', 'qcow2', zoned(zone_size),
                                       unmap=True),
             'discard': self.disk('discard', 'qcow2', unmap=True)}
-        ways = {way: how for way, how in zip(
-            RESETS, ((zone_size, 1), (zone_size, 32), (size, 1)))
-            if self.wants(f'{count} resets and discards of '
-                          f'{zone_size // MIB} MiB, {way}')}
-        if not ways:
-            return
+        ways = dict(zip(RESETS, ((zone_size, 1), (zone_size, 32), (size, 1))))
 
         def measure(way, name, disk, kind, flush):
             block, depth = ways[way]
@@ -370,6 +366,9 @@ class Measurements:
         unit.load('write', 4 * KIB, 32, UNIT_WRITES * 4 * KIB)
         unit.flush()
         for way in ways:
+            if not self.wants(f'{count} resets and discards of '
+                              f'{zone_size // MIB} MiB, {way}'):
+                continue
             for turn in self.rounds(self.options.reset_rounds, disks):
                 for name, disk in turn:
                     if name == UNIT:

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 from disks import MIB
-from measure import (ALL, FUA, RESET_ALL, RESETS, SPACE_A_ZONE, STATES,
+from measure import (ALL, EMPTY, FUA, RESETS, SPACE_A_ZONE, STATES,
                      TINY_ZONES, UNIT, ZONE_COUNTS, spread)
 
 WORKS = ('first write', 'rewrite', 'read')
@@ -173,7 +173,8 @@ def space_table(tables, samples):
     heading("Space in the host's file system", 'MiB.  Open: after a flush; closed: '
             'after that.',
             f'Target: zoned <= data and {SPACE_A_ZONE // MIB} MiB for each zone '
-            'that was written.')
+            'that was written;', 'after a reset: when closed, as space is given '
+            'back behind it.')
     layout = '{:30} {:13} {:>8} {:>8} {:>8} {:>8}  {}'
     print(layout.format('', '', 'data', 'open', 'closed', 'allowed', 'target'))
     for row, name, what in samples.rounds:
@@ -186,7 +187,9 @@ def space_table(tables, samples):
             verdict = ', '.join(
                 tables.verdict_below(f'space, {row}, {name}, {of}, MiB',
                                      values[of], values['allowed'][0])
-                for of in ('open', 'closed'))
+                for of in ('open', 'closed')
+                # Space is given back behind a reset
+                if of == 'closed' or row != EMPTY)
         print(layout.format(row, name, *(f'{spread(of)[1]:.1f}'
                                          for of in values.values()),
                             verdict).rstrip())
@@ -243,8 +246,8 @@ def reset_table(tables, samples, count, zone_size):
                 ', '.join(verdicts)).rstrip())
 
 
-def reset_all_table(tables, samples):
-    heading(f'Reset of {RESET_ALL[0]} zones of {RESET_ALL[1] // MIB} MiB with 4 KiB '
+def reset_all_table(tables, samples, count, zone_size):
+    heading(f'Reset of {count} zones of {zone_size // MIB} MiB with 4 KiB '
             'each, in one request', 'Milliseconds.  Closed: until the image is '
             'closed, all space given back.',
             f'Target: with unmap at most {UNMAP_TIMES} times as long, until the '
