@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 from disks import MIB
-from measure import (ALL, FUA, UNIT, VARIANTS, ZONE_COUNTS, spread)
+from measure import ALL, FUA, UNIT, VARIANTS, ZONE_COUNTS, spread
 
 
 def median(values):
@@ -11,7 +11,7 @@ def median(values):
 
 
 class Figures:
-    """Rows: what, of zoned images, and by what it is for others"""
+    """Rows: what, of zoned images, and of others or how many times those"""
     def __init__(self):
         self.rows = []
 
@@ -20,7 +20,7 @@ class Figures:
         key = (*cell, name)
         if key in samples.rounds:
             self.rows.append([what, f'{median(samples.rounds[key]):.0f} MB/s', *(
-                f'{median(samples.ratio(key, (*cell, other))):.2f}'
+                f'{median(samples.ratio(key, (*cell, other))):.2f} times'
                 if (*cell, other) in samples.rounds else '-'
                 for other in others)])
 
@@ -28,7 +28,7 @@ class Figures:
         self.rows.append(list(words))
 
     def rst(self, about):
-        title = ['what', 'zoned', 'by raw', 'by plain qcow2']
+        title = ['what', 'zoned', 'raw', 'without zones']
         rows = [title, *self.rows]
         widths = [max(len(row[i]) for row in rows) for i in range(len(title))]
         rule = '  '.join('=' * width for width in widths)
