@@ -13,6 +13,8 @@ from image import (AREA_LEN, BLOCK_HEAD, BLOCK_LEN, BLOCK_MAGIC, CLAIM, CLAIM_LE
 
 UNIT = 4096
 MAX_ZONES = 4194304
+MAX_ZONE = 1 << 40
+MAX_APPEND = MAX_AREA = 2 << 30
 CONVENTIONAL = 1 << 59
 POINTER = (1 << 51) - 1
 EPOCHS = 16
@@ -153,7 +155,7 @@ def reserved(image, offset, length, f):
 
 def geometry(image, f):
     size, zone, capacity = image.size, f['zone_size'], f['zone_capacity']
-    if (zone & (zone - 1) or not UNIT <= zone <= 2 << 30 or
+    if (zone & (zone - 1) or not UNIT <= zone <= MAX_ZONE or
             zone % image.cluster_size or zone > size):
         return [f'zone.size ({zone})']
     count = -(-size // zone)
@@ -171,7 +173,7 @@ def geometry(image, f):
     if 0 < f['max_active_zones'] < f['max_open_zones']:
         wrong.append(f'zone.max_open_zones ({f["max_open_zones"]})')
     append = f['max_append_bytes']
-    if not 0 < append <= capacity or append % UNIT:
+    if not 0 < append <= min(capacity, MAX_APPEND) or append % UNIT:
         wrong.append(f'zone.max_append_bytes ({append})')
     if not count <= f['nr_zones'] <= MAX_ZONES:
         wrong.append(f'number of zones ({f["nr_zones"]})')
@@ -189,7 +191,7 @@ def random_write_area(size, zone, capacity, sequential, f):
     if not unit or unit % 512 or capacity % unit:
         return [f'zone.zrwa_flush_granularity ({unit})']
     wrong = []
-    if area % unit or area > capacity:
+    if area % unit or area > min(capacity, MAX_AREA):
         wrong.append(f'zone.zrwa_size ({area})')
     if size % zone:
         wrong.append('zone.zrwa_size requires an image size')
