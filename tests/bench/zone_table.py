@@ -30,7 +30,7 @@ def table(judged, samples):
     heading('The zone table alone', 'Nanoseconds of a call, or of begin and end.',
             f'Target: two threads on different zones take at most {SHARED_TIMES} '
             'times as long as', 'with a table each.')
-    layout = '{:30} {:>24} {:>20} {:>20}  {}'
+    layout = '{:37} {:>24} {:>20} {:>20}  {}'
     print(layout.format('', 'ns', 'to 1 thread', 'to 2 tables', 'target'))
     for name, in samples.rounds:
         kind, threads, *shared = name.split(', ')
