@@ -161,7 +161,10 @@ void qcow2_zoned_space_forget(Qcow2ZonedSpace *sp, uint32_t nr_zones)
     sp->partial = NO_ZONE;
     if (map && map->nr_zones == nr_zones) {
         for (uint32_t i = 0; i < nr_zones; i++) {
-            qatomic_and(&map->zones[i], HOLE_BUSY);
+            /* Memory that was never written need not be there */
+            if (qatomic_read(&map->zones[i])) {
+                qatomic_and(&map->zones[i], HOLE_BUSY);
+            }
         }
         return;
     }
