@@ -34,10 +34,10 @@
 
 typedef struct Zone {
     uint64_t wp;                /* completed prefix */
-    uint64_t data_end;          /* end of readable data */
+    uint64_t data_end;          /* end of readable data; see has_data() */
     QTAILQ_HEAD(, ZoneWrite) writes;    /* in the order of their ranges */
     uint32_t lru_prev, lru_next;        /* implicitly open zones */
-    uint8_t state;              /* BlockZoneState */
+    uint8_t state;              /* BlockZoneState; see has_data() */
     uint8_t pending;            /* Pending */
     uint8_t next_state;         /* with PENDING_STATE: BlockZoneState */
     uint8_t attributes;         /* BDRV_ZA_* */
@@ -218,7 +218,7 @@ static void set_state(ZoneTable *t, uint32_t i, BlockZoneState state)
     }
     t->count[z->state]--;
     t->count[state]++;
-    z->state = state;
+    qatomic_set(&z->state, state);
 }
 
 static bool zone_has_zrwa(const Zone *z)
@@ -280,7 +280,7 @@ static void enter_state(ZoneTable *t, uint32_t i, BlockZoneState state)
 
     record_in_state(t, i, state, &r);
     z->wp = r.wp;
-    z->data_end = r.data_end;
+    qatomic_set_u64(&z->data_end, r.data_end);
     z->was_empty = false;
     set_attributes(t, i, r.attributes);
     set_state(t, i, state);
@@ -729,7 +729,7 @@ static void acknowledge(ZoneTable *t, uint32_t i)
     while ((w = QTAILQ_FIRST(&z->writes)) && w->state == ZW_WRITTEN) {
         assert(w->start == z->data_end);
         note_written(t, w);
-        z->data_end = w->end;
+        qatomic_set_u64(&z->data_end, w->end);
         z->wp = MAX(z->wp, w->commit);
         z->was_empty = false;
         QTAILQ_REMOVE(&z->writes, w, next);
@@ -1324,6 +1324,19 @@ void zone_table_report(ZoneTable *t, uint64_t offset, unsigned int *nr_zones,
     *nr_zones = n;
 }
 
+/*
+ * Is all of the range data of one sequential zone?  The one answer that needs no
+ * lock: most reads are of data, and then threads do not meet.  A request that
+ * changes it at the same time comes before or after the caller's.
+ */
+static bool has_data(const ZoneTable *t, uint64_t offset, uint64_t bytes)
+{
+    const Zone *z = &t->zones[zone_index(t, offset)];
+
+    return offset + bytes <= qatomic_read_u64(&z->data_end) &&
+           qatomic_read(&z->state) != BLK_ZS_OFFLINE;
+}
+
 int64_t zone_table_readable(ZoneTable *t, uint64_t offset, uint64_t bytes,
                             bool *data)
 {
@@ -1333,6 +1346,10 @@ int64_t zone_table_readable(ZoneTable *t, uint64_t offset, uint64_t bytes,
     if (offset < conventional_end) {
         *data = true;
         return MIN(bytes, conventional_end - offset);
+    }
+    if (has_data(t, offset, bytes)) {
+        *data = true;
+        return bytes;
     }
 
     QEMU_LOCK_GUARD(&t->lock);
@@ -1419,7 +1436,7 @@ bool zone_table_load(ZoneTable *t, uint32_t index, const ZoneRecord *record)
         return true;
     }
     z->wp = record->wp;
-    z->data_end = record->data_end;
+    qatomic_set_u64(&z->data_end, record->data_end);
     z->epoch = record->epoch;
     set_attributes(t, index, record->attributes);
     if (z->state != record->state) {

@@ -109,6 +109,9 @@ static void coroutine_fn work(void *opaque)
     int64_t start;
     bool data;
 
+    if (w->of->look) {
+        write_once(w, at);
+    }
     qatomic_inc(&ready);
     while (qatomic_read(&ready) < w->of->threads) {
         cpu_relax();

@@ -62,7 +62,9 @@ static void coroutine_fn stress_write(Worker *w, uint32_t zone)
     Stress *s = w->s;
     Acknowledged a;
     BlockZoneDescriptor d;
+    int64_t readable;
     ZoneWrite zw;
+    bool data;
     int ret;
 
     if (g_rand_int_range(w->rand, 0, 4)) {
@@ -100,8 +102,11 @@ static void coroutine_fn stress_write(Worker *w, uint32_t zone)
     }
     g_array_append_val(w->acknowledged, a);
     d = report_zone(s->t, zone);
+    readable = zone_table_readable(s->t, a.start, bytes, &data);
     if (qatomic_read(&s->epoch[zone]) == a.epoch) {
         g_assert_cmphex(d.wp, >=, a.end);
+        g_assert_true(data);
+        g_assert_cmpint(readable, ==, bytes);
     }
 }
 
