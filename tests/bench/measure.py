@@ -23,7 +23,7 @@ FLUSHES = (('4k', 1, 1), ('16k', 1, 1), ('64k', 1, 1), ('4k', 1, FUA),
 PASSES = (('4k', 1), ('4k', 32), ('64k', 1), ('64k', 32))
 RESETS = ('one by one', '32 at a time', 'in one request')
 # Zones, and their size: many small ones, and some of the size that disks have
-RESET_CASES = ((1000, MIB), (64, 64 * MIB))
+RESET_CASES = ((1000, MIB), (32, 64 * MIB))
 # Zones with 4 KiB each, reset in one request
 RESET_ALL = (20000, MIB)
 ZONE_COUNTS = (1000, 100000, 1000000)
