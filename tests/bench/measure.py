@@ -353,6 +353,7 @@ class Measurements:
             block, depth = ways[way]
             disk.load('write', MIB, 32, size)
             disk.flush()
+            self.settle()
             _, nanoseconds = disk.load(kind, block, depth, size, flush)
             disk.flush()
             self.resets.add((zone_size, way, name),
@@ -372,6 +373,7 @@ class Measurements:
             for turn in self.rounds(self.options.reset_rounds, disks):
                 for name, disk in turn:
                     if name == UNIT:
+                        self.settle()
                         _, nanoseconds = disk.load('write', 4 * KIB, 1,
                                                    UNIT_WRITES * 4 * KIB, 1)
                         self.resets.add((zone_size, way, name),
