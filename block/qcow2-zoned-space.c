@@ -413,6 +413,8 @@ static void want_holes(BlockDriverState *bs, uint32_t first, uint32_t last)
 {
     Qcow2ZonedSpace *sp = get_space(bs);
 
+    /* Nested, it costs next to nothing */
+    RCU_READ_LOCK_GUARD();
     QEMU_LOCK_GUARD(&sp->lock);
 
     for (uint32_t i = first; i <= last; i++) {
