@@ -11,6 +11,7 @@ class Mutant(NamedTuple):
     new: str
     workload: str
     variant: str = '4k'
+    reader: bool = False    # broken is how an image is read after the cut
 
 
 MUTANTS = [
@@ -23,29 +24,27 @@ MUTANTS = [
            '                                  : qcow2_write_caches(bs);',
            'int ret = 0;', 'mixed'),
     Mutant('records-after-flush',
-           'ret = store_snapshot(bs, snap);\n',
-           'ret = store_snapshot(bs, snap);\n'
+           'ret = store_snapshot(bs, snap, idle);\n',
+           'ret = store_snapshot(bs, snap, idle);\n'
            '        zone_table_drop_snapshot(table, snap, false);\n'
            '        snap = zone_table_take_snapshot(table, live);\n'
            '        ret = ret ? ret : write_snapshot(bs, snap);\n', 'append'),
     Mutant('no-store-in-flush',
            'if (z->last_stored <= begun) {', 'if (false) {', 'append'),
     Mutant('store-that-had-begun',
-           '        qatomic_set_u64(&z->stores_begun, number);\n'
-           '        ret = write_locked(bs, false);\n',
-           '        ret = write_locked(bs, false);\n'
-           '        qatomic_set_u64(&z->stores_begun, number);\n', 'reset'),
+           'begun = qatomic_read_u64(&z->stores_begun);',
+           'begun = qatomic_read_u64(&z->stores_begun) - 1;', 'reset'),
     Mutant('forget-failed-store',
            'zone_table_drop_snapshot(table, snap, ret == 0);',
            'zone_table_drop_snapshot(table, snap, true);', 'flusherrors', 'mapped'),
     Mutant('reset-not-stored',
-           'ret = qcow2_zones_write(bs);', 'ret = 0;', 'reset'),
+           'int ret = write_zones(bs, false, &write);', 'int ret = write = 0;', 'reset'),
     Mutant('reset-not-flushed',
-           'int ret = qcow2_zones_write(bs);\n\n'
-           '    return ret < 0 ? ret : bdrv_co_flush(bs->file->bs);',
-           'return qcow2_zones_write(bs);', 'reset'),
+           '        ret = qcow2_zones_flush_files(bs);\n    }\n'
+           '    if (ret == 0) {\n        qcow2_zone_claims_flushed(',
+           '    }\n    if (ret == 0) {\n        qcow2_zone_claims_flushed(', 'reset'),
     Mutant('file-not-extended',
-           'ret = grow_file(bs, host + bytes);', 'ret = 0;', 'mixed'),
+           'ret = grow_file(bs->file, host + bytes);', 'ret = 0;', 'mixed'),
     Mutant('lazy-growth-not-flushed',
            '        qcow2_cache_depends_on_flush(s->l2_table_cache);\n    }\n\n'
            '    ret = get_cluster_table(', '    }\n\n    ret = get_cluster_table(',
@@ -64,8 +63,8 @@ MUTANTS = [
            '        QTAILQ_REMOVE(&z->writes, w, next);\n'
            '        w->state = ZW_ACKNOWLEDGED;', 'append'),
     Mutant('full-zone-not-dirty',
-           '        z->was_empty = false;\n        mark_dirty(t, i);\n',
-           '        z->was_empty = false;\n', 'append'),
+           '        mark_dirty(t, w->zone);\n        return;', '        return;',
+           'append'),
     Mutant('commit-only-changes',
            '        mark_pending_dirty(t, m);\n',
            '        mark_pending_dirty(t, m);\n        m->commit = false;\n'
@@ -84,9 +83,9 @@ MUTANTS = [
     Mutant('extension-over-another',
            'int ret = qcow2_zones_store(bs);', 'int ret = 0;', 'exterrors', 'mapped'),
     Mutant('area-not-recorded',
-           '        mark_dirty(t, i);\n        QTAILQ_REMOVE(&z->writes, w, next);',
-           '        if (z->wp == z->data_end) {\n            mark_dirty(t, i);\n'
-           '        }\n        QTAILQ_REMOVE(&z->writes, w, next);', 'zns'),
+           '        mark_dirty(t, w->zone);\n        return;',
+           '        if (!zone_has_zrwa(&t->zones[w->zone])) {\n'
+           '            mark_dirty(t, w->zone);\n        }\n        return;', 'zns'),
     Mutant('area-with-gaps',
            'if (offset > w->start) {', 'if (false) {', 'zns', 'default'),
     Mutant('area-becomes-empty',
@@ -117,4 +116,30 @@ MUTANTS = [
            'm.cow_start.nb_bytes = c->data_end > pos ? MIN(c->data_end - pos, bytes)\n'
            '                                                 : 0;',
            'm.cow_start.nb_bytes = 0;', 'overlay'),
+    Mutant('claim-not-checked',
+           '    *held = *held && ret == 0 && zone_checksum_value(&sum) ==\n'
+           '                                 zone_checksum_value(&claim->sum);',
+           '    *held = *held && ret == 0;', 'claimerrors', 'mapped'),
+    Mutant('claim-of-an-older-epoch',
+           'r.epoch == claim->epoch &&', 'true &&', 'claimerrors', 'mapped'),
+    Mutant('epoch-stays',
+           't->zones[index].epoch = (t->zones[index].epoch + 1) % ZONE_EPOCHS;', '',
+           'durable', reader=True),
+    Mutant('torn-block',
+           'be64_to_cpu(d->checksum) != block_checksum(d)', 'false', 'claimerrors', 'mapped'),
+    Mutant('block-too-early',
+           '    ret = qcow2_zone_claims_settle(bs);\n    if (ret == 0) {\n'
+           '        c->ahead = false;\n        set_claims(',
+           '    ret = 0;\n    if (ret == 0) {\n'
+           '        c->ahead = false;\n        set_claims(', 'durerrors'),
+    Mutant('ahead-too-early',
+           'z->stores_begun == ahead->stores_begun && is_settled(bs)', 'true',
+           'durable', reader=True),
+    Mutant('ahead-of-the-truth',
+           'if (is_same(c, next, n)) {', 'if (c->ahead || is_same(c, next, n)) {',
+           'durable', reader=True),
+    Mutant('checksum-of-the-beginning',
+           '    sum->crc = crc32(sum->crc, buf, bytes);',
+           '    bytes = MIN(bytes, 512);\n'
+           '    sum->crc = crc32(sum->crc, buf, bytes);', 'durable'),
 ]

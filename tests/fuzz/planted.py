@@ -15,7 +15,7 @@ class Bug(NamedTuple):
 PLANTED = [
     # Memory
     Bug('extension-overflow', 'block/qcow2-zoned.c',
-        'if (len < sizeof(ext) || len % 8) {', 'if (len % 8) {'),
+        'if (len < EXT_BYTES_MIN || len % 8) {', 'if (len % 8) {'),
     Bug('too-few-records', 'block/qcow2-zoned.c',
         'z->file.nr_zones < zone_geometry_nr_zones(z->geometry)) {', 'false) {'),
     # A refusal that is missing
@@ -27,7 +27,7 @@ PLANTED = [
     Bug('table-beyond-the-file', 'block/qcow2-zone-store.c',
         'bytes > length - f->offset) {', 'false) {'),
     Bug('data-beyond-the-area', 'block/zone-table.c',
-        'r->data_end <= r->wp + t->geometry.zrwa_size', 'true'),
+        'r->data_end <= r->wp + t->geometry.zones.zrwa_size', 'true'),
     Bug('attributes-without-power', 'block/qcow2-zone-store.c',
         'r->attributes = 0;  /* went with the power */', ''),
     Bug('extensions-anywhere', 'block/qcow2-zoned.c',
