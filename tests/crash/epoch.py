@@ -127,8 +127,10 @@ class Epoch:
                 event.end < self.empty or first * SECTOR + length > event.length):
             return False
         start = offset - first * SECTOR
-        # A write with FUA that failed can have got there, but not be durable
-        if event.end == NEVER or event.result == FAILED and event.disk:
+        # A write with FUA that failed can have got there, but not be durable; and
+        # one over readable data leaves there what it likes
+        if event.end == NEVER or event.result == FAILED and (
+                event.disk or self.area):
             return (start >= self.zone.start if event.kind == 'a' and
                     event.offset == self.zone.start else start == event.offset)
         return event.good and start == event.position
