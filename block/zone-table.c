@@ -687,6 +687,10 @@ static bool can_claim(const ZoneTable *t, const ZoneWrite *w)
         t->tail_bytes + (w->end - w->start) > ZONE_CLAIMS_MAX_BYTES) {
         return false;
     }
+    /* The record has been stored as the operation leaves the zone. */
+    if (z->pending != PENDING_NONE) {
+        return false;
+    }
     /* A claim that holds would exceed the limit, if one before it does not */
     return z->has_tail ||
            (t->nr_tails < ZONE_CLAIMS_MAX && !zone_has_zrwa(z) &&

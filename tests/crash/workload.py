@@ -116,6 +116,12 @@ WORKLOADS = [
     Workload('lonely', BIG_ZONES, 120, 1, 2, 'e70u20r6f2', lives=True),
     Workload('turns', MORE_ZONES, 600, 8, 200, 'e50u20d20s3r5f2',
              variants=SMALL_CLUSTERS, lives=True),
+    # Zones that are finished while they are written
+    Workload('finishing', {**OPEN_ZONES, 'zone.capacity': 16 * KiB}, 400, 12, 8,
+             'e40d15u10s5f18r12', lives=True),
+    # So many claims in a block that it is torn between them
+    Workload('spread', MORE_ZONES, 500, 3, 60, 'e90u10', lives=True,
+             variants=('4k', '512', 'luks', 'data-file', 'lazy')),
     Workload('limited', TINY_ZONES, 600, 6, 16, 'e60u20d10r8f2',
              variants=SMALL_CLUSTERS, lives=True),
     Workload('saved', OPEN_ZONES, 300, 4, 8, 'e60u20d5r5f2n4g4', variants=IN_IMAGE),

@@ -190,6 +190,31 @@ static void test_records_needed(void)
     zone_table_free(t);
 }
 
+/*
+ * An operation waits for writes, and is stored already: the record is not one
+ * that a claim can go on from.
+ */
+static void test_operation_that_waits(void)
+{
+    static const BlockZoneOp ops[] = { BLK_ZO_RESET, BLK_ZO_FINISH };
+
+    for (int i = 0; i < ARRAY_SIZE(ops); i++) {
+        ZoneTable *t = new_claiming_table(NR_ZONES, 0);
+        Request w, above, m;
+
+        start_summed(&w, t, BEGIN, BLOCK);
+        start_summed(&above, t, BEGIN + BLOCK, BLOCK);
+        start_mgmt(&m, t, ops[i], FIRST_SEQ, 1);
+        store(t);
+        g_assert_cmpint(finish(&w, 0), ==, 0);
+        expect_records_needed(t);
+        g_assert_cmpint(finish(&above, 0), ==, 0);
+        expect_records_needed(t);
+        g_assert_cmpint(finish(&m, 0), ==, 0);
+        zone_table_free(t);
+    }
+}
+
 static void test_limits(void)
 {
     ZoneTable *t = new_claiming_table(MANY_ZONES, 0);
@@ -343,6 +368,8 @@ int main(int argc, char **argv)
     g_test_add_func("/zone-table/claims/writes-end-in-any-order",
                     test_writes_end_in_any_order);
     g_test_add_func("/zone-table/claims/records-needed", test_records_needed);
+    g_test_add_func("/zone-table/claims/operation-that-waits",
+                    test_operation_that_waits);
     g_test_add_func("/zone-table/claims/so-many-and-so-much", test_limits);
     g_test_add_func("/zone-table/claims/active-limit", test_active_limit);
     g_test_add_func("/zone-table/claims/random-write-area",
