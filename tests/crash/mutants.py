@@ -11,7 +11,7 @@ class Mutant(NamedTuple):
     new: str
     workload: str
     variant: str = '4k'
-    reader: bool = False    # broken is how an image is read after the cut
+    reads: bool = False     # it is who opens an image that is broken
 
 
 MUTANTS = [
@@ -32,17 +32,20 @@ MUTANTS = [
     Mutant('no-store-in-flush',
            'if (z->last_stored <= begun) {', 'if (false) {', 'append'),
     Mutant('store-that-had-begun',
-           'begun = qatomic_read_u64(&z->stores_begun);',
-           'begun = qatomic_read_u64(&z->stores_begun) - 1;', 'reset'),
+           'ret = write_locked(bs, by_flush);\n',
+           'qatomic_set_u64(&z->stores_begun, number - 1);\n'
+           '        ret = write_locked(bs, by_flush);\n'
+           '        qatomic_set_u64(&z->stores_begun, number);\n', 'reset'),
     Mutant('forget-failed-store',
            'zone_table_drop_snapshot(table, snap, ret == 0);',
            'zone_table_drop_snapshot(table, snap, true);', 'flusherrors', 'mapped'),
     Mutant('reset-not-stored',
-           'int ret = write_zones(bs, false, &write);', 'int ret = write = 0;', 'reset'),
+           'if (ret == 0 && m.commit) {',
+           'if (ret == 0 && m.commit && op != BLK_ZO_RESET) {', 'reset'),
     Mutant('reset-not-flushed',
-           '        ret = qcow2_zones_flush_files(bs);\n    }\n'
-           '    if (ret == 0) {\n        qcow2_zone_claims_flushed(',
-           '    }\n    if (ret == 0) {\n        qcow2_zone_claims_flushed(', 'reset'),
+           'int ret = write_zones(bs, false, &write);\n\n'
+           '    if (ret == 0) {\n        ret = qcow2_zones_flush_files(bs);\n    }',
+           'int ret = write_zones(bs, false, &write);\n', 'reset'),
     Mutant('file-not-extended',
            'ret = grow_file(bs->file, host + bytes);', 'ret = 0;', 'mixed'),
     Mutant('lazy-growth-not-flushed',
@@ -63,8 +66,8 @@ MUTANTS = [
            '        QTAILQ_REMOVE(&z->writes, w, next);\n'
            '        w->state = ZW_ACKNOWLEDGED;', 'append'),
     Mutant('full-zone-not-dirty',
-           '        mark_dirty(t, w->zone);\n        return;', '        return;',
-           'append'),
+           '        mark_dirty(t, w->zone);\n        return;',
+           '        return;', 'append'),
     Mutant('commit-only-changes',
            '        mark_pending_dirty(t, m);\n',
            '        mark_pending_dirty(t, m);\n        m->commit = false;\n'
@@ -84,7 +87,7 @@ MUTANTS = [
            'int ret = qcow2_zones_store(bs);', 'int ret = 0;', 'exterrors', 'mapped'),
     Mutant('area-not-recorded',
            '        mark_dirty(t, w->zone);\n        return;',
-           '        if (!zone_has_zrwa(&t->zones[w->zone])) {\n'
+           '        if (t->zones[w->zone].wp == t->zones[w->zone].data_end) {\n'
            '            mark_dirty(t, w->zone);\n        }\n        return;', 'zns'),
     Mutant('area-with-gaps',
            'if (offset > w->start) {', 'if (false) {', 'zns', 'default'),
@@ -116,28 +119,43 @@ MUTANTS = [
            'm.cow_start.nb_bytes = c->data_end > pos ? MIN(c->data_end - pos, bytes)\n'
            '                                                 : 0;',
            'm.cow_start.nb_bytes = 0;', 'overlay'),
+    # Claims
     Mutant('claim-not-checked',
-           '    *held = *held && ret == 0 && zone_checksum_value(&sum) ==\n'
+           '*held = *held && ret == 0 && zone_checksum_value(&sum) ==\n'
            '                                 zone_checksum_value(&claim->sum);',
-           '    *held = *held && ret == 0;', 'durable', reader=True),
-    Mutant('claim-of-an-older-epoch',
-           'r.epoch == claim->epoch &&', 'true &&', 'durable', reader=True),
+           '*held = *held && ret == 0;', 'durable', reads=True),
+    Mutant('claim-of-another-epoch',
+           'r.epoch == claim->epoch &&', '', 'reset', 'default', True),
+    Mutant('claims-before-not-read',
+           'if (ret == 0 && !held && earlier) {', 'if (false) {',
+           'durable', reads=True),
+    Mutant('claims-too-early', 'if (is_settled(bs)) {', 'if (true) {', 'durable'),
+    # Odd sectors of a write are not in the checksum
+    Mutant('checksum-of-too-little',
+           '    sum->crc = crc32(sum->crc, buf, bytes);\n'
+           '    sum->adler = adler32(sum->adler, buf, bytes);\n',
+           '    static const uint8_t zeroes[512];\n'
+           '    for (size_t i = 0; i < bytes; i += 512) {\n'
+           '        const uint8_t *p = (const uint8_t *)buf + i;\n'
+           '        p = p[8] & 1 ? zeroes : p;\n'
+           '        sum->crc = crc32(sum->crc, p, 512);\n'
+           '        sum->adler = adler32(sum->adler, p, 512);\n'
+           '    }\n', 'durable', reads=True),
     Mutant('epoch-stays',
-           't->zones[index].epoch = (t->zones[index].epoch + 1) % ZONE_EPOCHS;', '',
-           'durable'),
-    Mutant('block-too-early',
-           '    ret = qcow2_zone_claims_settle(bs);\n    if (ret == 0) {\n'
-           '        c->ahead = false;\n        set_claims(',
-           '    ret = 0;\n    if (ret == 0) {\n'
-           '        c->ahead = false;\n        set_claims(', 'durerrors'),
-    Mutant('ahead-too-early',
-           'z->stores_begun == ahead->stores_begun && is_settled(bs)', 'true',
-           'durable'),
-    Mutant('ahead-of-the-truth',
+           't->zones[index].epoch = (t->zones[index].epoch + 1) % ZONE_EPOCHS;',
+           '', 'reset', 'default'),
+    Mutant('epoch-not-stored',
+           ' % ZONE_EPOCHS;\n    mark_dirty(t, index);', ' % ZONE_EPOCHS;', 'durable'),
+    Mutant('claim-beside-an-operation',
+           'if (z->pending != PENDING_NONE || zone_has_zrwa(z)) {',
+           'if (zone_has_zrwa(z)) {', 'finishing', 'luks'),
+    Mutant('other-claims-in-force',
            'if (is_same(c, next, n)) {', 'if (c->ahead || is_same(c, next, n)) {',
            'durable'),
-    Mutant('checksum-of-the-beginning',
-           '    sum->crc = crc32(sum->crc, buf, bytes);',
-           '    bytes = MIN(bytes, 512);\n'
-           '    sum->crc = crc32(sum->crc, buf, bytes);', 'durable'),
+    Mutant('ahead-of-what-is-not-durable',
+           'z->stores_begun == ahead->stores_begun && is_settled(bs)',
+           'z->stores_begun == ahead->stores_begun', 'durable'),
+    Mutant('claims-over-the-newest',
+           'c->offset + !c->slot * QCOW2_ZONE_CLAIMS_BLOCK',
+           'c->offset', 'durable'),
 ]

@@ -579,8 +579,9 @@ static void write_somewhere(BlockBackend *blk, BlockZoneState state,
     int64_t offset;
     int ret;
 
-    for (i = nr_conventional; zones[i].state != state ||
-         !(zones[i].attributes & BDRV_ZA_ZRWA) == zrwa; ) {
+    i = nr_conventional;
+    while (zones[i].state != state ||
+           !(zones[i].attributes & BDRV_ZA_ZRWA) == zrwa) {
         if (++i == nr_zones) {
             return;
         }

@@ -46,4 +46,23 @@ PLANTED = [
         '                if (be64_to_cpu(buf[k].type_and_wp) >> 60 == 13) {\n'
         '                    k--, i--;\n                }\n'
         '                continue;'),
+    # Claims
+    Bug('claims-not-summed', 'block/qcow2-zone-claims.c',
+        'd->reserved || be64_to_cpu(d->checksum) != block_checksum(d)) {',
+        'd->reserved) {'),
+    Bug('claim-of-any-data', 'block/qcow2-zone-claims.c',
+        '*held = *held && ret == 0 && zone_checksum_value(&sum) ==\n'
+        '                                 zone_checksum_value(&claim->sum);',
+        '*held = *held && ret == 0;'),
+    Bug('claim-of-any-epoch', 'block/qcow2-zone-claims.c',
+        'r.epoch == claim->epoch &&', ''),
+    Bug('claims-without-bound', 'block/qcow2-zone-claims.c',
+        'if (bytes > ZONE_CLAIMS_MAX_BYTES) {', 'if (false) {'),
+    Bug('too-many-claims', 'block/qcow2-zone-claims.c',
+        'nr > ZONE_CLAIMS_MAX ||', ''),
+    Bug('claims-of-all-blocks', 'block/qcow2-zone-claims.c',
+        'if (!before->valid || before->sequence != newest->sequence - 1) {',
+        'if (false) {'),
+    Bug('claims-outside-of-the-file', 'block/qcow2-zone-claims.c',
+        'offset > length - QCOW2_ZONE_CLAIMS_BYTES)', 'false)'),
 ]
