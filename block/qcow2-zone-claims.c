@@ -280,12 +280,12 @@ static int coroutine_fn GRAPH_RDLOCK
 load_claim(BlockDriverState *bs, const ZoneClaim *claim,
            const ClaimBlock *before)
 {
-    const ZoneClaim *earlier;
+    const ZoneClaim *earlier = !before ? NULL :
+        find_claim(before->claims, before->nr, claim->zone);
     bool held;
     int ret = claim_holds(bs, claim, &held);
 
-    if (ret == 0 && !held && before &&
-        (earlier = find_claim(before->claims, before->nr, claim->zone))) {
+    if (ret == 0 && !held && earlier) {
         claim = earlier;
         ret = claim_holds(bs, claim, &held);
     }
@@ -389,18 +389,13 @@ uint64_t qcow2_zone_claims_end(const Qcow2ZoneClaims *c, uint32_t zone,
 
 /* --- Writing --- */
 
-static void note_write(BlockDriverState *bs, bool by_flush)
+void qcow2_zone_claims_note_write(BlockDriverState *bs, bool by_flush)
 {
     Qcow2ZoneClaims *c = get_claims(bs);
 
     c->by_flush = by_flush;
     c->flushed_gen = bs->flushed_gen;
     qatomic_set_u64(&c->writes, c->writes + 1);
-}
-
-void qcow2_zone_claims_note_records(BlockDriverState *bs, bool by_flush)
-{
-    note_write(bs, by_flush);
 }
 
 void qcow2_zone_claims_flushed(Qcow2ZoneClaims *c, uint64_t write)
@@ -450,6 +445,7 @@ static int coroutine_mixed_fn GRAPH_RDLOCK put_block(BlockDriverState *bs)
     /* Whatever comes of it, this is what may be on disk */
     c->superseded = false;
     c->written = false;
+    c->ahead = false;
     encode_block(c->claims, c->nr, c->sequence + 1, d);
     if (ret == 0) {
         ret = bdrv_pwrite(bs->file, offset, sizeof(*d), d, 0);
@@ -467,7 +463,7 @@ static void put_in_force(BlockDriverState *bs, bool by_flush)
     c->slot = !c->slot;
     c->written = true;
     c->ahead = false;
-    note_write(bs, by_flush);
+    qcow2_zone_claims_note_write(bs, by_flush);
 }
 
 static int coroutine_mixed_fn GRAPH_RDLOCK
@@ -527,7 +523,6 @@ int coroutine_mixed_fn qcow2_zone_claims_write(BlockDriverState *bs,
     }
     ret = qcow2_zone_claims_settle(bs);
     if (ret == 0) {
-        c->ahead = false;
         set_claims(c, next, n);
         ret = write_block(bs, by_flush);
     }
@@ -553,7 +548,6 @@ static void coroutine_fn GRAPH_RDLOCK write_ahead(const Ahead *ahead)
     qemu_co_mutex_lock(&z->store_lock);
     /* If it had to wait, it comes too late */
     if (z->stores_begun == ahead->stores_begun && is_settled(bs)) {
-        c->ahead = false;
         set_claims(c, ahead->claims, ahead->nr);
         c->ahead = put_block(bs) == 0;
     }
@@ -620,7 +614,6 @@ int coroutine_mixed_fn qcow2_zone_claims_retire(BlockDriverState *bs)
     }
     ret = qcow2_zone_claims_settle(bs);
     if (ret == 0) {
-        c->ahead = false;
         c->nr = 0;
         ret = write_block(bs, false);
     }

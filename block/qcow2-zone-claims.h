@@ -57,9 +57,9 @@ void qcow2_zone_claims_free(Qcow2ZoneClaims *c);
 /* --- Reading --- */
 
 /*
- * Let the zone table, with the records of the file, have what claims say that
- * hold.  All zones with claims have to be stored then.  Not for an image whose
- * metadata is damaged.
+ * The zone table has the records of the file: move the write pointers of zones to
+ * where claims say, if those hold.  Zones with claims are in the next store.  Not
+ * for an image whose metadata is damaged.
  */
 int coroutine_fn GRAPH_RDLOCK
 qcow2_zone_claims_load(BlockDriverState *bs, Error **errp);
@@ -100,8 +100,8 @@ qcow2_zone_claims_write_ahead(BlockDriverState *bs, const ZoneWrite *w);
 bool qcow2_zone_claims_unsure(const Qcow2ZoneClaims *c);
 /* Before the records are taken that make the claims of the newest block void */
 void qcow2_zone_claims_supersede(BlockDriverState *bs);
-/* Records have been written, for a flush as with qcow2_zone_claims_write(). */
-void qcow2_zone_claims_note_records(BlockDriverState *bs, bool by_flush);
+/* Records, or a block, have been written; @by_flush as above. */
+void qcow2_zone_claims_note_write(BlockDriverState *bs, bool by_flush);
 /* Make durable what was written, if that is not known to be. */
 int coroutine_mixed_fn GRAPH_RDLOCK
 qcow2_zone_claims_settle(BlockDriverState *bs);

@@ -15,8 +15,9 @@
  * moment; then the data and metadata that the records stand for are made
  * durable; then the records are written, and the caller flushes once more.
  * Where little has been written, claims stand for the records and need one
- * flush only: see qcow2-zone-claims.c.  What a cluster holds at or above a zone's end of data is never read, so a
- * reset changes one record and no mapping.
+ * flush only: see qcow2-zone-claims.c.  What a cluster holds at or above a
+ * zone's end of data is never read, so a reset changes one record and no
+ * mapping.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -600,7 +601,7 @@ write_table(BlockDriverState *bs, bool live, bool by_flush, bool idle)
         more = snap->more;
         ret = store_snapshot(bs, snap, idle);
         zone_table_drop_snapshot(table, snap, ret == 0);
-        qcow2_zone_claims_note_records(bs, by_flush);
+        qcow2_zone_claims_note_write(bs, by_flush);
     }
     return ret;
 }

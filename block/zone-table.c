@@ -688,12 +688,12 @@ static bool can_claim(const ZoneTable *t, const ZoneWrite *w)
         return false;
     }
     /* The record has been stored as the operation leaves the zone. */
-    if (z->pending != PENDING_NONE) {
+    if (z->pending != PENDING_NONE || zone_has_zrwa(z)) {
         return false;
     }
     /* A claim that holds would exceed the limit, if one before it does not */
     return z->has_tail ||
-           (t->nr_tails < ZONE_CLAIMS_MAX && !zone_has_zrwa(z) &&
+           (t->nr_tails < ZONE_CLAIMS_MAX &&
             !(t->geometry.zones.max_active &&
               w->start == zone_start(t, w->zone)));
 }
