@@ -5,7 +5,10 @@
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SUFFIXES:
 
-ninja := ninja -C build/obj
+# Another build directory, perhaps of another version of QEMU: make QEMU_BUILD=DIR
+build := $(or $(QEMU_BUILD),build)
+export QEMU_BUILD := $(abspath $(build))
+ninja := ninja -C $(build)/obj
 demo_programs := qemu-img qemu-io qemu-system-x86_64 \
 	storage-daemon/qemu-storage-daemon
 check_programs := $(demo_programs) qemu-nbd \
@@ -24,21 +27,24 @@ help:
 	@echo 'make check-SUITE    one of: unit qtest iotests iotests-qemu guest scripts'
 	@echo 'make check-crash    the power-loss harness, all of it'
 	@echo 'make check-fuzz     100,000 crafted images'
+	@echo 'make check-versions unit, qtest, iotests, guest on each version of QEMU'
 	@echo 'make check-tsan     the unit tests of zones under the thread sanitizer'
 	@echo 'make bench          how fast zoned images are; build/bench/bench.svg'
 	@echo 'make bench-guest    NVMe namespaces in a Linux guest'
-	@echo 'make series         build/series/*.patch, for git am on QEMU 10.0'
+	@echo 'make series         build/series/*.patch, for git am on QEMU'
 	@echo 'make overlay        only bring build/qemu up to date'
 	@echo 'make clean          remove what was built; QEMU'"'"'s source stays'
 	@echo 'make distclean      remove build/'
+	@echo 'With QEMU_BUILD=DIR it is DIR, not build, see ./configure --build-dir=DIR'
 
 # Configure when that was never done, was cleaned away, or has changed since;
 # with the options of the last time, if there was one.
 .PHONY: configured
 configured:
-	@if [ ! -x build/config.status ]; then ./configure; \
-	elif [ ! -f build/obj/build.ninja ] || \
-	     [ configure -nt build/config.status ]; then build/config.status; fi
+	@if [ ! -x $(build)/config.status ]; then ./configure; \
+	elif [ ! -f $(build)/obj/build.ninja ] || \
+	     [ configure -nt $(build)/config.status ]; then \
+		$(abspath $(build))/config.status; fi
 
 .PHONY: overlay
 overlay: configured
@@ -74,6 +80,11 @@ check-unit check-qtest check-iotests check-iotests-qemu check-scripts: \
 	check-%: check-programs
 	@scripts/check $*
 
+# Every version that the patches are kept for, in a build directory of its own.
+.PHONY: check-versions
+check-versions:
+	@scripts/check-versions
+
 # 10,000 states and more; the quick selection is part of check.
 .PHONY: check-crash
 check-crash: check-programs
@@ -93,7 +104,7 @@ check-tsan: overlay
 bench: check-programs
 	@tests/bench/run
 bench-guest: check-programs
-	@tests/bench/run --directory build/bench-guest nvme-guest
+	@tests/bench/run --directory $(build)/bench-guest nvme-guest
 
 .PHONY: series
 series: overlay
@@ -101,6 +112,6 @@ series: overlay
 
 .PHONY: clean distclean
 clean:
-	rm -rf build/obj build/bench build/bench-guest build/tsan build/check build/crash build/fuzz build/series
+	rm -rf $(addprefix $(build)/,obj bench bench-guest tsan check crash fuzz series)
 distclean:
-	rm -rf build
+	rm -rf $(build)

@@ -6,13 +6,15 @@
 
 import functools
 import json
+import os
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-BUILD = HERE.parent.parent / 'build'
+BUILD = Path(os.environ.get('QEMU_BUILD') or
+             HERE.parent.parent / 'build').absolute()
 QEMU = BUILD / 'qemu'
 OBJ = BUILD / 'obj'
 # A program that is linked with the same libraries

@@ -13,11 +13,11 @@ import subprocess
 import tempfile
 import unittest
 
-from guest import Guest, IMAGE, SRC, prepare
+from guest import BUILD, Guest, IMAGE, prepare
 from zonetest import FULL, GEOMETRY, MIB, ZONE, null_blk, parse_report
 import tap
 
-OBJ = SRC / 'build/obj'
+OBJ = BUILD / 'obj'
 PROGRAMS = ['qemu-img', 'qemu-io', 'qemu-nbd', 'qemu-system-x86_64',
             'storage-daemon/qemu-storage-daemon',
             'tests/unit/test-zone-threads']
@@ -60,10 +60,10 @@ def bundle(top):
     for path in libraries:
         shutil.copy(path, top / 'lib')
 
-    source = SRC / 'build/qemu' / IOTESTS
+    source = BUILD / 'qemu' / IOTESTS
     for path in (source / 'check', *source.glob('*.py'),
                  *source.glob('common.*'), *source.glob('tests/zoned*')):
-        shutil.copy(path, top / 'src' / path.relative_to(SRC / 'build/qemu'))
+        shutil.copy(path, top / 'src' / path.relative_to(BUILD / 'qemu'))
     write_script(top / 'sbin/sudo', SUDO)
 
 

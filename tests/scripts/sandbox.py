@@ -3,6 +3,8 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -45,6 +47,8 @@ class Sandbox(unittest.TestCase):
         self.write('build/pristine/block/raw.c', 'raw\n')
         self.write('block/zoned.c', 'zoned\n')
         self.write('include/zoned.h', 'header\n')
+        self.write('patches/versions', '# the default first\n'
+                   '10.0 trixie\n10.2 sid 1:10.2.2+ds-1\n')
         self.write('patches/series', '# the order\nhook.patch\n')
         self.write('patches/hook.patch', HOOK)
 
@@ -56,8 +60,18 @@ class Sandbox(unittest.TestCase):
         new.write_text(text)
         new.rename(path)
 
+    def write_override(self, version, name, hunks, of=None):
+        """Hunks of a patch for a version, made from those of patches/name."""
+        base = of or (self.top / 'patches' / name).read_text()
+        base = base[base.index('--- a/'):]
+        digest = hashlib.sha256(base.encode()).hexdigest()[:12]
+        self.write(f'patches/{version}/{name}', f'Overrides: {digest}\n{hunks}')
+
     def run_script(self, *args, **kwargs):
         kwargs.setdefault('cwd', self.top)
+        environ = {key: value for key, value in os.environ.items()
+                   if key != 'QEMU_BUILD'}
+        kwargs['env'] = environ | kwargs.get('env', {})
         return subprocess.run(args, text=True, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               **kwargs)

@@ -3,9 +3,10 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+import os
 import shutil
 
-from sandbox import TOP, Sandbox, main
+from sandbox import HOOK, TOP, Sandbox, main
 
 QEMU_CONFIGURE = '''#!/bin/sh
 for arg; do echo "$arg"; done > arguments
@@ -100,7 +101,84 @@ class TestConfigure(Sandbox):
 
     def test_other_version_is_a_warning(self):
         self.write('my-qemu/VERSION', '10.1.0\n')
-        self.assertIn('warning: this is QEMU 10.1.0', self.configure())
+        self.assertIn('warning: this is QEMU 10.1.0; the patches are kept for '
+                      '10.0, 10.2', self.configure())
+
+    def test_finds_the_version_of_a_source(self):
+        self.write('my-qemu/VERSION', '10.2.1\n')
+        self.write('my-qemu/block/io.c', 'one\n2\nthree\n')
+        self.write_override('10.2', 'hook.patch', self.OWN)
+        output = self.configure()
+        self.assertNotIn('warning', output)
+        self.assertIn('builds QEMU 10.2.1 in build/obj', output)
+        self.assertEqual((self.qemu / 'block/io.c').read_text(),
+                         'one\nhook\n2\nthree\n')
+
+    OWN = HOOK[HOOK.index('--- a/'):].replace(' two', ' 2')
+
+    def test_patch_that_fails_is_shown_and_leaves_the_source_alone(self):
+        self.write('my-qemu/VERSION', '11.0.0\n')
+        self.write('my-qemu/block/io.c', '1\n2\n3\n')
+        self.fail_with('Patch hook.patch does not apply', './configure',
+                       '--qemu-source=my-qemu')
+        self.fail_with('"Another version of QEMU"', './configure',
+                       '--qemu-source=my-qemu')
+        self.assertEqual((self.source / 'block/io.c').read_text(), '1\n2\n3\n')
+
+    def fake_debian(self):
+        """Debian's sources: what is asked for is noted, what comes is my-qemu."""
+        self.write('scripts/private-apt', '#!/bin/sh\nshift\n'
+                   f'echo "$@" >> {self.top}/asked\ntouch qemu_1.dsc\n')
+        self.write('bin/dpkg-source', '#!/bin/sh\n'
+                   f'cp -r {self.source} "$4"\ncase $3 in\n*-10.2/*) '
+                   'echo 10.2.2 > "$4/VERSION" ;;\nesac\n')
+        for path in ('scripts/private-apt', 'bin/dpkg-source'):
+            (self.top / path).chmod(0o755)
+        self.path = {'PATH': f'{self.top}/bin:{os.environ["PATH"]}'}
+
+    def asked(self):
+        return [line.split()[0] + ' ' + line.split()[-1] for line
+                in (self.top / 'asked').read_text().splitlines()]
+
+    def test_fetches_the_version_that_is_asked_for(self):
+        self.fake_debian()
+        self.succeed('./configure', '--qemu-version=10.2', env=self.path)
+        self.assertEqual(self.asked(), ['sid qemu=1:10.2.2+ds-1'])
+        self.succeed('build/config.status', env=self.path)
+        self.assertEqual(self.asked(), ['sid qemu=1:10.2.2+ds-1'])
+        self.assertEqual((self.qemu / 'VERSION').read_text(), '10.2.2\n')
+        self.succeed('./configure', env=self.path)
+        self.assertEqual(self.asked()[1:], ['trixie qemu'])
+        self.assertEqual((self.qemu / 'VERSION').read_text(), '10.0.13\n')
+
+    def test_versions_can_be_built_beside_each_other(self):
+        self.fake_debian()
+        self.succeed('./configure', env=self.path)
+        before = (self.top / 'build/config.status').read_text()
+        output = self.succeed('./configure', '--qemu-version=10.2',
+                              '--build-dir=other', env=self.path)
+        self.assertIn("'make QEMU_BUILD=other' builds QEMU 10.2.2 in other/obj",
+                      output)
+        self.assertEqual((self.top / 'other/qemu/VERSION').read_text(), '10.2.2\n')
+        self.assertEqual((self.qemu / 'VERSION').read_text(), '10.0.13\n')
+        self.assertEqual((self.top / 'build/config.status').read_text(), before)
+        shutil.rmtree(self.top / 'other/obj')
+        self.succeed('other/config.status', env=self.path)
+        self.assertTrue((self.top / 'other/obj/build.ninja').exists())
+        self.assertEqual(self.asked(), ['trixie qemu', 'sid qemu=1:10.2.2+ds-1'])
+
+    def test_refuses_versions_without_patches(self):
+        for version in ('10.1', '', '10', '10.0 10.2', '.*'):
+            self.fail_with('the patches are kept for 10.0, 10.2', './configure',
+                           f'--qemu-version={version}')
+        self.fail_with('give one of both', './configure', '--qemu-version=10.2',
+                       '--qemu-source=my-qemu')
+        self.assertIn('is fetched: 10.0 10.2', self.succeed('./configure', '--help'))
+
+    def test_refuses_a_build_directory_in_the_source(self):
+        self.fail_with('would be changed', './configure',
+                       '--qemu-source=my-qemu', '--build-dir=my-qemu/zoned')
+        self.fail_with('a directory of its own', './configure', '--build-dir=.')
 
     def test_refuses_what_is_not_qemu(self):
         self.fail_with('is no QEMU source tree', './configure',

@@ -4,6 +4,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 import os
+import shutil
 
 from sandbox import HOOK, Sandbox, main
 
@@ -166,6 +167,108 @@ class TestOverlay(Sandbox):
     def test_without_source_says_what_to_do(self):
         (self.pristine / 'VERSION').unlink()
         self.fail_with('run ./configure', 'scripts/overlay')
+
+    def use_version(self, version, text='one\n2\nthree\n'):
+        """Have a QEMU in which HOOK needs hunks of its own."""
+        self.write('build/pristine/VERSION', version + '\n')
+        self.write('build/pristine/block/io.c', text)
+
+    OWN = HOOK[HOOK.index('--- a/'):].replace(' two', ' 2')
+
+    def test_version_may_have_hunks_of_its_own(self):
+        self.write_override('10.2', 'hook.patch', self.OWN)
+        self.overlay()
+        self.assertEqual(self.text('block/io.c'), 'one\nhook\ntwo\nthree\n')
+        shutil.rmtree(self.top / 'build/qemu')
+        self.use_version('10.2.2')
+        self.overlay()
+        self.assertEqual(self.text('block/io.c'), 'one\nhook\n2\nthree\n')
+        self.assertEqual(self.overlay(), '')
+
+    def test_version_may_need_no_hunks(self):
+        self.use_version('10.2.2')
+        self.write('patches/10.2/hook.patch', 'It is in 10.2.\n')
+        self.overlay()
+        self.assertEqual(self.text('block/io.c'), 'one\n2\nthree\n')
+
+    def test_patch_may_be_for_a_later_version_only(self):
+        self.write('patches/hook.patch', 'block: only 10.2 needs it\n')
+        self.write('patches/10.2/hook.patch', self.OWN)
+        self.overlay()
+        self.assertEqual(self.text('block/io.c'), 'one\ntwo\nthree\n')
+        shutil.rmtree(self.top / 'build/qemu')
+        self.use_version('10.2.2')
+        self.overlay()
+        self.assertEqual(self.text('block/io.c'), 'one\nhook\n2\nthree\n')
+
+    def test_unknown_version_takes_the_hunks_of_the_one_before(self):
+        self.write_override('10.2', 'hook.patch', self.OWN)
+        for version, text in (('10.1.0', 'two'), ('9.2.1', 'two'),
+                              ('10.2.50', '2'), ('11.0.0', '2')):
+            shutil.rmtree(self.top / 'build/qemu', ignore_errors=True)
+            self.use_version(version, f'one\n{text}\nthree\n')
+            self.overlay()
+            self.assertEqual(self.text('block/io.c'), f'one\nhook\n{text}\nthree\n')
+
+    def test_version_that_a_patch_does_not_fit_is_named(self):
+        self.use_version('11.0.0')
+        self.fail_with('Patch hook.patch does not apply', 'scripts/overlay')
+        self.fail_with('does not apply to QEMU 11.0.0; the patches are kept for '
+                       '10.0, 10.2', 'scripts/overlay')
+        self.use_version('10.2.2')
+        self.fail_with('scripts/port makes one that does', 'scripts/overlay')
+
+    def test_refuses_hunks_made_from_other_hunks(self):
+        self.use_version('10.2.2')
+        self.write_override('10.2', 'hook.patch', self.OWN,
+                            of=HOOK.replace('+hook', '+old hook'))
+        self.fail_with('patches/10.2/hook.patch was made from other hunks',
+                       'scripts/overlay')
+        self.assertFalse(self.qemu.exists())
+
+    def test_refuses_hunks_of_no_patch(self):
+        self.use_version('10.2.2')
+        self.write('patches/10.2/gone.patch', self.OWN)
+        self.fail_with('patches/series has no gone.patch', 'scripts/overlay')
+
+    def test_quilt_refresh_changes_the_patch_of_the_version_only(self):
+        self.use_version('10.2.2')
+        self.write_override('10.2', 'hook.patch', self.OWN)
+        self.overlay()
+        self.write('build/qemu/block/io.c', 'one\nrefreshed\n2\nthree\n')
+        self.quilt('refresh')
+        self.assertIn('+refreshed',
+                      (self.top / 'patches/10.2/hook.patch').read_text())
+        self.assertEqual((self.top / 'patches/hook.patch').read_text(), HOOK)
+        self.assertEqual(self.overlay(), '')
+
+    def test_patch_that_quilt_made_is_not_lost(self):
+        self.use_version('10.2.2')
+        self.write_override('10.2', 'hook.patch', self.OWN)
+        self.overlay()
+        self.quilt('new', 'new.patch')
+        self.quilt('add', 'block/raw.c')
+        self.write('build/qemu/block/raw.c', 'new\n')
+        self.quilt('refresh')
+        self.fail_with('build/patches/new.patch is in no series; move it to',
+                       'scripts/overlay')
+        self.assertIn('+new', (self.top / 'build/patches/new.patch').read_text())
+
+    def test_patches_may_be_in_folders(self):
+        self.write('patches/fixes/hook.patch', HOOK)
+        self.write('patches/series', 'fixes/hook.patch\n')
+        self.overlay()
+        self.assertEqual(self.text('block/io.c'), 'one\nhook\ntwo\nthree\n')
+        self.write('build/qemu/block/io.c', 'one\nedited\ntwo\nthree\n')
+        self.fail_with('block/io.c', 'scripts/overlay')
+
+    def test_build_directory_may_be_another(self):
+        other = self.top / 'other'
+        shutil.move(self.top / 'build', other)
+        self.succeed('scripts/overlay', env={'QEMU_BUILD': str(other)})
+        self.assertEqual((other / 'qemu/block/io.c').read_text(),
+                         'one\nhook\ntwo\nthree\n')
+        self.assertFalse((self.top / 'build').exists())
 
 
 if __name__ == '__main__':

@@ -90,6 +90,27 @@ Overlay: tests/zoned.c
         self.succeed('scripts/series', '--check')
         self.assertEqual(len(self.patches()), 1)
 
+    def test_is_for_the_version_that_is_built(self):
+        own = HOOK[HOOK.index('--- a/'):].replace(' two', ' 2')
+        self.write('build/pristine/VERSION', '10.2.2\n')
+        self.write('build/pristine/block/io.c', 'one\n2\nthree\n')
+        self.write_override('10.2', 'hook.patch', own)
+        self.succeed('scripts/overlay', '--force')
+        self.succeed('scripts/series', '--check')
+        text = list(self.patches().values())[0]
+        self.assertIn('The header says why.', text)
+        self.assertIn(' 2\n', text)
+        self.assertNotIn('Overrides', text)
+
+    def test_step_that_a_version_does_without_is_left_out(self):
+        self.write('build/pristine/VERSION', '10.2.2\n')
+        self.write('patches/hook.patch', HOOK.replace('Overlay:', 'Files:'))
+        self.write('patches/10.2/hook.patch', 'It is in 10.2.\n')
+        self.succeed('scripts/overlay', '--force')
+        self.succeed('scripts/series', '--check')
+        self.assertEqual(list(self.patches()),
+                         ['0001-qemu-zoned-tests-and-documentation.patch'])
+
 
 if __name__ == '__main__':
     main()

@@ -1,0 +1,100 @@
+#!/usr/bin/python3
+# scripts/port: patches of another version of QEMU, made from the default's.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+import shutil
+
+from sandbox import HOOK, Sandbox, main
+
+HUNKS = HOOK[HOOK.index('--- a/'):]
+
+
+class TestPort(Sandbox):
+    def setUp(self):
+        super().setUp()
+        self.new = self.top / 'build/versions/10.2'
+        shutil.copytree(self.pristine, self.new / 'pristine')
+        self.write('build/versions/10.2/pristine/VERSION', '10.2.2\n')
+        self.own = self.top / 'patches/10.2/hook.patch'
+        self.env = {'QEMU_BUILD': str(self.new)}
+
+    def port(self, *args):
+        return self.succeed('scripts/port', *args, env=self.env)
+
+    def new_source(self, text):
+        self.write('build/versions/10.2/pristine/block/io.c', text)
+
+    def result(self, text='block/io.c'):
+        self.succeed('scripts/overlay', env=self.env)
+        return (self.new / 'qemu' / text).read_text()
+
+    def test_patch_that_applies_is_left_alone(self):
+        self.new_source('one\ntwo\nthree\nfour\n')
+        self.assertIn('10.2 has 0 of its own', self.port())
+        self.assertFalse(self.own.exists())
+        self.assertEqual(self.result(), 'one\nhook\ntwo\nthree\nfour\n')
+
+    def test_other_context_is_merged(self):
+        self.write('build/pristine/block/io.c', 'a\none\ntwo\nthree\nb\n')
+        self.write('patches/hook.patch', HOOK.replace(
+            '@@ -1,3 +1,4 @@\n one\n+hook\n two\n three\n',
+            '@@ -1,4 +1,5 @@\n a\n one\n+hook\n two\n three\n'))
+        self.new_source('A\none\ntwo\nthree\nb\n')
+        self.assertIn('wrote patches/10.2/hook.patch', self.port())
+        self.assertEqual(self.result(), 'A\none\nhook\ntwo\nthree\nb\n')
+        self.assertNotIn('The header', self.own.read_text())
+        self.assertNotIn('wrote', self.port())
+
+    def test_file_that_was_renamed_is_found(self):
+        lines = ''.join(f'line {i}\n' for i in range(30))
+        self.write('build/pristine/block/io.c', 'one\ntwo\nthree\n' + lines)
+        (self.new / 'pristine/block/io.c').unlink()
+        self.write('build/versions/10.2/pristine/block/in-out.c',
+                   'one\ntwo\nthree\n' + lines)
+        self.port()
+        self.assertEqual(self.result('block/in-out.c'),
+                         'one\nhook\ntwo\nthree\n' + lines)
+
+    def test_conflict_stops_until_it_is_resolved(self):
+        self.new_source('one\n2\nthree\n')
+        message = 'hook.patch conflicts with QEMU 10.2.2 in block/io.c'
+        self.fail_with(message, 'scripts/port', env=self.env)
+        self.fail_with('conflicts are left in block/io.c', 'scripts/port',
+                       '--continue', env=self.env)
+        self.write('build/versions/10.2/port/block/io.c',
+                   'one\nhook 2\n2\nthree\n')
+        self.port('--continue')
+        self.assertEqual(self.result(), 'one\nhook 2\n2\nthree\n')
+        self.assertEqual((self.top / 'patches/hook.patch').read_text(), HOOK)
+        self.assertNotIn('wrote', self.port())
+        self.fail_with('nothing to go on with', 'scripts/port', '--continue',
+                       env=self.env)
+
+    def test_hunks_of_old_are_made_anew_and_the_words_above_them_stay(self):
+        self.write_override('10.2', 'hook.patch', HUNKS,
+                            of=HOOK.replace('+hook', '+old'))
+        self.own.write_text('Two is new.\n' + self.own.read_text()
+                            .replace('+hook', '+old'))
+        self.assertIn('patches/10.2/hook.patch is made anew', self.port())
+        self.assertTrue(self.own.read_text().startswith('Two is new.\nOverrides: '))
+        self.assertEqual(self.result(), 'one\nhook\ntwo\nthree\n')
+
+    def test_what_a_version_does_without_stays_away(self):
+        self.write('patches/10.2/hook.patch', 'It is in 10.2.\n')
+        self.new_source('one\n2\nthree\n')
+        self.port()
+        self.assertEqual(self.own.read_text(), 'It is in 10.2.\n')
+        self.assertEqual(self.result(), 'one\n2\nthree\n')
+
+    def test_refuses_the_default_version(self):
+        self.fail_with('patches/ itself is for QEMU 10.0', 'scripts/port')
+
+    def test_needs_the_source_of_the_default(self):
+        shutil.rmtree(self.pristine)
+        self.fail_with('there is no source of QEMU 10.0', 'scripts/port',
+                       env=self.env)
+
+
+if __name__ == '__main__':
+    main()
