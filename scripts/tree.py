@@ -23,7 +23,8 @@ PATCHES = TOP / 'patches'
 # Below these, every file is QEMU's from the day the series is applied ...
 OVERLAY_DIRS = ('block', 'docs', 'hw', 'include', 'qapi', 'tests')
 # ... but for what serves this repository only.
-LOCAL = ('docs/devel/building.rst', 'tests/bench/*', 'tests/crash/*',
+LOCAL = ('docs/devel/building.rst', 'docs/devel/zoned-defects.rst',
+         'tests/bench/*', 'tests/crash/*',
          'tests/fuzz/*', 'tests/guest/*', 'tests/scripts/*',
          '*/__pycache__/*', '*~', '*.orig', '*.rej', '*.swp')
 

@@ -109,16 +109,6 @@ BlockAIOCB *nvme_zbd_format(NvmeNamespace *ns, NvmeZbdFormatStep step,
                              zns_total_bytes(&ns->zbd->limits), cb, opaque);
 }
 
-static bool zns_is_shut_down(NvmeCtrl *n)
-{
-    NvmeSecCtrlEntry *sctrl = nvme_sctrl(n);
-    uint32_t csts = ldl_le_p(&n->bar.csts);
-
-    /* A virtual function that is not online cannot be shut down */
-    return (NVME_CSTS_SHST(csts) << CSTS_SHST_SHIFT) ==
-           NVME_CSTS_SHST_COMPLETE || (sctrl && !sctrl->scs);
-}
-
 static void zns_power_cycle(NvmeNamespace *ns)
 {
     int ret = 0;
@@ -133,18 +123,6 @@ static void zns_power_cycle(NvmeNamespace *ns)
         warn_report("cannot close the zones of namespace %" PRIu32 ": %s",
                     nvme_nsid(ns), strerror(-ret));
     }
-}
-
-bool nvme_zbd_others_are_shut_down(NvmeCtrl *n)
-{
-    for (uint32_t i = 0; i < NVME_MAX_CONTROLLERS; i++) {
-        NvmeCtrl *other = nvme_subsys_ctrl(n->subsys, i);
-
-        if (other && other != n && !zns_is_shut_down(other)) {
-            return false;
-        }
-    }
-    return true;
 }
 
 void nvme_zbd_shutdown(NvmeCtrl *n)

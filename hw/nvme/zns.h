@@ -53,8 +53,6 @@ BlockAIOCB *nvme_zbd_format(NvmeNamespace *ns, NvmeZbdFormatStep step,
 uint16_t nvme_zbd_changed_zones(NvmeCtrl *n, uint8_t rae, size_t len,
                                 uint64_t off, NvmeRequest *req);
 
-/* Is @n the only controller of its subsystem that is not shut down? */
-bool nvme_zbd_others_are_shut_down(NvmeCtrl *n);
 /* The subsystem of @n is shut down, after which the power may be cut. */
 void nvme_zbd_shutdown(NvmeCtrl *n);
 /* Controller @n is reset. */
