@@ -31,7 +31,8 @@ help:
 	@echo 'make check-tsan     the unit tests of zones under the thread sanitizer'
 	@echo 'make bench          how fast zoned images are; build/bench/bench.svg'
 	@echo 'make bench-guest    NVMe namespaces in a Linux guest'
-	@echo 'make series         build/series/*.patch, for git am on QEMU'
+	@echo 'make series         build/series/*/*.patch, for git am on QEMU'
+	@echo 'make check-series   compile and test each step of the series'
 	@echo 'make overlay        only bring build/qemu up to date'
 	@echo 'make clean          remove what was built; QEMU'"'"'s source stays'
 	@echo 'make distclean      remove build/'
@@ -110,8 +111,14 @@ bench-guest: check-programs
 series: overlay
 	@scripts/series --check
 
+# Each step by itself, in a build of its own; the first time takes an hour.
+.PHONY: check-series
+check-series: overlay
+	@scripts/series --check --checkpatch --build
+
 .PHONY: clean distclean
 clean:
-	rm -rf $(addprefix $(build)/,obj bench bench-guest tsan check crash fuzz series)
+	rm -rf $(addprefix $(build)/,obj bench bench-guest tsan check crash fuzz series \
+		series-build)
 distclean:
 	rm -rf $(build)
