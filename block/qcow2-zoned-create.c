@@ -77,11 +77,25 @@ bool qcow2_zoned_check_number(const char *option, uint64_t n, Error **errp)
     return true;
 }
 
-bool qcow2_zoned_check_opts(const QDict *options, Error **errp)
+bool qcow2_zoned_check_opts(QDict *options, Error **errp)
 {
+    static const QDictRenames renames[] = {
+        { "zone.conventional_zones", "zone.conventional-zones" },
+        { "zone.max_open_zones", "zone.max-open-zones" },
+        { "zone.max_active_zones", "zone.max-active-zones" },
+        { "zone.max_append_bytes", "zone.max-append-bytes" },
+        { "zone.descriptor_extension_size", "zone.descriptor-extension-size" },
+        { "zone.zrwa_size", "zone.zrwa-size" },
+        { "zone.zrwa_flush_granularity", "zone.zrwa-flush-granularity" },
+        { "zone.zrwa_zones", "zone.zrwa-zones" },
+        { NULL, NULL },
+    };
     const char *mode = qdict_get_try_str(options, "zone.mode");
     const QDictEntry *e;
 
+    if (!qdict_rename_keys(options, renames, errp)) {
+        return false;
+    }
     if (mode && qapi_enum_parse(&BlockdevZoneMode_lookup, mode, -1, NULL) < 0) {
         error_setg(errp, "zone.mode (%s) must be none or host-managed", mode);
         return false;
@@ -240,17 +254,12 @@ qcow2_zoned_check_create(const char *filename,
 /* The zone.* options of qemu-img, as blockdev-create has them; NULL if bad */
 static BlockdevCreateOptionsZone *zone_options(QemuOpts *opts, Error **errp)
 {
-    static const QDictRenames renames[] = {
-        QCOW2_ZONED_OPT_RENAMES,
-        { NULL, NULL },
-    };
     g_autoptr(QDict) options = qemu_opts_to_qdict(opts, NULL);
     g_autoptr(QDict) zone = NULL;
     BlockdevCreateOptionsZone *result = NULL;
     Visitor *v;
 
-    if (!qdict_rename_keys(options, renames, errp) ||
-        !qcow2_zoned_check_opts(options, errp)) {
+    if (!qcow2_zoned_check_opts(options, errp)) {
         return NULL;
     }
     qdict_set_default_str(options, "zone.mode", "none");

@@ -44,86 +44,11 @@ QEMU_BUILD_BUG_ON(sizeof(Qcow2ZonedHeaderExt) != 88);
 
 /* --- Creation --- */
 
-/* The zone.* options of qemu-img, for qcow2_create_opts */
-#define QCOW2_ZONED_CREATE_OPTS                                             \
-    {                                                                       \
-        .name = "zone.mode",                                                \
-        .type = QEMU_OPT_STRING,                                            \
-        .help = "Zone model of the disk (allowed values: none, "            \
-                "host-managed)",                                            \
-    },                                                                      \
-    {                                                                       \
-        .name = "zone.size",                                                \
-        .type = QEMU_OPT_SIZE,                                              \
-        .help = "Size of a zone, a power of two",                           \
-    },                                                                      \
-    {                                                                       \
-        .name = "zone.capacity",                                            \
-        .type = QEMU_OPT_SIZE,                                              \
-        .help = "Writable bytes of a sequential zone",                      \
-    },                                                                      \
-    {                                                                       \
-        .name = "zone.conventional_zones",                                  \
-        .type = QEMU_OPT_NUMBER,                                            \
-        .help = "Number of zones at the start that take random writes",     \
-    },                                                                      \
-    {                                                                       \
-        .name = "zone.descriptor_extension_size",                           \
-        .type = QEMU_OPT_SIZE,                                              \
-        .help = "Size of a zone descriptor extension (NVMe; 0: none)",      \
-    },                                                                      \
-    {                                                                       \
-        .name = "zone.zrwa_size",                                           \
-        .type = QEMU_OPT_SIZE,                                              \
-        .help = "Size of a zone's random write area (NVMe; 0: none)",       \
-    },                                                                      \
-    {                                                                       \
-        .name = "zone.zrwa_flush_granularity",                              \
-        .type = QEMU_OPT_SIZE,                                              \
-        .help = "Unit in which random write areas are committed",           \
-    },                                                                      \
-    {                                                                       \
-        .name = "zone.zrwa_zones",                                          \
-        .type = QEMU_OPT_NUMBER,                                            \
-        .help = "Maximum number of zones with a random write area "         \
-                "(0: no limit)",                                            \
-    },                                                                      \
-    QCOW2_ZONED_LIMIT_OPTS
-
-/* Those of them that can be amended */
-#define QCOW2_ZONED_LIMIT_OPTS                                              \
-    {                                                                       \
-        .name = "zone.max_open_zones",                                      \
-        .type = QEMU_OPT_NUMBER,                                            \
-        .help = "Maximum number of open zones (0: no limit)",               \
-    },                                                                      \
-    {                                                                       \
-        .name = "zone.max_active_zones",                                    \
-        .type = QEMU_OPT_NUMBER,                                            \
-        .help = "Maximum number of open and closed zones (0: no limit)",    \
-    },                                                                      \
-    {                                                                       \
-        .name = "zone.max_append_bytes",                                    \
-        .type = QEMU_OPT_SIZE,                                              \
-        .help = "Size of the largest zone append",                          \
-    }
-
-/* Their names in QAPI, where those differ */
-#define QCOW2_ZONED_OPT_RENAMES                                             \
-    { "zone.conventional_zones", "zone.conventional-zones" },               \
-    { "zone.max_open_zones", "zone.max-open-zones" },                       \
-    { "zone.max_active_zones", "zone.max-active-zones" },                   \
-    { "zone.max_append_bytes", "zone.max-append-bytes" },                   \
-    { "zone.descriptor_extension_size", "zone.descriptor-extension-size" }, \
-    { "zone.zrwa_size", "zone.zrwa-size" },                                 \
-    { "zone.zrwa_flush_granularity", "zone.zrwa-flush-granularity" },       \
-    { "zone.zrwa_zones", "zone.zrwa-zones" }
-
 /*
- * Check the zone.* options in @options, from a command line and with QAPI's
- * names, for what QAPI would refuse in less helpful words.
+ * Give the zone.* options in @options, from a command line, QAPI's names, and
+ * check them for what QAPI would refuse in less helpful words.
  */
-bool qcow2_zoned_check_opts(const QDict *options, Error **errp);
+bool qcow2_zoned_check_opts(QDict *options, Error **errp);
 
 /*
  * Check the creation options of @create, for an image in @filename, against

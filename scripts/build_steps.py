@@ -107,7 +107,7 @@ def firmware():
     if here.is_dir():
         there.mkdir(parents=True, exist_ok=True)
         for file in here.iterdir():
-            if not (there / file.name).exists():
+            if not os.path.lexists(there / file.name):
                 (there / file.name).symlink_to(file.resolve())
 
 

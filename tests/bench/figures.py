@@ -35,7 +35,10 @@ class Figures:
         lines = ['  '.join(word.ljust(width) for word, width in zip(row, widths))
                  .rstrip() for row in rows]
         return '\n'.join([
-            f'.. Written by "make bench" on {about["date"]}: {about["cpus"]} CPUs, '
+            '..',
+            '   SPDX-License-Identifier: GPL-2.0-or-later',
+            '',
+            f'   Measured on {about["date"]}: {about["cpus"]} CPUs, '
             f'aio={about["aio"]}.', '',
             rule, lines[0], rule, *lines[1:], rule, ''])
 

@@ -5,6 +5,15 @@
 
 from sandbox import HOOK, Sandbox, main
 
+RAW = '''raw: comment
+
+--- a/block/raw.c
++++ b/block/raw.c
+@@ -1 +1,2 @@
+ raw
++more
+'''
+
 
 class TestSeries(Sandbox):
     def setUp(self):
@@ -110,6 +119,114 @@ Overlay: tests/zoned.c
         self.succeed('scripts/series', '--check')
         self.assertEqual(list(self.patches()),
                          ['0001-qemu-zoned-tests-and-documentation.patch'])
+
+    def two_series(self):
+        """A fix, and on top of it the hook with our files."""
+        self.write('patches/series', 'fixes/raw.patch\nzoned/hook.patch\n')
+        self.write('patches/fixes/raw.patch', RAW)
+        self.write('patches/zoned/hook.patch', HOOK)
+        self.succeed('scripts/overlay')
+
+    def test_each_directory_is_a_series(self):
+        self.two_series()
+        self.write('patches/zoned/cover-letter', 'block: zones\n\nAll of it.\n')
+        self.succeed('scripts/series', '--check')
+        out = self.top / 'build/series'
+        self.assertEqual([str(path.relative_to(out))
+                          for path in sorted(out.rglob('*.patch'))],
+                         ['fixes/0001-raw-comment.patch',
+                          'zoned/0000-cover-letter.patch',
+                          'zoned/0001-block-call-the-zone-code.patch',
+                          'zoned/0002-qemu-zoned-tests-and-documentation.patch'])
+        letter = (out / 'zoned/0000-cover-letter.patch').read_text()
+        self.assertIn('Subject: [PATCH 0/2] block: zones\n', letter)
+        self.assertIn('\nAll of it.\n', letter)
+        self.assertNotIn('***', letter)
+        self.assertNotIn('raw', letter)
+
+    def test_refuses_a_header_that_arrives_later(self):
+        self.write('patches/series', 'raw.patch\nhook.patch\n')
+        self.write('patches/raw.patch', RAW.replace(
+            '+more', '+#include "zoned.h"'))
+        self.succeed('scripts/overlay')
+        self.fail_with('patches/raw.patch: block/raw.c needs include/zoned.h, '
+                       'which arrives with hook.patch',
+                       'scripts/series', '--check')
+
+    def test_refuses_to_compile_a_file_that_arrives_later(self):
+        self.write('build/pristine/block/meson.build', 'files(\n)\n')
+        self.write('patches/series', 'meson.patch\nhook.patch\n')
+        self.write('patches/meson.patch', '''block: compile it
+
+--- a/block/meson.build
++++ b/block/meson.build
+@@ -1,2 +1,3 @@
+ files(
++  'zoned.c',
+ )
+''')
+        self.succeed('scripts/overlay', '--force')
+        self.fail_with('block/meson.build needs block/zoned.c',
+                       'scripts/series', '--check')
+
+    def build(self, *args):
+        """Build the steps of a QEMU whose one source does not compile if broken."""
+        self.write('build/pristine/configure', r'''#!/bin/sh
+cat > build.ninja <<'END'
+rule compile
+  command = ! grep -h 'error[:]' $in && mkdir -p storage-daemon && cat $in > $out
+END
+for program in qemu-img qemu-io qemu-nbd qemu-system-x86_64 \
+               storage-daemon/qemu-storage-daemon; do
+    echo "build $program: compile ../qemu/block/io.c ../qemu/block/raw.c"
+done >> build.ninja
+''')
+        (self.pristine / 'configure').chmod(0o755)
+        self.write('build/obj/options', '')
+        return self.run_script('scripts/series', '--build', *args)
+
+    def test_builds_each_step(self):
+        self.two_series()
+        done = self.build()
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn('1/3 fixes/raw: ok', done.stdout)
+        self.assertIn('3 of 3 steps build', done.stdout)
+        self.assert_pristine_untouched()
+
+    def test_names_every_step_that_does_not_build(self):
+        self.two_series()
+        self.write('patches/fixes/raw.patch', RAW.replace('+more', '+error: here'))
+        self.write('patches/zoned/hook.patch', HOOK + '''--- a/block/raw.c
++++ b/block/raw.c
+@@ -1,2 +1 @@
+ raw
+-error: here
+''')
+        self.succeed('scripts/overlay')
+        done = self.build()
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn('1/3 fixes/raw: DOES NOT BUILD\n    error: here\n',
+                      done.stdout)
+        self.assertIn('2/3 zoned/hook: ok', done.stdout)
+        self.assertIn('these do not: 1/3 fixes/raw ', done.stdout)
+
+    def test_builds_only_what_has_changed(self):
+        self.two_series()
+        self.build()
+        done = self.build()
+        self.assertEqual(done.stdout.count('built before'), 3, done.stdout)
+        self.write('patches/zoned/hook.patch', HOOK.replace('+hook', '+other'))
+        self.succeed('scripts/overlay')
+        done = self.build()
+        self.assertIn('1/3 fixes/raw: built before', done.stdout)
+        self.assertIn('2/3 zoned/hook: ok', done.stdout)
+
+    def test_builds_a_range(self):
+        self.two_series()
+        self.assertIn('1 of 1 steps', self.build('2-2').stdout)
+        done = self.build('2')
+        self.assertIn('2/3 zoned/hook: built before', done.stdout)
+        self.assertIn('3/3 zoned/last: ok', done.stdout)
 
 
 if __name__ == '__main__':
