@@ -25,12 +25,12 @@
 #include "qcow2-zoned-space.h"
 #include "trace.h"
 
-/* Space is allocated in steps, each twice as large as the one before it */
+/* Space is allocated in steps of this part of what has been written */
+#define STEP_FRACTION 8
 #define MIN_STEP (1 * MiB)
-#define MAX_STEP_SHIFT 6        /* 64 MiB */
-/* The next step begins when the writer is so near, or by this part of it */
-#define MIN_AHEAD (MIN_STEP / 2)
-#define AHEAD_FRACTION 8
+#define MAX_STEP (64 * MiB)
+/* The next step begins when no more than this part of one is left */
+#define AHEAD_FRACTION 2
 /* The host locks the file for each, so more would only occupy threads */
 #define MAX_STEPS_IN_FLIGHT 4
 /* After an error of the host, none for so long */
@@ -41,6 +41,10 @@
 /* What holes are aligned to on the host, where they do not begin with a zone */
 #define HOLE_ALIGNMENT (64 * KiB)
 #define FINISH_MS 2000
+/* Resets that follow each other so soon have their holes together ... */
+#define SETTLE_NS (10 * SCALE_MS)
+/* ... but for so long only */
+#define MAX_SETTLE_NS (1000 * SCALE_MS)
 /* While others use the disk: so much longer than a hole takes, until the next */
 #define PAUSE_FACTOR 8
 #define MAX_SLEEP_NS (10 * SCALE_MS)
@@ -54,10 +58,7 @@
 #define HOLE_WANTED BIT(31)     /* what is not in use is to be given back */
 #define HOLE_BUSY BIT(30)       /* as of now; writes wait */
 #define HOLE_LATER BIT(29)      /* when the reset has ended */
-#define HOLE_DONE BIT(25)       /* nothing to give back, unless it was written */
-/* The next step is MIN_STEP << this */
-#define STEP_SHIFT 26
-#define STEP_MASK (7U << STEP_SHIFT)
+#define HOLE_DONE BIT(28)       /* nothing to give back, unless it was written */
 /* So many units from the zone's start on have space, or will have it soon */
 #define UNITS_MASK (HOLE_DONE - 1)
 #define UNIT (64 * KiB)
@@ -75,7 +76,8 @@ struct Qcow2ZonedSpace {
     unsigned int steps;         /* in flight; atomic */
     int64_t retry_at;           /* no step before; ms, atomic */
     unsigned int given_back;    /* how often; atomic */
-    bool busy;                  /* there have been writes; atomic */
+    bool busy;                  /* there have been writes or resets; atomic */
+    bool reset;                 /* there have been resets; atomic */
     CoMutex hole_lock;          /* one hole at a time */
     QemuMutex lock;             /* of what follows, and to set or clear flags */
     CoQueue hole_done;          /* writes that wait */
@@ -122,11 +124,6 @@ static uint32_t change_word(Qcow2ZonedSpace *sp, uint32_t zone, uint32_t clear,
 static uint64_t allocated(uint32_t word)
 {
     return (uint64_t)(word & UNITS_MASK) * UNIT;
-}
-
-static uint64_t next_step(uint32_t word)
-{
-    return (uint64_t)MIN_STEP << ((word & STEP_MASK) >> STEP_SHIFT);
 }
 
 Qcow2ZonedSpace *qcow2_zoned_space_new(void)
@@ -388,7 +385,7 @@ static bool coroutine_fn GRAPH_RDLOCK punch_next(BlockDriverState *bs)
 void qcow2_zoned_space_unused(BlockDriverState *bs, uint32_t i)
 {
     /* The zone table does not show the zone as empty yet */
-    change_word(get_space(bs), i, UNITS_MASK | STEP_MASK, HOLE_LATER);
+    change_word(get_space(bs), i, UNITS_MASK, HOLE_LATER);
 }
 
 /*
@@ -430,6 +427,7 @@ static void want_holes(BlockDriverState *bs, uint32_t first, uint32_t last)
 void coroutine_fn qcow2_zoned_space_give_back(BlockDriverState *bs,
                                               uint32_t first, uint32_t last)
 {
+    Qcow2ZonedSpace *sp = get_space(bs);
     uint64_t work = 0;
 
     for (uint32_t i = first, n; i <= last; i += n) {
@@ -437,6 +435,8 @@ void coroutine_fn qcow2_zoned_space_give_back(BlockDriverState *bs,
         want_holes(bs, i, i + n - 1);
         zoned_co_pause(&work, n);
     }
+    qatomic_set(&sp->reset, true);
+    qatomic_set(&sp->busy, true);
     qcow2_zoned_space_start(bs);
 }
 
@@ -477,8 +477,22 @@ static bool stop_running(BlockDriverState *bs)
     return !sp->running;
 }
 
+/* A flush is slower when holes are punched beside it, and resets flush. */
+static void coroutine_fn settle(BlockDriverState *bs)
+{
+    Qcow2ZonedSpace *sp = get_space(bs);
+    int64_t end = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + MAX_SETTLE_NS;
+
+    do {
+        qatomic_set(&sp->reset, false);
+        qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, SETTLE_NS);
+    } while (qatomic_read(&sp->reset) &&
+             !qatomic_read(&bs->quiesce_counter) &&
+             qemu_clock_get_ns(QEMU_CLOCK_REALTIME) < end);
+}
+
 /*
- * Holes hold up all that uses the file, so while the disk is being written they
+ * Holes hold up all that uses the file, so while the disk is being used they
  * take a small part of the time.
  */
 static void coroutine_fn pause_if_busy(BlockDriverState *bs, int64_t hole_ns)
@@ -520,6 +534,7 @@ static void coroutine_fn punch_entry(void *opaque)
     BlockDriverState *bs = opaque;
     uint64_t work = 0;
 
+    settle(bs);
     do {
         /* A drained section begins after at most one hole. */
         while (!qatomic_read(&bs->quiesce_counter)) {
@@ -685,7 +700,7 @@ give_back(BlockDriverState *bs, uint32_t zone, uint64_t limit)
                                 false);
         trace_qcow2_zoned_give_back(bs, zone, h.host, h.bytes, ret);
         if (ret == 0) {
-            change_word(sp, zone, UNITS_MASK | STEP_MASK,
+            change_word(sp, zone, UNITS_MASK,
                         DIV_ROUND_UP(h.start - start, UNIT));
             qatomic_inc(&sp->given_back);
         }
@@ -755,13 +770,11 @@ static bool may_begin_step(Qcow2ZonedSpace *sp)
     return true;
 }
 
-/* What the word becomes when there is space up to @to. */
-static uint32_t word_after_step(uint32_t word, uint64_t to)
+/* A zone that is written up to @end is to have so much more. */
+static uint64_t step_size(uint64_t end)
 {
-    uint32_t shift = MIN(((word & STEP_MASK) >> STEP_SHIFT) + 1, MAX_STEP_SHIFT);
-
-    return (word & ~(UNITS_MASK | STEP_MASK | HOLE_DONE)) |
-           shift << STEP_SHIFT | DIV_ROUND_UP(to, UNIT);
+    return MIN(MAX(QEMU_ALIGN_DOWN(end / STEP_FRACTION, UNIT), MIN_STEP),
+               MAX_STEP);
 }
 
 /* The zone, whose word is @word, is written up to @end of @size. */
@@ -771,15 +784,11 @@ static void coroutine_fn begin_step(BlockDriverState *bs, uint32_t zone,
     BDRVQcow2State *s = bs->opaque;
     Qcow2ZonedSpace *sp = get_space(bs);
     uint64_t from = MAX(end, allocated(word));
-    /* What is below is not known, or left out: begin with small steps again */
-    bool anew = end > allocated(word) + next_step(word);
-    uint32_t *p, new;
-    uint64_t to;
+    uint64_t to = MIN(QEMU_ALIGN_DOWN(from, UNIT) + step_size(end), size);
+    uint32_t new = (word & ~(UNITS_MASK | HOLE_DONE)) | DIV_ROUND_UP(to, UNIT);
+    uint32_t *p;
     Step *step;
 
-    new = anew ? word & ~STEP_MASK : word;
-    to = MIN(QEMU_ALIGN_DOWN(from, UNIT) + next_step(new), size);
-    new = word_after_step(new, to);
     if (!may_begin_step(sp)) {
         return;
     }
@@ -812,7 +821,7 @@ void coroutine_fn qcow2_zoned_space_ahead(BlockDriverState *bs,
     uint64_t size = zone_geometry_writable_end(g, w->zone) - start;
     uint64_t end = w->end - start;
     uint32_t word = get_word(s->zoned->space, w->zone);
-    uint64_t ahead = MAX(next_step(word) / AHEAD_FRACTION, MIN_AHEAD);
+    uint64_t ahead = step_size(end) / AHEAD_FRACTION;
 
     if (end < size && allocated(word) < MIN(end + ahead, size)) {
         begin_step(bs, w->zone, end, word, size);
