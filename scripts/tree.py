@@ -5,6 +5,7 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+import difflib
 import fnmatch
 import functools
 import hashlib
@@ -12,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
@@ -73,9 +75,14 @@ def _table(name):
             if words]
 
 
+def own_series():
+    """Names of the patches that only this version has; they apply first."""
+    return [words[0] for words in _table(f'{patches_version()}/series')]
+
+
 def series():
     """Names of the patches in the order in which they apply."""
-    return [words[0] for words in _table('series')]
+    return own_series() + [words[0] for words in _table('series')]
 
 
 def versions():
@@ -114,29 +121,53 @@ def _read(path):
     try:
         return path.read_text()
     except FileNotFoundError:
-        die(f'patches/series names {path.name}, and there is no '
+        die(f'a series names {path.name}, and there is no '
             f'{path.relative_to(TOP)}')
 
 
 def overrides():
-    """Names of the patches that this version has hunks of its own for."""
+    """Names of the patches that this version has other hunks for."""
     own = PATCHES / patches_version()
-    return sorted(str(path.relative_to(own)) for path in own.rglob('*.patch'))
+    return sorted(str(path.relative_to(own)).removesuffix('.diff')
+                  for path in own.rglob('*.diff'))
+
+
+def override_path(name):
+    """What is different in the hunks of patches/name, as a diff of them."""
+    return PATCHES / patches_version() / f'{name}.diff'
 
 
 def patch_path(name):
-    """The file with the hunks of a patch for this version."""
-    own = PATCHES / patches_version() / name
-    return own if own.is_file() else PATCHES / name
+    """The file that a patch is read from as it is; None where it has a diff."""
+    if name in own_series():
+        return PATCHES / patches_version() / name
+    return None if override_path(name).exists() else PATCHES / name
 
 
+def apply_override(hunks, diff):
+    """The hunks of this version, from those of the default; None if it fails."""
+    if not split_patch(diff)[1]:
+        return ''
+    with tempfile.TemporaryDirectory() as tmp:
+        (Path(tmp) / 'hunks').write_text(hunks)
+        done = subprocess.run(['patch', '-s', '-F0', '-r-', '-oown', 'hunks'],
+                              cwd=tmp, input=diff, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return None if done.returncode else (Path(tmp) / 'own').read_text()
+
+
+@functools.lru_cache(maxsize=None)
 def patch_text(name):
-    """A patch for this version: the header is always that of patches/name."""
-    text = _read(PATCHES / name)
-    path = patch_path(name)
-    if path == PATCHES / name:
-        return text
-    return split_patch(text)[0] + split_patch(_read(path))[1]
+    """A patch for this version."""
+    if patch_path(name):
+        return _read(patch_path(name))
+    header, hunks = split_patch(_read(PATCHES / name))
+    diff = override_path(name).read_text()
+    own = apply_override(hunks, diff)
+    if own is None or (own and hunks_id(hunks) not in diff.split()):
+        die(f'{override_path(name).relative_to(TOP)} is for other hunks than '
+            f'those of patches/{name}; scripts/port makes it anew')
+    return header + own
 
 
 def hunks_id(text):
@@ -144,22 +175,26 @@ def hunks_id(text):
     return hashlib.sha256(split_patch(text)[1].encode()).hexdigest()[:12]
 
 
-def refuse_stale_overrides():
-    """Each must be of a patch of the series, and made from its hunks of today.
+def write_override(name, own):
+    """Make the diff of a patch from its hunks for this version.
 
-    One without hunks says why this version needs none.
+    What is above the diff stays, but for the line that says of which hunks.
     """
-    names = series()
-    version = patches_version()
+    path = override_path(name)
+    hunks = split_patch(_read(PATCHES / name))[1]
+    words = split_patch(path.read_text())[0] if path.exists() else ''
+    words = re.sub(r'^Of hunks: .*\n', '', words, flags=re.M)
+    diff = difflib.unified_diff(hunks.splitlines(True), own.splitlines(True),
+                                name, name, n=1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'{words}Of hunks: {hunks_id(hunks)}\n{"".join(diff)}')
+    patch_text.cache_clear()
+
+
+def refuse_stray_overrides():
     for name in overrides():
-        if name not in names:
-            die(f'patches/{version}/{name}: patches/series has no {name}')
-        header, hunks = split_patch(_read(PATCHES / version / name))
-        of = _read(PATCHES / name)
-        if hunks and split_patch(of)[1] and (
-                f'Overrides: {hunks_id(of)}' not in header.splitlines()):
-            die(f'patches/{version}/{name} was made from other hunks than those '
-                f'of patches/{name}; scripts/port makes it anew')
+        if name not in series():
+            die(f'{override_path(name).relative_to(TOP)}: no series has {name}')
 
 
 def patched_paths(text):

@@ -3,6 +3,7 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+import difflib
 import hashlib
 import os
 import shutil
@@ -60,12 +61,14 @@ class Sandbox(unittest.TestCase):
         new.write_text(text)
         new.rename(path)
 
-    def write_override(self, version, name, hunks, of=None):
-        """Hunks of a patch for a version, made from those of patches/name."""
+    def write_override(self, version, name, own, of=None):
+        """Other hunks of a patch for a version, as a diff of patches/name."""
         base = of or (self.top / 'patches' / name).read_text()
         base = base[base.index('--- a/'):]
         digest = hashlib.sha256(base.encode()).hexdigest()[:12]
-        self.write(f'patches/{version}/{name}', f'Overrides: {digest}\n{hunks}')
+        diff = ''.join(difflib.unified_diff(base.splitlines(True),
+                                            own.splitlines(True), name, name, n=1))
+        self.write(f'patches/{version}/{name}.diff', f'Of hunks: {digest}\n{diff}')
 
     def run_script(self, *args, **kwargs):
         kwargs.setdefault('cwd', self.top)

@@ -187,19 +187,21 @@ class TestOverlay(Sandbox):
 
     def test_version_may_need_no_hunks(self):
         self.use_version('10.2.2')
-        self.write('patches/10.2/hook.patch', 'It is in 10.2.\n')
+        self.write('patches/10.2/hook.patch.diff', 'It is in 10.2.\n')
         self.overlay()
         self.assertEqual(self.text('block/io.c'), 'one\n2\nthree\n')
 
-    def test_patch_may_be_for_a_later_version_only(self):
-        self.write('patches/hook.patch', 'block: only 10.2 needs it\n')
-        self.write('patches/10.2/hook.patch', self.OWN)
+    def test_version_may_have_patches_that_no_other_has(self):
+        self.write('patches/10.2/series', 'two.patch\n')
+        self.write('patches/10.2/two.patch', HOOK.replace('Overlay:', 'Files:')
+                   .replace('+hook\n two', ' 2').replace(' 2\n', '-2\n+two\n')
+                   .replace('-1,3 +1,4', '-1,3 +1,3'))
         self.overlay()
-        self.assertEqual(self.text('block/io.c'), 'one\ntwo\nthree\n')
+        self.assertEqual(self.text('block/io.c'), 'one\nhook\ntwo\nthree\n')
         shutil.rmtree(self.top / 'build/qemu')
         self.use_version('10.2.2')
         self.overlay()
-        self.assertEqual(self.text('block/io.c'), 'one\nhook\n2\nthree\n')
+        self.assertEqual(self.text('block/io.c'), 'one\nhook\ntwo\nthree\n')
 
     def test_unknown_version_takes_the_hunks_of_the_one_before(self):
         self.write_override('10.2', 'hook.patch', self.OWN)
@@ -222,25 +224,39 @@ class TestOverlay(Sandbox):
         self.use_version('10.2.2')
         self.write_override('10.2', 'hook.patch', self.OWN,
                             of=HOOK.replace('+hook', '+old hook'))
-        self.fail_with('patches/10.2/hook.patch was made from other hunks',
-                       'scripts/overlay')
+        self.fail_with('patches/10.2/hook.patch.diff is for other hunks than those '
+                       'of patches/hook.patch', 'scripts/overlay')
         self.assertFalse(self.qemu.exists())
 
     def test_refuses_hunks_of_no_patch(self):
         self.use_version('10.2.2')
-        self.write('patches/10.2/gone.patch', self.OWN)
-        self.fail_with('patches/series has no gone.patch', 'scripts/overlay')
+        self.write('patches/10.2/gone.patch.diff', 'why\n')
+        self.fail_with('10.2/gone.patch.diff: no series has gone.patch', 'scripts/overlay')
 
-    def test_quilt_refresh_changes_the_patch_of_the_version_only(self):
+    def refresh(self):
         self.use_version('10.2.2')
         self.write_override('10.2', 'hook.patch', self.OWN)
         self.overlay()
         self.write('build/qemu/block/io.c', 'one\nrefreshed\n2\nthree\n')
         self.quilt('refresh')
-        self.assertIn('+refreshed',
-                      (self.top / 'patches/10.2/hook.patch').read_text())
+
+    def test_quilt_refresh_changes_the_patch_of_the_version_only(self):
+        self.refresh()
+        self.assertEqual(self.overlay(),
+                         'overlay: patches/10.2/hook.patch.diff is refreshed\n')
+        self.assertIn('++refreshed',
+                      (self.top / 'patches/10.2/hook.patch.diff').read_text())
         self.assertEqual((self.top / 'patches/hook.patch').read_text(), HOOK)
+        self.assertEqual(self.text('block/io.c'), 'one\nrefreshed\n2\nthree\n')
         self.assertEqual(self.overlay(), '')
+
+    def test_refreshed_patch_that_has_changed_meanwhile_is_not_lost(self):
+        self.refresh()
+        self.write_override('10.2', 'hook.patch', self.OWN.replace('+hook', '+new'))
+        self.fail_with('hook.patch was refreshed, and patches/ has changed',
+                       'scripts/overlay')
+        self.assertIn('+refreshed',
+                      (self.top / 'build/patches/hook.patch').read_text())
 
     def test_patch_that_quilt_made_is_not_lost(self):
         self.use_version('10.2.2')

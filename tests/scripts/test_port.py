@@ -16,7 +16,7 @@ class TestPort(Sandbox):
         self.new = self.top / 'build/versions/10.2'
         shutil.copytree(self.pristine, self.new / 'pristine')
         self.write('build/versions/10.2/pristine/VERSION', '10.2.2\n')
-        self.own = self.top / 'patches/10.2/hook.patch'
+        self.own = self.top / 'patches/10.2/hook.patch.diff'
         self.env = {'QEMU_BUILD': str(self.new)}
 
     def port(self, *args):
@@ -31,7 +31,7 @@ class TestPort(Sandbox):
 
     def test_patch_that_applies_is_left_alone(self):
         self.new_source('one\ntwo\nthree\nfour\n')
-        self.assertIn('10.2 has 0 of its own', self.port())
+        self.assertIn('10.2 differs in 0', self.port())
         self.assertFalse(self.own.exists())
         self.assertEqual(self.result(), 'one\nhook\ntwo\nthree\nfour\n')
 
@@ -41,7 +41,7 @@ class TestPort(Sandbox):
             '@@ -1,3 +1,4 @@\n one\n+hook\n two\n three\n',
             '@@ -1,4 +1,5 @@\n a\n one\n+hook\n two\n three\n'))
         self.new_source('A\none\ntwo\nthree\nb\n')
-        self.assertIn('wrote patches/10.2/hook.patch', self.port())
+        self.assertIn('wrote patches/10.2/hook.patch.diff', self.port())
         self.assertEqual(self.result(), 'A\none\nhook\ntwo\nthree\nb\n')
         self.assertNotIn('The header', self.own.read_text())
         self.assertNotIn('wrote', self.port())
@@ -71,21 +71,61 @@ class TestPort(Sandbox):
         self.fail_with('nothing to go on with', 'scripts/port', '--continue',
                        env=self.env)
 
-    def test_hunks_of_old_are_made_anew_and_the_words_above_them_stay(self):
-        self.write_override('10.2', 'hook.patch', HUNKS,
+    def test_diff_that_still_fits_is_kept_for_new_hunks(self):
+        self.new_source('one\n2\nthree\n')
+        self.write_override('10.2', 'hook.patch', HUNKS.replace(' two', ' 2'))
+        self.own.write_text('Two is 2.\n' + self.own.read_text())
+        self.write('patches/hook.patch', HOOK.replace('+1,4', '+1,5')
+                   .replace(' three\n', ' three\n+four\n'))
+        self.assertIn('wrote', self.port())
+        self.assertTrue(self.own.read_text().startswith('Two is 2.\nOf hunks: '))
+        self.assertEqual(self.result(), 'one\nhook\n2\nthree\nfour\n')
+        self.assertNotIn('wrote', self.port())
+
+    def test_diff_that_does_not_fit_is_made_anew(self):
+        self.new_source('one\ntwo\nthree\nfour\n')
+        self.write_override('10.2', 'hook.patch', HUNKS.replace('+hook', '+own'),
                             of=HOOK.replace('+hook', '+old'))
-        self.own.write_text('Two is new.\n' + self.own.read_text()
-                            .replace('+hook', '+old'))
-        self.assertIn('patches/10.2/hook.patch is made anew', self.port())
-        self.assertTrue(self.own.read_text().startswith('Two is new.\nOverrides: '))
-        self.assertEqual(self.result(), 'one\nhook\ntwo\nthree\n')
+        self.own.write_text('Two is new.\n' + self.own.read_text())
+        self.assertIn('hook.patch.diff does not fit, and is made anew', self.port())
+        self.assertTrue(self.own.read_text().startswith('Two is new.\nOf hunks: '))
+        self.assertEqual(self.result(), 'one\nhook\ntwo\nthree\nfour\n')
+
+    def test_place_that_only_looks_right_is_not_taken(self):
+        block = 'f()\n{\n    x\n}\n'
+        lines = ''.join(f'line {i}\n' for i in range(20))
+        self.write('build/pristine/block/io.c',
+                   'one()\n' + block + lines + 'two()\n' + block)
+        self.write('patches/hook.patch', HOOK[:HOOK.index('@@')] +
+                   '@@ -28,2 +28,3 @@\n {\n+    hook\n     x\n')
+        more = ''.join(f'more {i}\n' for i in range(24))
+        self.new_source(more + 'one()\n' + block + lines + 'two()\n' + block)
+        self.port()
+        self.assertEqual(self.result(), more + 'one()\n' + block + lines +
+                         'two()\n' + block.replace('x', 'hook\n    x'))
 
     def test_what_a_version_does_without_stays_away(self):
-        self.write('patches/10.2/hook.patch', 'It is in 10.2.\n')
+        self.write('patches/10.2/hook.patch.diff', 'It is in 10.2.\n')
         self.new_source('one\n2\nthree\n')
         self.port()
         self.assertEqual(self.own.read_text(), 'It is in 10.2.\n')
         self.assertEqual(self.result(), 'one\n2\nthree\n')
+
+    def test_patches_that_only_this_version_has_come_first(self):
+        self.new_source('one\n2\nthree\n')
+        self.write('patches/10.2/series', 'two.patch\n')
+        self.write('patches/10.2/two.patch', '''two
+
+--- a/block/io.c
++++ b/block/io.c
+@@ -1,3 +1,3 @@
+ one
+-2
++two
+ three
+''')
+        self.assertIn('2 patches, of which 10.2 differs in 0', self.port())
+        self.assertEqual(self.result(), 'one\nhook\ntwo\nthree\n')
 
     def test_refuses_the_default_version(self):
         self.fail_with('patches/ itself is for QEMU 10.0', 'scripts/port')

@@ -109,12 +109,12 @@ Overlay: tests/zoned.c
         text = list(self.patches().values())[0]
         self.assertIn('The header says why.', text)
         self.assertIn(' 2\n', text)
-        self.assertNotIn('Overrides', text)
+        self.assertNotIn('Of hunks', text)
 
     def test_step_that_a_version_does_without_is_left_out(self):
         self.write('build/pristine/VERSION', '10.2.2\n')
         self.write('patches/hook.patch', HOOK.replace('Overlay:', 'Files:'))
-        self.write('patches/10.2/hook.patch', 'It is in 10.2.\n')
+        self.write('patches/10.2/hook.patch.diff', 'It is in 10.2.\n')
         self.succeed('scripts/overlay', '--force')
         self.succeed('scripts/series', '--check')
         self.assertEqual(list(self.patches()),
