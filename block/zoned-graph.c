@@ -213,8 +213,8 @@ bool bdrv_zoned_may_use(BlockDriverState *bs, const char *device, Error **errp)
         return true;
     }
     error_setg(errp, "Node '%s' is zoned, and device '%s' does not support "
-               "zones; use 'virtio-blk' or 'nvme-ns'", bdrv_get_node_name(bs),
-               device);
+               "zones; use 'virtio-blk', 'nvme-ns' or 'scsi-hd'",
+               bdrv_get_node_name(bs), device);
     return false;
 }
 

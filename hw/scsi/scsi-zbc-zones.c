@@ -1,0 +1,374 @@
+/*
+ * SCSI disks: host-managed ZBC disks, whose zones live in the block node
+ *
+ * The commands that manage zones, and report them.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bswap.h"
+#include "block/zoned-range.h"
+#include "scsi/constants.h"
+#include "scsi-zbc-int.h"
+
+#define REPORT_HEADER   64
+#define REPORT_ENTRY    64
+
+/* REPORTING OPTIONS that are not conditions of a zone */
+#define OPTION_ALL              0x00
+#define OPTION_RESET            0x10    /* reset is recommended */
+#define OPTION_NON_SEQ          0x11    /* written out of sequence */
+#define OPTION_NOT_WP           0x3f
+
+static uint8_t service_action(const ZbcReq *r)
+{
+    return r->req.cmd.buf[1] & 0x1f;
+}
+
+static SCSISense check_zone_command(const ZbcReq *r)
+{
+    return zbc_zones_unchanged(r) ? ZBC_OK : SENSE_CODE(TARGET_FAILURE);
+}
+
+/* --- ZBC OUT --- */
+
+static bool names_all(const ZbcReq *r)
+{
+    return r->req.cmd.buf[14] & 1;
+}
+
+static BlockZoneOp zone_op(const ZbcReq *r)
+{
+    switch (service_action(r)) {
+    case ZBC_OUT_CLOSE:
+        return BLK_ZO_CLOSE;
+    case ZBC_OUT_FINISH:
+        return BLK_ZO_FINISH;
+    case ZBC_OUT_OPEN:
+        return BLK_ZO_OPEN;
+    default:
+        return BLK_ZO_RESET;
+    }
+}
+
+static void all_zones(ZbcReq *r)
+{
+    r->start = 0;
+    r->bytes = zbc_size(r);
+}
+
+SCSISense zbc_check_out(ZbcReq *r)
+{
+    uint64_t size = zbc_size(r), zone_size = zbc_of(r)->limits.size;
+
+    if (service_action(r) < ZBC_OUT_CLOSE ||
+        service_action(r) > ZBC_OUT_RESET) {
+        return SENSE_CODE(INVALID_FIELD);
+    }
+    if (!blk_is_writable(zbc_blk(r))) {
+        return SENSE_CODE(WRITE_PROTECTED);
+    }
+    if (names_all(r)) {
+        all_zones(r);
+        return check_zone_command(r);
+    }
+    if (r->req.cmd.lba >= zbc_blocks(r, size)) {
+        return SENSE_CODE(LBA_OUT_OF_RANGE);
+    }
+    r->start = zbc_bytes(r, r->req.cmd.lba);
+    r->bytes = MIN(zone_size, size - r->start);
+    if (r->start % zone_size ||
+        zbc_is_conventional(zbc_of(r), r->start / zone_size) ||
+        /* ZONE COUNT of ZBC-2: several zones are not supported */
+        lduw_be_p(&r->req.cmd.buf[12]) > 1) {
+        return SENSE_CODE(INVALID_FIELD);
+    }
+    return check_zone_command(r);
+}
+
+/* Does @op change a zone with this condition, if it is meant for all? */
+static bool applies_to(BlockZoneOp op, BlockZoneState state)
+{
+    switch (state) {
+    case BLK_ZS_IOPEN:
+    case BLK_ZS_EOPEN:
+        return op != BLK_ZO_OPEN;
+    case BLK_ZS_CLOSED:
+        return op != BLK_ZO_CLOSE;
+    case BLK_ZS_FULL:
+        return op == BLK_ZO_RESET;
+    default:
+        return false;
+    }
+}
+
+/*
+ * The zone that the command names is not one that the node can do it with.
+ * What is to be done already is, as far as ZBC is concerned: CLOSE of an empty
+ * or full zone, and OPEN of a full one.
+ */
+static int coroutine_fn explain(const BlockZoneDescriptor *zone, void *opaque)
+{
+    BlockZoneOp op = zone_op(opaque);
+
+    switch (zone->state) {
+    case BLK_ZS_RDONLY:
+        return -EROFS;
+    case BLK_ZS_OFFLINE:
+        return -ENODEV;
+    case BLK_ZS_EMPTY:
+        return op == BLK_ZO_CLOSE ? 0 : -EINVAL;
+    case BLK_ZS_FULL:
+        return op == BLK_ZO_CLOSE || op == BLK_ZO_OPEN ? 0 : -EINVAL;
+    default:
+        return -EINVAL;
+    }
+}
+
+static int coroutine_fn manage(ZbcReq *r, BlockZoneFlags flags)
+{
+    return blk_co_zone_mgmt(zbc_blk(r), zone_op(r),
+                            BDRV_ZONE_NO_QUEUE | flags, r->start, r->bytes,
+                            NULL);
+}
+
+static int coroutine_fn manage_one(ZbcReq *r)
+{
+    int ret = manage(r, 0);
+
+    if (ret == -EINVAL) {
+        ret = blk_co_for_each_zone(zbc_blk(r), r->start, r->bytes,
+                                   BDRV_REQ_NO_QUEUE, explain, r);
+    }
+    /* Its condition has changed meanwhile? */
+    return ret == -EINVAL ? manage(r, 0) : ret;
+}
+
+typedef struct ZbcEach {
+    ZbcReq *r;
+    uint64_t explicitly_open;   /* zones there will be */
+} ZbcEach;
+
+static int coroutine_fn count_open(const BlockZoneDescriptor *zone,
+                                   void *opaque)
+{
+    ZbcEach *each = opaque;
+
+    each->explicitly_open += zone->state == BLK_ZS_EOPEN ||
+                             zone->state == BLK_ZS_CLOSED;
+    return 0;
+}
+
+static int coroutine_fn manage_each(const BlockZoneDescriptor *zone,
+                                    void *opaque)
+{
+    ZbcReq *r = ((ZbcEach *)opaque)->r;
+    int ret;
+
+    if (zone->type == BLK_ZT_CONV || !applies_to(zone_op(r), zone->state)) {
+        return 0;
+    }
+    ret = blk_co_zone_mgmt(zbc_blk(r), zone_op(r), BDRV_ZONE_NO_QUEUE,
+                           zone->start, zone->length, NULL);
+    return MIN(ret, 0);
+}
+
+/* For the devices of hosts, which can only be reset as a whole */
+static int coroutine_fn manage_all_by_one(ZbcReq *r)
+{
+    uint32_t max_open = zbc_of(r)->limits.max_open;
+    ZbcEach each = { .r = r };
+    int ret = 0;
+
+    if (zone_op(r) == BLK_ZO_OPEN && max_open) {
+        ret = blk_co_for_each_zone(zbc_blk(r), r->start, r->bytes,
+                                   BDRV_REQ_NO_QUEUE, count_open, &each);
+        if (ret == 0 && each.explicitly_open > max_open) {
+            ret = -ETOOMANYREFS;
+        }
+    }
+    return ret < 0 ? ret :
+           blk_co_for_each_zone(zbc_blk(r), r->start, r->bytes,
+                                BDRV_REQ_NO_QUEUE, manage_each, &each);
+}
+
+static int coroutine_fn manage_all(ZbcReq *r)
+{
+    int ret = manage(r, BDRV_ZONE_ALL);
+
+    return ret == -ENOTSUP ? manage_all_by_one(r) : ret;
+}
+
+int coroutine_fn zbc_out(ZbcReq *r)
+{
+    return names_all(r) ? manage_all(r) : manage_one(r);
+}
+
+/* --- FORMAT UNIT --- */
+
+SCSISense zbc_check_format(ZbcReq *r)
+{
+    if (!blk_is_writable(zbc_blk(r))) {
+        return SENSE_CODE(WRITE_PROTECTED);
+    }
+    if (r->req.cmd.buf[1] & 0xc0) {
+        /* FMTPINFO: protection information is not supported */
+        return SENSE_CODE(INVALID_FIELD);
+    }
+    all_zones(r);
+    return check_zone_command(r);
+}
+
+/* All zones are empty then; what is in the conventional ones is undefined. */
+int coroutine_fn zbc_format(ZbcReq *r)
+{
+    return blk_co_zone_mgmt(zbc_blk(r), BLK_ZO_RESET,
+                            BDRV_ZONE_NO_QUEUE | BDRV_ZONE_ALL, r->start,
+                            r->bytes, NULL);
+}
+
+/* --- REPORT ZONES --- */
+
+static uint8_t report_option(const ZbcReq *r)
+{
+    return r->req.cmd.buf[14] & 0x3f;
+}
+
+static bool is_valid_option(uint8_t option)
+{
+    return option <= 0x07 || option == OPTION_RESET ||
+           option == OPTION_NON_SEQ || option == OPTION_NOT_WP;
+}
+
+static bool matches(uint8_t option, const BlockZoneDescriptor *zone)
+{
+    static const BlockZoneState states[] = {
+        [0x01] = BLK_ZS_EMPTY,
+        [0x02] = BLK_ZS_IOPEN,
+        [0x03] = BLK_ZS_EOPEN,
+        [0x04] = BLK_ZS_CLOSED,
+        [0x05] = BLK_ZS_FULL,
+        [0x06] = BLK_ZS_RDONLY,
+        [0x07] = BLK_ZS_OFFLINE,
+    };
+
+    switch (option) {
+    case OPTION_ALL:
+        return true;
+    case OPTION_RESET:
+    case OPTION_NON_SEQ:
+        return false;
+    case OPTION_NOT_WP:
+        return zone->state == BLK_ZS_NOT_WP;
+    default:
+        return zone->state == states[option];
+    }
+}
+
+SCSISense zbc_check_report(ZbcReq *r)
+{
+    uint64_t size = zbc_size(r);
+
+    if (service_action(r) != ZBC_IN_REPORT_ZONES) {
+        return SENSE_CODE(INVALID_FIELD);
+    }
+    if (r->req.cmd.lba >= zbc_blocks(r, size)) {
+        return SENSE_CODE(LBA_OUT_OF_RANGE);
+    }
+    if (!is_valid_option(report_option(r))) {
+        return SENSE_CODE(INVALID_FIELD);
+    }
+    r->start = QEMU_ALIGN_DOWN(zbc_bytes(r, r->req.cmd.lba),
+                               zbc_of(r)->limits.size);
+    r->bytes = size - r->start;
+    return check_zone_command(r);
+}
+
+static void put_descriptor(const ZbcReq *r, uint8_t *d,
+                           const BlockZoneDescriptor *zone)
+{
+    bool has_wp = zone->state >= BLK_ZS_EMPTY && zone->state <= BLK_ZS_CLOSED;
+
+    QEMU_BUILD_BUG_ON(BLK_ZT_CONV != 1 || BLK_ZT_SWR != 2 || BLK_ZT_SWP != 3);
+    QEMU_BUILD_BUG_ON(BLK_ZS_NOT_WP != 0 || BLK_ZS_EMPTY != 1 ||
+                      BLK_ZS_IOPEN != 2 || BLK_ZS_EOPEN != 3 ||
+                      BLK_ZS_CLOSED != 4 || BLK_ZS_RDONLY != 0xd ||
+                      BLK_ZS_FULL != 0xe || BLK_ZS_OFFLINE != 0xf);
+
+    d[0] = zone->type;
+    d[1] = zone->state << 4;
+    stq_be_p(d + 8, zbc_blocks(r, zone->length));
+    stq_be_p(d + 16, zbc_blocks(r, zone->start));
+    /* Readers know all ones as "there is none" */
+    stq_be_p(d + 24, has_wp ? zbc_blocks(r, zone->wp) : UINT64_MAX);
+}
+
+typedef struct ZbcReport {
+    const ZbcReq *r;
+    uint8_t option;
+    bool partial;
+    uint32_t room;              /* descriptors that fit */
+    uint32_t found;
+    uint8_t *next;              /* descriptor to fill */
+} ZbcReport;
+
+static int coroutine_fn report_zone(const BlockZoneDescriptor *zone,
+                                    void *opaque)
+{
+    ZbcReport *report = opaque;
+
+    if (!matches(report->option, zone)) {
+        return 0;
+    }
+    if (report->found < report->room) {
+        put_descriptor(report->r, report->next, zone);
+        report->next += REPORT_ENTRY;
+    }
+    report->found++;
+    return report->partial && report->found >= report->room;
+}
+
+/* The number of zones from that at @start to the end */
+static uint64_t zones_from(const ZbcReq *r)
+{
+    return DIV_ROUND_UP(r->bytes, zbc_of(r)->limits.size);
+}
+
+int coroutine_fn zbc_report(ZbcReq *r)
+{
+    uint32_t allocated = r->req.cmd.xfer;
+    uint64_t zones = zones_from(r), bytes = r->bytes;
+    uint32_t room = allocated < REPORT_HEADER
+                    ? 0 : MIN((allocated - REPORT_HEADER) / REPORT_ENTRY,
+                              zones);
+    ZbcReport report = {
+        .r = r,
+        .option = report_option(r),
+        .partial = r->req.cmd.buf[14] & 0x80,
+        .room = room,
+    };
+    int ret;
+
+    if (!zbc_alloc_buf(r, REPORT_HEADER + room * REPORT_ENTRY)) {
+        return zbc_fail(r, SENSE_CODE(TARGET_FAILURE));
+    }
+    report.next = r->buf + REPORT_HEADER;
+    if (report.option == OPTION_ALL || (report.partial && room == 0)) {
+        /* Those that do not fit are not looked at */
+        bytes = MIN(bytes, room * zbc_of(r)->limits.size);
+    }
+    ret = blk_co_for_each_zone(zbc_blk(r), r->start, bytes, BDRV_REQ_NO_QUEUE,
+                               report_zone, &report);
+    if (ret < 0) {
+        return ret;
+    }
+    if (report.option == OPTION_ALL && !report.partial) {
+        report.found = zones;
+    }
+    stl_be_p(r->buf, report.found * REPORT_ENTRY);
+    /* SAME is 0: types and lengths may be different */
+    stq_be_p(r->buf + 8, zbc_blocks(r, r->start + r->bytes) - 1);
+    r->buf_len = MIN(allocated, report.next - r->buf);
+    return 0;
+}

@@ -1,0 +1,571 @@
+/*
+ * Tests of SCSI disks with zones: resets, restarts, crashes, migration
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "scsi-zbc-driver.h"
+
+static const Setup queues = { .adapter = ",num_queues=2" };
+static const Setup threads = {
+    .objects = "-object iothread,id=iothread",
+    .adapter = ",num_queues=2,iothread=iothread",
+};
+
+static Disk *disk_with_history(void)
+{
+    Disk *d = get_disk(&standard);
+
+    assert_ok(write_at(d, 0, 8 * KiB, 1));
+    assert_ok(write_at(d, 5 * ZONE, 4 * KiB, 5));
+    assert_ok(zone_finish(d, 5));
+    assert_ok(write_at(d, 7 * ZONE, 4 * KiB, 7));
+    assert_ok(zone_reset(d, 7));
+    assert_ok(write_at(d, 2 * ZONE, 8 * KiB, 2));
+    assert_ok(zone_open(d, 3));
+    assert_ok(zone_open(d, 4));
+    assert_ok(write_at(d, 4 * ZONE, SECTOR, 4));
+    assert_zones(d, "2:iopen@8K 3:eopen@0K 4:eopen@512 5:full");
+    return d;
+}
+
+static void assert_history(Disk *d, const char *zones)
+{
+    assert_zones(d, zones);
+    assert_data(d, 0, 8 * KiB, 1);
+    assert_data(d, 2 * ZONE, 8 * KiB, 2);
+    assert_data(d, 2 * ZONE + 8 * KiB, 8 * KiB, 0);
+    assert_data(d, 4 * ZONE, SECTOR, 4);
+    assert_data(d, 5 * ZONE, 4 * KiB, 5);
+    assert_data(d, 7 * ZONE, 64 * KiB, 0);
+}
+
+/* The disk has power all the time, so no zone is closed by a reset. */
+static void test_system_reset(void)
+{
+    Disk *d = disk_with_history();
+
+    qtest_system_reset(d->qts);
+    drop_device(d);
+    start_driver(d);
+    assert_history(d, "2:iopen@8K 3:eopen@0K 4:eopen@512 5:full");
+}
+
+static void test_driver_restart(void)
+{
+    Disk *d = disk_with_history();
+
+    drop_device(d);
+    start_driver(d);
+    assert_history(d, "2:iopen@8K 3:eopen@0K 4:eopen@512 5:full");
+}
+
+static void test_lun_reset(const void *opaque)
+{
+    uint32_t subtype = *(const uint32_t *)opaque;
+    Disk *d = disk_with_history();
+
+    g_assert_cmpint(task_management(d, subtype), ==,
+                    VIRTIO_SCSI_S_OK);
+    if (subtype == VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET) {
+        assert_sense(test_unit_ready(d), WAS_RESET);
+    }
+    assert_ok(test_unit_ready(d));
+    assert_history(d, "2:iopen@8K 3:eopen@0K 4:eopen@512 5:full");
+    assert_ok(write_at(d, 2 * ZONE + 8 * KiB, 4 * KiB, NEW));
+}
+
+/*
+ * A write that is ended by a reset is done or it is not; the write pointer says
+ * which, and what is in the zone.
+ */
+static void test_lun_reset_of_write(void)
+{
+    Disk *d = new_disk(&threads);
+
+    for (unsigned i = 0; i < 4; i++) {
+        uint64_t zone = (3 + i) * ZONE;
+        Command w[4];
+
+        for (unsigned k = 0; k < ARRAY_SIZE(w); k++) {
+            w[k] = write_command(d, zone + k * 4 * KiB, 4 * KiB, NEW);
+        }
+        start_commands(d, w, ARRAY_SIZE(w));
+        g_usleep(i * 300);
+        g_assert_cmpint(task_management(
+                            d, VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET), ==,
+                        VIRTIO_SCSI_S_OK);
+        finish_commands(d, w, ARRAY_SIZE(w));
+        assert_sense(test_unit_ready(d), WAS_RESET);
+        for (unsigned k = 0; k < ARRAY_SIZE(w); k++) {
+            g_assert_true(w[k].sense == OK || w[k].sense == ENDED_BY_ABORT ||
+                          w[k].sense == ENDED_BY_RESET);
+        }
+        /* Whatever has been done, it can go on from there */
+        assert_ok(zone_reset(d, 3 + i));
+        assert_ok(write_at(d, zone, 4 * KiB, OLD));
+        assert_data(d, zone, 4 * KiB, OLD);
+    }
+    delete_disk(d);
+}
+
+/* A long report is ended by a reset like anything else. */
+static void test_reset_in_report(void)
+{
+    static const Setup setup = {
+        .size = "160000M", .image = ",zone.max_open_zones=0",
+        .objects = "-object iothread,id=iothread",
+        .adapter = ",iothread=iothread",
+    };
+    Disk *d = new_disk(&setup);
+    const unsigned n = 40000;
+
+    for (unsigned i = 0; i < 8; i++) {
+        Command c = report_command(0, 0, 64 + 64 * n, NULL);
+
+        start_command(d, &c);
+        g_usleep(i * 300);
+        g_assert_cmpint(task_management(
+                            d, VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET), ==,
+                        VIRTIO_SCSI_S_OK);
+        finish_command(d, &c);
+        g_assert_true(c.sense == OK || c.sense == ENDED_BY_ABORT ||
+                      c.sense == ENDED_BY_RESET);
+        assert_sense(test_unit_ready(d), WAS_RESET);
+    }
+    delete_disk(d);
+}
+
+/* Power off and on: open zones are closed, or empty if they have no data. */
+static void test_restart(void)
+{
+    Disk *d = disk_with_history();
+
+    power_off(d);
+    power_on(d, "");
+    start_driver(d);
+    assert_history(d, "2:closed@8K 4:closed@512 5:full");
+    assert_ok(write_at(d, 4 * ZONE + SECTOR, 4 * KiB, NEW));
+    assert_ok(write_at(d, 2 * ZONE + 8 * KiB, 4 * KiB, NEW));
+    assert_zones(d, "2:iopen@12K 4:iopen@4608 5:full");
+}
+
+static void test_crash_without_write_cache(void)
+{
+    static const Setup setup = { .device = ",write-cache=off" };
+    Disk *d = new_disk(&setup), *copy;
+
+    assert_ok(write_at(d, 3 * ZONE, 8 * KiB, OLD));
+    copy = disk_after_crash(d);
+    assert_zones(copy, "3:closed@8K");
+    assert_data(copy, 3 * ZONE, 8 * KiB, OLD);
+    delete_disk(copy);
+    delete_disk(d);
+}
+
+/* --- Size and conditions --- */
+
+static void resize(Disk *d, uint64_t size)
+{
+    qtest_qmp_assert_success(d->qts, "{'execute': 'block_resize', 'arguments':"
+                             " {'node-name': 'zoned0', 'size': %" PRIu64 "}}",
+                             size);
+}
+
+static void test_resize(void)
+{
+    Disk *d = new_disk(&standard);
+
+    assert_ok(write_at(d, SEQ, 4 * KiB, OLD));
+    assert_sense(zone_open(d, NR_ZONES), OUT_OF_RANGE);
+    resize(d, DISK + 2 * ZONE + 1 * MiB);
+    assert_sense(test_unit_ready(d), CAPACITY_CHANGED);
+    assert_ok(test_unit_ready(d));
+    g_assert_cmpint(get_size(d), ==, DISK + 2 * ZONE + 1 * MiB);
+    assert_zones(d, "2:iopen@4K");
+    assert_ok(write_at(d, DISK, ZONE, NEW));
+    assert_sense(write_at(d, DISK + 2 * ZONE - 4 * KiB, 8 * KiB, NEW),
+                 WRITE_BORDER);
+    assert_ok(read_at(d, DISK + ZONE - 4 * KiB, 8 * KiB, NULL));
+    assert_ok(write_at(d, DISK + 2 * ZONE, 1 * MiB, NEW));
+    assert_sense(write_at(d, DISK + 2 * ZONE + 1 * MiB, 4 * KiB, NEW),
+                 OUT_OF_RANGE);
+    assert_zones(d, "2:iopen@4K 16:full 18:full");
+    delete_disk(d);
+}
+
+/* The guest need not ask for the capacity before it uses it. */
+static void test_resize_without_asking(void)
+{
+    Disk *d = new_disk(&standard);
+
+    resize(d, DISK + ZONE);
+    assert_sense(test_unit_ready(d), CAPACITY_CHANGED);
+    assert_ok(write_at(d, DISK, 4 * KiB, NEW));
+    assert_ok(zone_close(d, NR_ZONES));
+    assert_zones(d, "16:closed@4K");
+    delete_disk(d);
+}
+
+static void set_condition(Disk *d, unsigned zone, const char *condition)
+{
+    qtest_qmp_assert_success(d->qts, "{'execute': 'block-zone-set-condition',"
+                             " 'arguments': {'node-name': 'zoned0',"
+                             "  'offset': %" PRIu64 ", 'condition': %s}}",
+                             (uint64_t)(zone * ZONE), condition);
+}
+
+/* The guest finds out by a report, or by what it does with the zone. */
+static void test_condition(void)
+{
+    Disk *d = get_disk(&standard);
+
+    assert_ok(write_at(d, 3 * ZONE, 4 * KiB, OLD));
+    set_condition(d, 3, "read-only");
+    assert_zones(d, "3:rdonly");
+    assert_data(d, 3 * ZONE, 4 * KiB, OLD);
+    assert_sense(write_at(d, 3 * ZONE + 4 * KiB, 4 * KiB, NEW), READ_ONLY);
+    set_condition(d, 3, "offline");
+    assert_zones(d, "3:offline");
+    assert_sense(read_at(d, 3 * ZONE, 4 * KiB, NULL), OFFLINE_ZONE);
+    set_condition(d, 3, "good");
+    assert_zones(d, "3:closed@4K");
+    assert_data(d, 3 * ZONE, 4 * KiB, OLD);
+    assert_vm_runs(d);
+}
+
+/* --- Several disks, queues and threads --- */
+
+static void test_luns(void)
+{
+    static const Setup setup = { .luns = 3 };
+    Disk *d = new_disk(&setup);
+
+    for (unsigned i = 0; i < 3; i++) {
+        d->lun = i;
+        assert_ok(write_at(d, (3 + i) * ZONE, 4 * KiB, 1 + i));
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        g_autofree char *zones = g_strdup_printf("%u:iopen@4K", 3 + i);
+
+        d->lun = i;
+        assert_zones(d, zones);
+        assert_data(d, (3 + i) * ZONE, 4 * KiB, 1 + i);
+        assert_data(d, 3 * ZONE + (i ? 0 : 4 * KiB), 4 * KiB, 0);
+    }
+    /* A reset of one is none of the others */
+    d->lun = 1;
+    g_assert_cmpint(task_management(d, VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET),
+                    ==, VIRTIO_SCSI_S_OK);
+    d->lun = 0;
+    assert_ok(test_unit_ready(d));
+    assert_ok(on_all(d, RESET_ZONE));
+    d->lun = 1;
+    assert_sense(test_unit_ready(d), WAS_RESET);
+    assert_zones(d, "4:iopen@4K");
+    delete_disk(d);
+}
+
+/* Each queue writes zones of its own. */
+static void test_queues(const void *opaque)
+{
+    Disk *d = new_disk(opaque);
+    Command c[2][16];
+
+    for (unsigned q = 0; q < 2; q++) {
+        d->queue = q;
+        for (unsigned i = 0; i < 16; i++) {
+            c[q][i] = write_command(d, (3 + q) * ZONE + i * 4 * KiB, 4 * KiB,
+                                    1 + q);
+        }
+        start_commands(d, c[q], 16);
+    }
+    for (unsigned q = 0; q < 2; q++) {
+        finish_commands(d, c[q], 16);
+        for (unsigned i = 0; i < 16; i++) {
+            assert_ok(c[q][i].sense);
+        }
+    }
+    d->queue = 0;
+    assert_zones(d, "3:iopen@64K 4:iopen@64K");
+    assert_data(d, 3 * ZONE, 64 * KiB, 1);
+    assert_data(d, 4 * ZONE, 64 * KiB, 2);
+    delete_disk(d);
+}
+
+/* Of two writes at the write pointer, one is done. */
+static void test_race(const void *opaque)
+{
+    Disk *d = new_disk(opaque);
+
+    for (unsigned i = 0; i < 16; i++) {
+        uint64_t wp = 3 * ZONE + i * 4 * KiB;
+        Command c[2];
+
+        for (unsigned q = 0; q < 2; q++) {
+            d->queue = q;
+            c[q] = write_command(d, wp, 4 * KiB, 1 + q);
+            start_command(d, &c[q]);
+        }
+        finish_command(d, &c[0]);
+        finish_command(d, &c[1]);
+        d->queue = 0;
+        if (c[0].sense == OK) {
+            assert_sense(c[1].sense, UNALIGNED);
+            assert_data(d, wp, 4 * KiB, 1);
+        } else {
+            assert_sense(c[0].sense, UNALIGNED);
+            assert_ok(c[1].sense);
+            assert_data(d, wp, 4 * KiB, 2);
+        }
+    }
+    assert_zones(d, "3:iopen@64K");
+    delete_disk(d);
+}
+
+/* --- Unplug --- */
+
+static void test_unplug(void)
+{
+    Disk *d = new_disk(&standard);
+    Command w[8];
+
+    for (unsigned i = 0; i < ARRAY_SIZE(w); i++) {
+        w[i] = write_command(d, SEQ + i * 64 * KiB, 64 * KiB, NEW);
+    }
+    start_commands(d, w, ARRAY_SIZE(w));
+    qtest_qmp_device_del(d->qts, "disk0");
+    finish_commands(d, w, ARRAY_SIZE(w));
+    qtest_qmp_assert_success(d->qts, "{'execute': 'device_add', 'arguments':"
+                             " {'driver': 'scsi-hd', 'id': 'disk0',"
+                             "  'bus': 'scsi.0', 'scsi-id': 0, 'lun': 0,"
+                             "  'drive': 'zoned0'}}");
+    while (test_unit_ready(d) != OK) {
+        /* Reset, and another list of disks */
+    }
+    /* The zones are the node's: nothing of them was with the device */
+    assert_ok(zone_reset(d, 2));
+    assert_ok(write_at(d, SEQ, 4 * KiB, OLD));
+    assert_zones(d, "2:iopen@4K");
+    delete_disk(d);
+}
+
+/* --- Migration --- */
+
+static char *migration_status(QTestState *qts)
+{
+    gint64 deadline = g_get_monotonic_time() + TIMEOUT_US;
+
+    for (;;) {
+        QDict *answer = qtest_qmp_assert_success_ref(qts, "{'execute':"
+                                                     " 'query-migrate'}");
+        g_autofree char *status =
+            g_strdup(qdict_get_try_str(answer, "status") ?: "none");
+
+        qobject_unref(answer);
+        if (g_str_equal(status, "completed") || g_str_equal(status, "failed")) {
+            return g_steal_pointer(&status);
+        }
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+        g_usleep(10000);
+    }
+}
+
+/* Save the machine of @d, and load it into one with @to, which begins. */
+static char *migrate_disk(Disk *d, Disk *to)
+{
+    g_autofree char *uri = g_strdup_printf("file:%s.migration", d->image[0]);
+    g_autofree char *sent = NULL;
+    char *received;
+
+    qtest_qmp_assert_success(d->qts, "{'execute': 'migrate',"
+                             " 'arguments': {'uri': %s}}", uri);
+    sent = migration_status(d->qts);
+    g_assert_cmpstr(sent, ==, "completed");
+    power_on(to, "-incoming defer");
+    qtest_qmp_assert_success(to->qts, "{'execute': 'migrate-incoming',"
+                             " 'arguments': {'uri': %s,"
+                             "               'exit-on-error': false}}", uri);
+    received = migration_status(to->qts);
+    unlink(uri + strlen("file:"));
+    return received;
+}
+
+static void test_migration_to_others(const void *setup)
+{
+    Disk *d = new_disk(&standard);
+    Disk to = { .setup = setup };
+    g_autofree char *status = NULL;
+
+    to.image[0] = create_image(setup);
+    status = migrate_disk(d, &to);
+    g_assert_cmpstr(status, ==, "failed");
+    qtest_shutdown(to.machine);
+    zoned_image_delete(to.image[0]);
+    delete_disk(d);
+}
+
+static void test_migration_from_plain(void)
+{
+    /* Nothing else that the other side cannot take */
+    static const Setup setup = { .plain = true };
+    Disk *d = new_disk(&setup), to = { .setup = &standard };
+    g_autofree char *status = NULL;
+
+    to.image[0] = create_image(&standard);
+    status = migrate_disk(d, &to);
+    g_assert_cmpstr(status, ==, "failed");
+    qtest_shutdown(to.machine);
+    zoned_image_delete(to.image[0]);
+    delete_disk(d);
+}
+
+static void test_migration(void)
+{
+    Disk *d = new_disk(&standard), to = { .setup = &standard };
+    g_autofree char *status = NULL;
+
+    assert_ok(write_at(d, SEQ, 8 * KiB, OLD));
+    to.image[0] = d->image[0];
+    status = migrate_disk(d, &to);
+    g_assert_cmpstr(status, ==, "completed");
+    qtest_shutdown(to.machine);
+    delete_disk(d);
+}
+
+/* What has stopped the machine is done where it goes on, in its order. */
+static void test_migration_of_stopped(const void *opaque)
+{
+    static const Setup setup = {
+        .debug = ",inject-error.0.event=write_aio,inject-error.0.errno=28"
+                 ",inject-error.0.once=on",
+    };
+    Disk *d = new_disk(&setup), to = { .setup = &standard }, view;
+    g_autofree char *status = NULL;
+    unsigned n = opaque ? 1 : 6;
+    Command c[6];
+
+    for (unsigned i = 0; i < n; i++) {
+        c[i] = write_command(d, SEQ + i * 8 * KiB, 8 * KiB, 1 + i);
+        c[i].segment = 1000;
+    }
+    if (opaque) {
+        c[0] = cdb16(d, WRITE_SAME_16, 0, SEQ, 8 * KiB);
+        c[0].out_len = SECTOR;
+        c[0].fill = 1;
+    }
+    start_commands(d, c, n);
+    wait_for_stop(d);
+    to.image[0] = d->image[0];
+    status = migrate_disk(d, &to);
+    g_assert_cmpstr(status, ==, "completed");
+    qtest_qmp_assert_success(to.qts, "{'execute': 'cont'}");
+    /* The driver and its memory are those of before */
+    view = *d;
+    view.qts = to.qts;
+    finish_commands(&view, c, n);
+    for (unsigned i = 0; i < n; i++) {
+        assert_ok(c[i].sense);
+    }
+    qtest_shutdown(to.machine);
+    /* Nobody else has it now */
+    power_on(&to, "");
+    start_driver(&to);
+    for (unsigned i = 0; i < n; i++) {
+        assert_data(&to, SEQ + i * 8 * KiB, 8 * KiB, 1 + i);
+    }
+    assert_zones(&to, n == 1 ? "2:closed@8K" : "2:closed@48K");
+    power_off(&to);
+    delete_disk(d);
+}
+
+/* --- Anything at all --- */
+
+/* No command, however it looks, does QEMU or the disk harm. */
+static void test_random_commands(void)
+{
+    static const uint8_t opcodes[] = {
+        0x94, 0x95, 0x9e, 0xa3, 0x93, 0x8a, 0x88, 0x2a, 0x28, 0x0a, 0x08, 0x41,
+        0x42, 0x04, 0x8f, 0x2f, 0xaf, 0x8e, 0x91, 0x35, 0x12, 0x1a, 0x5a, 0x55,
+        0x15, 0x1b, 0x48, 0x89, 0x9c,
+    };
+    Disk *d = get_disk(&standard);
+    GRand *rand = g_rand_new_with_seed(1);
+
+    for (unsigned i = 0; i < 20000; i++) {
+        Command c = {};
+
+        for (int k = 0; k < 16; k++) {
+            c.cdb[k] = g_rand_boolean(rand) ? 0 : g_rand_int(rand);
+        }
+        c.cdb[0] = opcodes[g_rand_int_range(rand, 0, ARRAY_SIZE(opcodes))];
+        if (g_rand_boolean(rand)) {
+            /* An address within the disk */
+            memset(c.cdb + 2, 0, 6);
+            c.cdb[7] = g_rand_int_range(rand, 0, 2);
+        }
+        if (g_rand_boolean(rand)) {
+            c.in_len = g_rand_int_range(rand, 0, 70000);
+        } else {
+            c.out_len = g_rand_int_range(rand, 0, 70000);
+            c.fill = NEW;
+        }
+        submit(d, &c);
+        g_assert_cmphex(c.sense, !=, UNFINISHED);
+        g_assert_cmpint(c.touched, <=, c.in_len);
+    }
+    g_rand_free(rand);
+    while (test_unit_ready(d) != OK) {
+        /* Whatever there is */
+    }
+    assert_ok(on_all(d, RESET_ZONE));
+    assert_zones(d, "");
+    assert_vm_runs(d);
+    delete_shared_disk();
+}
+
+void add_life_tests(void)
+{
+    static const uint32_t lun_reset = VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET;
+    static const uint32_t clear = VIRTIO_SCSI_T_TMF_CLEAR_TASK_SET;
+    static const Setup other_limits = { .image = ",zone.max_open_zones=2" };
+    static const Setup other_zones = { .image = ",zone.size=2M" };
+    static const Setup other_transfer = { .device = ",max_io_size=65536" };
+    static const Setup no_zones = { .plain = true };
+
+    add("life/system-reset", test_system_reset);
+    add("life/driver-restart", test_driver_restart);
+    add_with("life/lun-reset", &lun_reset, test_lun_reset);
+    add_with("life/clear-task-set", &clear, test_lun_reset);
+    add("life/lun-reset-of-writes", test_lun_reset_of_write);
+    add("life/lun-reset-of-a-report", test_reset_in_report);
+    add("life/restart", test_restart);
+    add("life/crash-without-write-cache", test_crash_without_write_cache);
+    add("life/resize", test_resize);
+    add("life/resize-without-asking", test_resize_without_asking);
+    add("life/condition", test_condition);
+    add("life/luns", test_luns);
+    add_with("life/queues", &queues, test_queues);
+    add_with("life/queues-of-a-thread", &threads, test_queues);
+    add_with("life/two-writes-at-once", &queues, test_race);
+    add_with("life/two-writes-at-once-of-a-thread", &threads, test_race);
+    add("life/unplug", test_unplug);
+    add("life/migration", test_migration);
+    add("life/no-migration-from-a-plain-disk", test_migration_from_plain);
+    add_with("life/no-migration-to-other-limits", &other_limits,
+             test_migration_to_others);
+    add_with("life/no-migration-to-other-zones", &other_zones,
+             test_migration_to_others);
+    add_with("life/no-migration-to-other-blocks", &native_4k,
+             test_migration_to_others);
+    add_with("life/no-migration-to-other-transfers", &other_transfer,
+             test_migration_to_others);
+    add_with("life/no-migration-to-a-plain-disk", &no_zones,
+             test_migration_to_others);
+    add_with("life/migration-of-stopped-writes", NULL,
+             test_migration_of_stopped);
+    add_with("life/migration-of-a-stopped-write-same", "same",
+             test_migration_of_stopped);
+    add("life/random-commands", test_random_commands);
+}

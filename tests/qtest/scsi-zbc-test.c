@@ -1,0 +1,37 @@
+/*
+ * Tests of SCSI disks with zones, seen from the guest's side of the queue
+ *
+ * A scsi-hd on a zoned qcow2 image is a host-managed ZBC disk.  It is driven
+ * without a guest here, so that every command can be sent, the broken ones
+ * too; after each, the sense, the data and the report of all zones must be
+ * exactly right.
+ *
+ * The rules are those of ZBC, ZBC-2, SBC-4 and SPC-5; docs/devel/zoned-scsi.rst
+ * lists them, with the tests of each.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "scsi-zbc-driver.h"
+
+int main(int argc, char **argv)
+{
+    int ret;
+
+    g_test_init(&argc, &argv, NULL);
+    if (!have_qemu_img()) {
+        g_test_message("QTEST_QEMU_IMG not set or qemu-img missing");
+        return g_test_run();
+    }
+    add_identity_tests();
+    add_report_tests();
+    add_states_tests();
+    add_rw_tests();
+    add_memory_tests();
+    add_medium_tests();
+    add_life_tests();
+    ret = g_test_run();
+    delete_shared_disk();
+    return ret;
+}
