@@ -25,6 +25,9 @@
 #include "qemu/hbitmap.h"
 #include "qemu/host-utils.h"
 #include "qemu/lockable.h"
+#include "qemu/madvise.h"
+#include "qemu/memalign.h"
+#include "qemu/units.h"
 #include "block/aio.h"
 #include "block/block-zoned.h"
 #include "block/zone-table.h"
@@ -69,6 +72,8 @@ typedef enum Pending {
  * work of the event loop its turn, in between: about a millisecond.
  */
 #define ZONES_PER_TURN 32768
+
+#define HUGE_PAGE (2 * MiB)
 
 /* What a zone has more than its record says, and nothing else is different */
 typedef struct ZoneTail {
@@ -1432,9 +1437,6 @@ bool zone_table_load(ZoneTable *t, uint32_t index, const ZoneRecord *record)
     if (!record_is_valid(t, index, record)) {
         return false;
     }
-
-    QEMU_LOCK_GUARD(&t->lock);
-
     z = &t->zones[index];
     if (record->state == BLK_ZS_NOT_WP) {
         return true;
@@ -1743,6 +1745,19 @@ static bool may_change_from(const ZoneTable *t, uint32_t first)
     return true;
 }
 
+/* Of a million zones, most of the time to open is that of page faults */
+static Zone *new_zones(uint32_t nr_zones)
+{
+    size_t bytes = nr_zones * sizeof(Zone);
+    bool many = bytes > 8 * HUGE_PAGE;
+    Zone *zones = qemu_memalign(many ? HUGE_PAGE : sizeof(void *), bytes);
+
+    if (many) {
+        qemu_madvise(zones, bytes, QEMU_MADV_HUGEPAGE);
+    }
+    return zones;
+}
+
 int zone_table_resize(ZoneTable *t, uint64_t size)
 {
     uint32_t old_nr_zones = t->geometry.zones.nr_zones;
@@ -1762,11 +1777,11 @@ int zone_table_resize(ZoneTable *t, uint64_t size)
     nr_zones = zone_geometry_nr_zones(&t->geometry);
     t->geometry.zones.nr_zones = nr_zones;
     old = t->zones;
-    t->zones = g_new(Zone, nr_zones);
+    t->zones = new_zones(nr_zones);
     for (uint32_t i = 0; i < MIN(nr_zones, old_nr_zones); i++) {
         move_zone(&t->zones[i], &old[i]);
     }
-    g_free(old);
+    qemu_vfree(old);
     for (uint32_t i = old_nr_zones; i < nr_zones; i++) {
         init_zone(t, i);
     }
@@ -1801,7 +1816,7 @@ ZoneTable *zone_table_new(const ZoneGeometry *geometry)
     t->dirty = hbitmap_alloc(ROUND_UP(nr_zones, ZONE_BLOCK_RECORDS),
                              ZONE_DIRTY_SHIFT);
     t->released = hbitmap_alloc(nr_zones, 0);
-    t->zones = g_new(Zone, nr_zones);
+    t->zones = new_zones(nr_zones);
     qemu_mutex_init(&t->lock);
     qemu_co_queue_init(&t->changed);
     QLIST_INIT(&t->mgmts);
@@ -1825,6 +1840,6 @@ void zone_table_free(ZoneTable *t)
     hbitmap_free(t->dirty);
     hbitmap_free(t->released);
     qemu_mutex_destroy(&t->lock);
-    g_free(t->zones);
+    qemu_vfree(t->zones);
     g_free(t);
 }

@@ -247,8 +247,8 @@ BlockZoneState zone_state_of(uint64_t start, uint64_t end, uint64_t wp,
                              uint64_t data_end, uint8_t attributes);
 
 /*
- * Set zone @index from a record while the table is being built.  Returns
- * false if the record makes no sense for this zone.
+ * Set zone @index from a record while nobody else uses the table.  Returns false
+ * if the record makes no sense for this zone.
  */
 bool zone_table_load(ZoneTable *t, uint32_t index, const ZoneRecord *record);
 
