@@ -38,6 +38,8 @@ ZNS_ZONES = {**SMALL_ZONES, 'zone.max_active_zones': 12,
 OPEN_ZONES = {**SMALL_ZONES, 'zone.max_open_zones': 0, 'zone.max_active_zones': 0}
 # 256 of them, more than a block has claims
 MORE_ZONES = {**OPEN_ZONES, 'zone.size': 16 * KiB, 'zone.capacity': 12 * KiB}
+# 128 that are not full soon: all have claims in one block, in all its sectors
+WIDE_ZONES = {'size': 8192 * KiB, 'zone.size': 64 * KiB}
 BIG_ZONES = {'size': 4096 * KiB, 'zone.size': 1024 * KiB}
 
 
@@ -120,7 +122,7 @@ WORKLOADS = [
     Workload('finishing', {**OPEN_ZONES, 'zone.capacity': 16 * KiB}, 400, 12, 8,
              'e40d15u10s5f18r12', lives=True),
     # So many claims in a block that it is torn between them
-    Workload('spread', MORE_ZONES, 500, 3, 60, 'e90u10', lives=True,
+    Workload('spread', WIDE_ZONES, 500, 3, 110, 'e90u10', lives=True,
              variants=('4k', '512', 'luks', 'data-file', 'lazy')),
     Workload('limited', TINY_ZONES, 600, 6, 16, 'e60u20d10r8f2',
              variants=SMALL_CLUSTERS, lives=True),
