@@ -30,6 +30,7 @@ typedef struct CrashDisk {
 
 GRand *crash_rand;
 uint32_t crash_fail_writes, crash_fail_flushes;
+uint32_t crash_discards;
 static int log_fd = -1;
 
 /* --- The log --- */
@@ -192,6 +193,7 @@ crash_disk_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
 {
     CrashDisk *d = bs->opaque;
 
+    crash_discards++;
     bytes = MIN(bytes, d->ram.length - offset);
     return bytes > 0 ? do_write(bs, EVENT_ZERO, offset, bytes, NULL) : 0;
 }

@@ -40,6 +40,9 @@ static inline uint32_t crash_random(uint32_t limit)
 /* Of so many writes (flushes) one fails, half done; 0: none does */
 extern uint32_t crash_fail_writes, crash_fail_flushes;
 
+/* How many discards have begun */
+extern uint32_t crash_discards;
+
 /* What comes now is put behind what there is. */
 void crash_log_open(const char *path);
 uint64_t crash_log_begin(char kind, uint32_t disk, uint64_t offset,

@@ -89,6 +89,9 @@ WORKLOADS = [
     Workload('mixed', SMALL_ZONES, 400, 24, 10, 'd60u2v6s5r5R1f3o2c2'),
     Workload('append', BIG_ZONES, 400, 32, 1, 'd95s5', lives=True),
     Workload('reset', SMALL_ZONES, 300, 8, 12, 'd50s3r12R1', lives=True),
+    # Zones that are written while holes are punched in them and beside them
+    Workload('holes', SMALL_ZONES, 400, 8, 4, 'd70s4r6R2p4', lives=True,
+             variants=('4k', 'luks', 'data-file', 'extended-l2')),
     Workload('finish', {**SMALL_ZONES, 'zone.capacity': 8 * KiB}, 400, 8, 10,
              'd60s3f16r8', lives=True),
     Workload('snapshots', SMALL_ZONES, 400, 16, 10, 'd60u2v4s5r5n3f2',

@@ -313,6 +313,7 @@ static void coroutine_fn request(char kind)
     case 'n':           /* internal snapshot: made or deleted */
     case 'g':           /* internal snapshot: gone back to */
     case 't':           /* one more zone */
+    case 'p':           /* until a hole is being punched */
         pause_wanted = kind;
         break;
     case 'o':
@@ -416,10 +417,23 @@ static void grow(void)
     find_write_pointers();
 }
 
+/* Holes in the background begin when there have been no resets for a while. */
+static void wait_for_hole(void)
+{
+    int64_t end = g_get_monotonic_time() + 50 * 1000;
+    uint32_t before = crash_discards;
+
+    while (crash_discards == before && g_get_monotonic_time() < end) {
+        aio_poll(qemu_get_aio_context(), false);
+    }
+}
+
 /* What needs that no requests are in progress */
 static void pause_for(char kind)
 {
-    if (kind == 't') {
+    if (kind == 'p') {
+        wait_for_hole();
+    } else if (kind == 't') {
         grow();
     } else if (kind == 'g' && snapshots->len) {
         go_back();
