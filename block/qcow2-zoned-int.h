@@ -124,13 +124,17 @@ qcow2_zoned_zero_at(BlockDriverState *bs, uint64_t host, uint64_t offset,
 /* Where zones are in the file has to be asked (again); also after a resize. */
 void qcow2_zoned_forget_mapping(Qcow2Zoned *z);
 
+/* A zone is mapped in steps: where that one begins and ends which has @offset */
+uint64_t qcow2_zoned_map_step_start(BlockDriverState *bs, uint64_t offset);
+uint64_t qcow2_zoned_map_step_end(BlockDriverState *bs, uint64_t offset);
+
 /*
- * Where the data at @offset of sequential zone @zone is, or would be, in the
- * file.  With @probe, when the zone holds nothing, the image is asked if need
- * be.  Returns false if it is not in one piece.
+ * Where the data at @offset, in a sequential zone, is or would be in the file, up
+ * to the end of the step.  With @probe, the step holds nothing, and the image is
+ * asked if need be.  Returns false if it is not in one piece.
  */
 bool coroutine_fn GRAPH_RDLOCK
-qcow2_zoned_find_extent(BlockDriverState *bs, uint32_t zone, uint64_t offset,
-                        bool probe, uint64_t *host);
+qcow2_zoned_find_extent(BlockDriverState *bs, uint64_t offset, bool probe,
+                        uint64_t *host);
 
 #endif

@@ -19,73 +19,134 @@
 #include "qcow2-zoned-int.h"
 #include "trace.h"
 
-/* Zones of more clusters than this are allocated as plain qcow2 does it. */
-#define MAX_MAPPED_CLUSTERS 65536
+/*
+ * A zone is mapped in steps: four L2 tables, but no more than 65536 clusters, and at
+ * least 1 MiB.  In between, other requests get qcow2's lock.
+ */
+#define STEP_L2_BITS 2
+#define MAX_STEP_CLUSTER_BITS 16
+#define MIN_STEP_BITS 20
 
 /* --- Where zones are in the image file --- */
 
 /*
- * One word for each zone; written under map_lock, read without.  It is one of
- * two values, or a flag and the number that the zone's first cluster has, or
- * would have, plus one: in a data file there is a cluster number 0.
+ * One word for each zone; written under map_lock, read without.  It says how many
+ * steps have been mapped since the last reset, and where the last one is.  Those
+ * before it, and what was there already, only plain qcow2 knows.
  */
 struct ZoneMap {
     struct rcu_head rcu;
-    uintptr_t places[];
+    uint64_t places[];          /* atomic */
 };
 
 #define PLACE_UNKNOWN 0
-#define PLACE_SCATTERED UINTPTR_MAX     /* only plain qcow2 knows */
+#define PLACE_SCATTERED 1       /* only plain qcow2 knows the last step, too */
 /* Clusters from that of the write pointer on are there, those below may not */
-#define PLACE_TAIL 1
-#define PLACE_SHIFT 1
-#define PLACE_MAX_CLUSTER (UINTPTR_MAX >> PLACE_SHIFT)
+#define PLACE_TAIL 2
+/* How many steps */
+#define PLACE_STEPS_SHIFT 2
+#define PLACE_STEPS_BITS 21
+/* The number that the first cluster of the last one has, or would have */
+#define PLACE_CLUSTER_SHIFT (PLACE_STEPS_SHIFT + PLACE_STEPS_BITS)
+#define PLACE_CLUSTER_MASK (UINT64_MAX >> PLACE_CLUSTER_SHIFT)
 
-static uintptr_t get_place(BlockDriverState *bs, uint32_t zone)
+QEMU_BUILD_BUG_ON((1 * TiB) >> MIN_STEP_BITS >= 1 << PLACE_STEPS_BITS);
+
+static uint64_t get_place(BlockDriverState *bs, uint32_t zone)
 {
     BDRVQcow2State *s = bs->opaque;
 
     RCU_READ_LOCK_GUARD();
 
-    return qatomic_read(&qatomic_rcu_read(&s->zoned->map)->places[zone]);
+    return qatomic_read_u64(&qatomic_rcu_read(&s->zoned->map)->places[zone]);
 }
 
-static void set_place(BlockDriverState *bs, uint32_t zone, uintptr_t place)
+static void set_place(BlockDriverState *bs, uint32_t zone, uint64_t place)
 {
     BDRVQcow2State *s = bs->opaque;
 
     RCU_READ_LOCK_GUARD();
 
-    qatomic_set(&qatomic_rcu_read(&s->zoned->map)->places[zone], place);
+    qatomic_set_u64(&qatomic_rcu_read(&s->zoned->map)->places[zone], place);
 }
 
-/* Cluster number @below of the zone is at @host, and so on to its end. */
-static uintptr_t encode_place(BDRVQcow2State *s, uint64_t host,
-                              uint64_t below)
+static uint64_t steps_of_place(uint64_t place)
+{
+    return extract64(place, PLACE_STEPS_SHIFT, PLACE_STEPS_BITS);
+}
+
+/* Of a step's size, which is a power of two like that of a zone */
+static int step_bits(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int clusters = MIN(s->l2_bits + STEP_L2_BITS, MAX_STEP_CLUSTER_BITS);
+
+    return MIN(MAX(clusters + s->cluster_bits, MIN_STEP_BITS),
+               ctz64(s->zoned->geometry->zones.size));
+}
+
+uint64_t qcow2_zoned_map_step_start(BlockDriverState *bs, uint64_t offset)
+{
+    return offset >> step_bits(bs) << step_bits(bs);
+}
+
+uint64_t qcow2_zoned_map_step_end(BlockDriverState *bs, uint64_t offset)
+{
+    return qcow2_zoned_map_step_start(bs, offset) + (1ULL << step_bits(bs));
+}
+
+/* How many steps the zone has up to that which @offset is in */
+static uint64_t steps_up_to(BlockDriverState *bs, uint64_t offset)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t in_zone = offset & (s->zoned->geometry->zones.size - 1);
+
+    return (in_zone >> step_bits(bs)) + 1;
+}
+
+/* Cluster number @below of the last of @steps is at @host, and so on to its end. */
+static uint64_t encode_place(BDRVQcow2State *s, uint64_t steps, uint64_t host,
+                             uint64_t below)
 {
     uint64_t cluster = host >> s->cluster_bits;
 
+    if (cluster > PLACE_CLUSTER_MASK) {
+        return steps << PLACE_STEPS_SHIFT | PLACE_SCATTERED;
+    }
     /* The first one may be before the start of the file: it wraps around */
-    return cluster >= PLACE_MAX_CLUSTER ? PLACE_SCATTERED :
-           (cluster - below + 1) << PLACE_SHIFT | (below ? PLACE_TAIL : 0);
+    return (cluster - below) << PLACE_CLUSTER_SHIFT |
+           steps << PLACE_STEPS_SHIFT | (below ? PLACE_TAIL : 0);
+}
+
+/* Is the step of @offset mapped, or one behind it? */
+static bool is_mapped(BlockDriverState *bs, uint64_t offset)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t place = get_place(bs, zone_geometry_index(s->zoned->geometry, offset));
+
+    return steps_of_place(place) >= steps_up_to(bs, offset);
 }
 
 /*
- * The host offset of the byte at @in_zone.  Returns false if only plain qcow2
- * knows; of data that is @written already, it does so more often.
+ * Where the data at @offset, in a sequential zone, is in the image file.
+ * Returns false if only plain qcow2 can tell; of data that is there already, it
+ * does so more often than for a write.
  */
-static bool decode_place(BDRVQcow2State *s, uintptr_t place,
-                         uint64_t in_zone, bool written, uint64_t *host)
+static bool zone_host_offset(BlockDriverState *bs, uint64_t offset,
+                             bool is_write, uint64_t *host)
 {
-    uintptr_t cluster = (place >> PLACE_SHIFT) - 1 +
-                        (in_zone >> s->cluster_bits);
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t place = get_place(bs, zone_geometry_index(s->zoned->geometry, offset));
+    uint64_t in_step = offset - qcow2_zoned_map_step_start(bs, offset);
+    uint64_t cluster = (place >> PLACE_CLUSTER_SHIFT) +
+                       (in_step >> s->cluster_bits);
 
-    if (place == PLACE_UNKNOWN || place == PLACE_SCATTERED ||
-        ((place & PLACE_TAIL) && written)) {
+    if (steps_of_place(place) != steps_up_to(bs, offset) ||
+        (place & PLACE_SCATTERED) || ((place & PLACE_TAIL) && !is_write)) {
         return false;
     }
-    *host = ((uint64_t)(cluster & PLACE_MAX_CLUSTER) << s->cluster_bits) +
-            offset_into_cluster(s, in_zone);
+    *host = ((cluster & PLACE_CLUSTER_MASK) << s->cluster_bits) +
+            offset_into_cluster(s, in_step);
     return true;
 }
 
@@ -105,20 +166,19 @@ void qcow2_zoned_forget_mapping(Qcow2Zoned *z)
 /* --- Mapping --- */
 
 /*
- * A sequential zone is mapped before its first write, from the cluster that
- * its write pointer is in (or its end of data, if that is lower) to its end:
- * one extent of the image file, linked in the L2 tables and the file extended
- * over it, but without space on the host (qcow2-zoned-space.c).  Writes then
- * change no metadata, and go where zone_host_offset() says.  It is safe to have
- * clusters mapped that hold anything, because nothing is read from above the end
- * of data.
+ * A step of a sequential zone is mapped before its first write, from the cluster
+ * that the write pointer is in (or the end of data, if that is lower) to its end:
+ * one extent of the image file, linked in the L2 tables and the file extended over
+ * it, but without space on the host (qcow2-zoned-space.c).  Writes then change no
+ * metadata, and go where zone_host_offset() says.  It is safe to have clusters
+ * mapped that hold anything, because nothing is read from above the end of data.
  *
  * What the zone holds already may be in the backing file, or shared with an
  * internal snapshot, and stays there: only the beginning of the write
  * pointer's cluster is copied.
  */
 
-/* The clusters of a zone from that of its write pointer on */
+/* The clusters of a step from that of the write pointer on */
 typedef struct ZoneClusters {
     uint64_t start, end;        /* guest offsets, whole clusters */
     uint64_t data_end;          /* there is data in [start, data_end) */
@@ -193,7 +253,9 @@ probe_clusters(BlockDriverState *bs, ZoneClusters *c)
         c->extent = c->extent && exclusive && type == QCOW2_SUBCLUSTER_NORMAL &&
                     host - c->host == pos - c->start;
     }
-    return 0;
+    return !c->extent ? 0 :
+           qcow2_pre_write_overlap_check(bs, 0, c->host, c->end - c->start,
+                                         true);
 }
 
 /* The data file has no reference counts. */
@@ -271,6 +333,47 @@ allocate_in_data_file(BlockDriverState *bs, const ZoneClusters *c)
     return c->start;
 }
 
+/*
+ * Have the refcount blocks for @bytes that are allocated next.  Otherwise
+ * qcow2_alloc_clusters() would undo all that it has done and begin again, at
+ * each block that is missing.
+ */
+static int coroutine_fn GRAPH_RDLOCK
+prepare_refcounts(BlockDriverState *bs, uint64_t bytes)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t end = s->free_cluster_index + size_to_clusters(s, bytes);
+
+    for (uint64_t i = s->free_cluster_index >> s->refcount_block_bits;
+         i <= (end - 1) >> s->refcount_block_bits; i++) {
+        uint64_t cluster = i << s->refcount_block_bits;
+        int64_t allocated;
+
+        if (i < s->refcount_table_size &&
+            (s->refcount_table[i] & REFT_OFFSET_MASK)) {
+            continue;
+        }
+        allocated = qcow2_alloc_clusters_at(bs, cluster << s->cluster_bits, 1);
+        if (allocated < 0) {
+            return allocated;
+        }
+        if (allocated) {
+            qcow2_free_clusters(bs, cluster << s->cluster_bits, s->cluster_size,
+                                QCOW2_DISCARD_NEVER);
+        }
+        end++;      /* the block itself comes first */
+    }
+    return 0;
+}
+
+static int64_t coroutine_fn GRAPH_RDLOCK
+allocate_in_image(BlockDriverState *bs, uint64_t bytes)
+{
+    int ret = prepare_refcounts(bs, bytes);
+
+    return ret < 0 ? ret : qcow2_alloc_clusters(bs, bytes);
+}
+
 static int coroutine_fn GRAPH_RDLOCK
 allocate_extent(BlockDriverState *bs, ZoneClusters *c)
 {
@@ -279,7 +382,7 @@ allocate_extent(BlockDriverState *bs, ZoneClusters *c)
     int ret;
 
     host = has_data_file(bs) ? allocate_in_data_file(bs, c)
-                             : qcow2_alloc_clusters(bs, bytes);
+                             : allocate_in_image(bs, bytes);
     if (host < 0) {
         return host;
     }
@@ -298,134 +401,124 @@ allocate_extent(BlockDriverState *bs, ZoneClusters *c)
 }
 
 /*
- * Find the extent that @c is, or make one.  *@found is false if there is none.
+ * Find the extent that @c is, or make one; not @extent if that cannot be.
  *
  * Clusters are replaced where that can lose nothing in a crash: those with no
  * data in use, and shared ones.  Clusters with data that nothing else refers
  * to could be used again before the L2 table without them is durable.
  */
 static int coroutine_fn GRAPH_RDLOCK
-map_extent(BlockDriverState *bs, ZoneClusters *c, bool allocate, bool *found)
+map_extent(BlockDriverState *bs, ZoneClusters *c)
 {
     int ret = probe_clusters(bs, c);
 
-    *found = false;
-    if (ret < 0) {
+    if (ret < 0 || c->extent ||
+        (!has_data_file(bs) && (c->owned || c->pinned))) {
         return ret;
     }
-    if (c->extent) {
-        *found = true;
-        return qcow2_pre_write_overlap_check(bs, 0, c->host, c->end - c->start,
-                                             true);
-    }
-    if (!allocate || (!has_data_file(bs) && (c->owned || c->pinned))) {
-        return 0;
-    }
-    *found = true;
-    return allocate_extent(bs, c);
+    ret = allocate_extent(bs, c);
+    c->extent = ret == 0;
+    return ret;
 }
 
-static int coroutine_fn GRAPH_RDLOCK
-map_zone_locked(BlockDriverState *bs, uint32_t i, bool allocate)
+/* The step that @offset is in, as if it held no data */
+static ZoneClusters whole_step(BlockDriverState *bs, uint64_t offset)
 {
     BDRVQcow2State *s = bs->opaque;
     const ZoneGeometry *g = s->zoned->geometry;
-    uintptr_t place = PLACE_SCATTERED;
-    uint64_t start, end, wp, data_end;
-    ZoneClusters c;
-    bool found;
-    int ret;
+    uint64_t start = qcow2_zoned_map_step_start(bs, offset);
+    uint64_t end = MIN(qcow2_zoned_map_step_end(bs, offset),
+                       zone_geometry_writable_end(g, zone_geometry_index(g, start)));
 
-    start = zone_geometry_start(g, i);
-    end = zone_geometry_writable_end(g, i);
-    if (allocate) {
-        /* A reset that waits for this write has not emptied the zone yet */
-        zone_table_position(s->zoned->table, i, &wp, &data_end);
-    } else {
-        wp = data_end = start;
-    }
-    c = (ZoneClusters) {
-        /* Where a random write area was committed, data may end below */
-        .start = start_of_cluster(s, MIN(wp, data_end)),
+    return (ZoneClusters) {
+        .start = start,
         .end = QEMU_ALIGN_UP(end, s->cluster_size),
-        .data_end = data_end,
+        .data_end = start,
     };
-    if (size_to_clusters(s, end - start) <= MAX_MAPPED_CLUSTERS) {
-        ret = map_extent(bs, &c, allocate, &found);
-        if (ret < 0) {
-            return ret;
-        }
-        if (found) {
-            place = encode_place(s, c.host,
-                                 size_to_clusters(s, c.start - start));
-        } else if (!c.owned && !c.pinned) {
-            place = PLACE_UNKNOWN;
-        }
-    }
-    set_place(bs, i, place);
-    return 0;
 }
 
-/*
- * Find out where zone @i is: with @allocate, from its write pointer on, and
- * have it somewhere if possible; else all of it, for a reset.
- */
 static int coroutine_fn GRAPH_RDLOCK
-map_zone(BlockDriverState *bs, uint32_t i, bool allocate)
+map_step_locked(BlockDriverState *bs, uint32_t zone, uint64_t offset)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t steps = steps_up_to(bs, offset);
+    ZoneClusters c = whole_step(bs, offset);
+    uint64_t start = c.start, wp;
+    int ret;
+
+    /* A reset that waits for this write has not emptied the zone yet */
+    zone_table_position(s->zoned->table, zone, &wp, &c.data_end);
+    /* Where a random write area was committed, data may end below */
+    c.start = MAX(start, start_of_cluster(s, MIN(wp, c.data_end)));
+    assert(c.start < c.end);
+    ret = map_extent(bs, &c);
+    if (ret == 0) {
+        set_place(bs, zone, c.extent ?
+                  encode_place(s, steps, c.host,
+                               size_to_clusters(s, c.start - start)) :
+                  steps << PLACE_STEPS_SHIFT | PLACE_SCATTERED);
+    }
+    return ret;
+}
+
+/* The step that @offset is in, of this zone, gets a place if possible. */
+static int coroutine_fn GRAPH_RDLOCK
+map_step(BlockDriverState *bs, uint32_t zone, uint64_t offset)
 {
     BDRVQcow2State *s = bs->opaque;
     int ret = 0;
 
-    if (get_place(bs, i) != PLACE_UNKNOWN) {
+    if (is_mapped(bs, offset)) {
         return 0;
     }
     QEMU_LOCK_GUARD(&s->zoned->map_lock);
     qemu_co_mutex_lock(&s->lock);
-    if (get_place(bs, i) == PLACE_UNKNOWN) {
-        ret = map_zone_locked(bs, i, allocate);
+    if (!is_mapped(bs, offset)) {
+        ret = map_step_locked(bs, zone, offset);
     }
     qemu_co_mutex_unlock(&s->lock);
     return ret;
 }
 
-/* Zone @i is being reset: its next write can have an extent for all of it. */
+/* Zone @i is being reset: its next write can have an extent from the start. */
 static void forget_part(BlockDriverState *bs, uint32_t i)
 {
-    uintptr_t place = get_place(bs, i);
+    uint64_t place = get_place(bs, i);
 
-    if (place == PLACE_SCATTERED || (place & PLACE_TAIL)) {
+    if ((place & (PLACE_SCATTERED | PLACE_TAIL)) || steps_of_place(place) > 1) {
         set_place(bs, i, PLACE_UNKNOWN);
     }
 }
 
-/*
- * Where the data at @offset, in a sequential zone, is in the image file.
- * Returns false if only plain qcow2 can tell.
- */
-static bool zone_host_offset(BlockDriverState *bs, uint64_t offset,
-                             bool is_write, uint64_t *host)
+/* Is the step that @offset is in, and that holds nothing, in one piece? */
+static bool coroutine_fn GRAPH_RDLOCK
+probe_step(BlockDriverState *bs, uint64_t offset, uint64_t *host)
 {
     BDRVQcow2State *s = bs->opaque;
-    uint64_t zone_size = s->zoned->geometry->zones.size;
+    ZoneClusters c = whole_step(bs, offset);
+    int ret;
 
-    return decode_place(s, get_place(bs, offset / zone_size),
-                        offset % zone_size, !is_write, host);
+    qemu_co_mutex_lock(&s->lock);
+    ret = probe_clusters(bs, &c);
+    qemu_co_mutex_unlock(&s->lock);
+    *host = c.host + (offset - c.start);
+    return ret == 0 && c.extent;
 }
 
 bool coroutine_fn
-qcow2_zoned_find_extent(BlockDriverState *bs, uint32_t zone, uint64_t offset,
-                        bool probe, uint64_t *host)
+qcow2_zoned_find_extent(BlockDriverState *bs, uint64_t offset, bool probe,
+                        uint64_t *host)
 {
-    return (!probe || map_zone(bs, zone, false) == 0) &&
-           zone_host_offset(bs, offset, true, host);
+    return zone_host_offset(bs, offset, true, host) ||
+           (probe && probe_step(bs, offset, host));
 }
 
-/* The zone that @w is reserved in gets a place. */
+/* @offset, that @w is reserved for, gets a place. */
 static int coroutine_fn GRAPH_RDLOCK
-place_write(BlockDriverState *bs, const ZoneWrite *w)
+place_write(BlockDriverState *bs, const ZoneWrite *w, uint64_t offset)
 {
     qcow2_zoned_space_wait(bs, w);
-    return map_zone(bs, w->zone, true);
+    return map_step(bs, w->zone, offset);
 }
 
 /* --- I/O --- */
@@ -437,7 +530,7 @@ static uint64_t zone_end(BlockDriverState *bs, uint64_t offset)
     return zone_geometry_end(g, zone_geometry_index(g, offset));
 }
 
-/* [@offset, @offset + @bytes) is below the end of data of one zone. */
+/* [@offset, @offset + @bytes) is below the end of data, in one step. */
 static int coroutine_fn GRAPH_RDLOCK
 read_data(BlockDriverState *bs, int64_t offset, int64_t bytes,
           QEMUIOVector *qiov, size_t qiov_offset)
@@ -477,9 +570,11 @@ static bool may_zero_fast(BlockDriverState *bs, uint64_t offset)
 {
     BDRVQcow2State *s = bs->opaque;
     uint32_t i = zone_geometry_index(s->zoned->geometry, offset);
+    uint64_t host;
 
     return i < s->zoned->geometry->conventional_zones ||
-           (!s->crypto && get_place(bs, i) != PLACE_SCATTERED &&
+           (!s->crypto && (!is_mapped(bs, offset) ||
+                           zone_host_offset(bs, offset, true, &host)) &&
             (s->data_file->bs->supported_zero_flags & BDRV_REQ_NO_FALLBACK));
 }
 
@@ -491,16 +586,42 @@ static int coroutine_fn GRAPH_RDLOCK
 zero_sequential(BlockDriverState *bs, const ZoneWrite *w, int64_t offset,
                 int64_t bytes, BdrvRequestFlags flags)
 {
+    uint64_t n;
+    int ret = 0;
+
+    for (; bytes && ret == 0; offset += n, bytes -= n) {
+        uint64_t host;
+
+        n = MIN(bytes, qcow2_zoned_map_step_end(bs, offset) - offset);
+        ret = place_write(bs, w, offset);
+        if (ret < 0) {
+            break;
+        }
+        ret = zone_host_offset(bs, offset, true, &host) ?
+              qcow2_zoned_zero_at(bs, host, offset, n, flags) :
+              write_zero_buffers(bs, offset, n);
+    }
+    return ret;
+}
+
+/* [@offset, @offset + @bytes) is reserved for this write, and in one step. */
+static int coroutine_fn GRAPH_RDLOCK
+write_in_step(BlockDriverState *bs, ZoneWrite *w, int64_t offset,
+              int64_t bytes, QEMUIOVector *qiov, size_t qiov_offset)
+{
     uint64_t host;
-    int ret = place_write(bs, w);
+    int ret = place_write(bs, w, offset);
 
     if (ret < 0) {
         return ret;
     }
-    if (zone_host_offset(bs, offset, true, &host)) {
-        return qcow2_zoned_zero_at(bs, host, offset, bytes, flags);
+    if (offset + bytes == w->end) {
+        qcow2_zoned_space_ahead(bs, w);
     }
-    return write_zero_buffers(bs, offset, bytes);
+    return zone_host_offset(bs, offset, true, &host) ?
+           qcow2_zoned_write_at(bs, w, host, offset, bytes, qiov,
+                                qiov_offset) :
+           qcow2_co_pwritev_part(bs, offset, bytes, qiov, qiov_offset, 0);
 }
 
 /* [@offset, @offset + @bytes) is reserved for this write. */
@@ -508,26 +629,20 @@ static int coroutine_fn GRAPH_RDLOCK
 try_write_data(BlockDriverState *bs, ZoneWrite *w, int64_t offset,
                int64_t bytes, QEMUIOVector *qiov, size_t qiov_offset)
 {
-    uint64_t host;
-    int ret;
+    int64_t n;
+    int ret = 0;
 
-    if (w->reserved) {
-        ret = place_write(bs, w);
-        if (ret < 0) {
-            return ret;
-        }
-        qcow2_zoned_space_ahead(bs, w);
+    if (!w->reserved) {
+        return qcow2_co_pwritev_part(bs, offset, bytes, qiov, qiov_offset, 0);
     }
     if (offset > w->start) {
         ret = zero_sequential(bs, w, w->start, offset - w->start, 0);
-        if (ret < 0) {
-            return ret;
-        }
     }
-    if (!w->reserved || !zone_host_offset(bs, offset, true, &host)) {
-        return qcow2_co_pwritev_part(bs, offset, bytes, qiov, qiov_offset, 0);
+    for (; bytes && ret == 0; offset += n, bytes -= n, qiov_offset += n) {
+        n = MIN(bytes, qcow2_zoned_map_step_end(bs, offset) - offset);
+        ret = write_in_step(bs, w, offset, n, qiov, qiov_offset);
     }
-    return qcow2_zoned_write_at(bs, w, host, offset, bytes, qiov, qiov_offset);
+    return ret;
 }
 
 /* Again if the host is full, but zones have space that they do not use */
@@ -601,7 +716,7 @@ qcow2_zoned_co_preadv_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
         } else {
             int ret;
 
-            n = MIN(n, zone_end(bs, offset) - offset);
+            n = MIN(n, qcow2_zoned_map_step_end(bs, offset) - offset);
             ret = read_data(bs, offset, n, qiov, qiov_offset);
             if (ret < 0) {
                 return bdrv_zone_io_error(ret);

@@ -178,6 +178,7 @@ void qcow2_zoned_space_forget(Qcow2ZonedSpace *sp, uint32_t nr_zones)
 typedef struct Hole {
     uint32_t first, last;       /* zones */
     uint64_t start, host, bytes;
+    uint64_t below;             /* if not 0, there can be another one below */
 } Hole;
 
 /* What the zone has in the file ends here: with its last cluster. */
@@ -190,28 +191,34 @@ static uint64_t place_end(BlockDriverState *bs, uint32_t zone)
 }
 
 /*
- * The hole that @zone can have in [zone start + @floor, @end): no bytes if there
- * is none, or the zone is not in one piece in the file.
+ * The hole that @zone can have in [zone start + @floor, @end), in the last step of
+ * its mapping there: no bytes if there is none, or that is not in one piece.
  */
 static void coroutine_fn GRAPH_RDLOCK
 find_hole(BlockDriverState *bs, uint32_t zone, uint64_t floor, uint64_t end,
           Hole *h)
 {
     BDRVQcow2State *s = bs->opaque;
-    uint64_t start = zone_geometry_start(s->zoned->geometry, zone);
     uint64_t unused = zone_table_unused(s->zoned->table, zone);
+    uint64_t start = zone_geometry_start(s->zoned->geometry, zone) + floor;
+    uint64_t map_step;
 
     *h = (Hole) {
         .first = zone,
         .last = zone,
-        .start = MAX(unused, start + floor),
+        .start = MAX(unused, start),
     };
-    if (h->start >= end ||
-        !qcow2_zoned_find_extent(bs, zone, h->start, unused == start,
-                                 &h->host)) {
+    if (h->start >= end) {
         return;
     }
-    if (h->start > start) {
+    map_step = qcow2_zoned_map_step_start(bs, end - 1);
+    if (h->start < map_step) {
+        h->start = h->below = map_step;
+    }
+    if (!qcow2_zoned_find_extent(bs, h->start, unused <= map_step, &h->host)) {
+        return;
+    }
+    if (h->start > map_step) {
         uint64_t pad = ROUND_UP(h->host, HOLE_ALIGNMENT) - h->host;
 
         h->start += pad;
@@ -359,10 +366,12 @@ static bool coroutine_fn GRAPH_RDLOCK punch_next(BlockDriverState *bs)
     if (h.bytes > MAX_HOLE) {
         uint64_t rest = h.bytes - MAX_HOLE;
 
-        h.start += rest;
+        h.below = h.start += rest;
         h.host += rest;
         h.bytes = MAX_HOLE;
-        want_rest(sp, zone, h.start);
+    }
+    if (h.below) {
+        want_rest(sp, zone, h.below);
     } else if (h.bytes) {
         join_zones(bs, &h);
     }
@@ -679,33 +688,37 @@ typedef struct Step {
     uint64_t start, bytes;
 } Step;
 
-/* Zone @zone has more than it uses: give that back, below @limit in it. */
+/* Give back what zone @zone has ahead of its writer. */
 static void coroutine_fn GRAPH_RDLOCK
-give_back(BlockDriverState *bs, uint32_t zone, uint64_t limit)
+give_back(BlockDriverState *bs, uint32_t zone)
 {
     BDRVQcow2State *s = bs->opaque;
     Qcow2ZonedSpace *sp = get_space(bs);
     uint64_t start = zone_geometry_start(s->zoned->geometry, zone);
-    Hole h;
+    Hole h = {
+        .below = MIN(start + allocated(get_word(sp, zone)),
+                     place_end(bs, zone)),
+    };
 
-    WITH_QEMU_LOCK_GUARD(&sp->lock) {
-        change_word(sp, zone, 0, HOLE_BUSY);
-    }
-    find_hole(bs, zone, 0, MIN(start + limit, place_end(bs, zone)), &h);
-    if (h.bytes) {
-        int ret;
-
-        publish_hole(sp, &h);
-        ret = bdrv_co_set_space(s->data_file, h.host, h.bytes,
-                                false);
-        trace_qcow2_zoned_give_back(bs, zone, h.host, h.bytes, ret);
-        if (ret == 0) {
-            change_word(sp, zone, UNITS_MASK,
-                        DIV_ROUND_UP(h.start - start, UNIT));
-            qatomic_inc(&sp->given_back);
+    while (h.below) {
+        WITH_QEMU_LOCK_GUARD(&sp->lock) {
+            change_word(sp, zone, 0, HOLE_BUSY);
         }
+        find_hole(bs, zone, 0, h.below, &h);
+        if (h.bytes) {
+            int ret;
+
+            publish_hole(sp, &h);
+            ret = bdrv_co_set_space(s->data_file, h.host, h.bytes, false);
+            trace_qcow2_zoned_give_back(bs, zone, h.host, h.bytes, ret);
+            if (ret == 0) {
+                change_word(sp, zone, UNITS_MASK,
+                            DIV_ROUND_UP(h.start - start, UNIT));
+                qatomic_inc(&sp->given_back);
+            }
+        }
+        unclaim(sp, zone, zone, false);
     }
-    unclaim(sp, zone, zone, false);
 }
 
 /* Without fallocate() never again; a host that is full may get space. */
@@ -725,7 +738,7 @@ static void coroutine_fn GRAPH_RDLOCK allocate(const Step *step)
     int ret;
 
     if (!bs->drv ||
-        !qcow2_zoned_find_extent(bs, step->zone, step->start, false, &host)) {
+        !qcow2_zoned_find_extent(bs, step->start, false, &host)) {
         return;
     }
     ret = bdrv_co_set_space(s->data_file, host, step->bytes, true);
@@ -737,7 +750,7 @@ static void coroutine_fn GRAPH_RDLOCK allocate(const Step *step)
     if (ret == -ENOSPC) {
         /* The host may have got a part of it, which others need. */
         qemu_co_mutex_lock(&sp->hole_lock);
-        give_back(bs, step->zone, allocated(get_word(sp, step->zone)));
+        give_back(bs, step->zone);
         qemu_co_mutex_unlock(&sp->hole_lock);
     }
 }
@@ -818,7 +831,9 @@ void coroutine_fn qcow2_zoned_space_ahead(BlockDriverState *bs,
     BDRVQcow2State *s = bs->opaque;
     const ZoneGeometry *g = s->zoned->geometry;
     uint64_t start = zone_geometry_start(g, w->zone);
-    uint64_t size = zone_geometry_writable_end(g, w->zone) - start;
+    /* What is mapped */
+    uint64_t size = MIN(zone_geometry_writable_end(g, w->zone),
+                        qcow2_zoned_map_step_end(bs, w->end - 1)) - start;
     uint64_t end = w->end - start;
     uint32_t word = get_word(s->zoned->space, w->zone);
     uint64_t ahead = step_size(end) / AHEAD_FRACTION;
@@ -846,12 +861,8 @@ bool coroutine_fn qcow2_zoned_space_full(BlockDriverState *bs,
         /* next */
     }
     for (uint32_t i = g->conventional_zones; i < g->zones.nr_zones; i++) {
-        uint64_t limit = allocated(get_word(sp, i));
-        uint64_t used = zone_table_unused(s->zoned->table, i) -
-                        zone_geometry_start(g, i);
-
-        if (used < limit && bs->drv) {
-            give_back(bs, i, limit);
+        if (allocated(get_word(sp, i)) && bs->drv) {
+            give_back(bs, i);
         }
     }
     qemu_co_mutex_unlock(&sp->hole_lock);

@@ -39,7 +39,7 @@ void qcow2_zoned_space_forget(Qcow2ZonedSpace *space, uint32_t nr_zones);
 void coroutine_fn GRAPH_RDLOCK
 qcow2_zoned_space_wait(BlockDriverState *bs, const ZoneWrite *w);
 
-/* The same zone is mapped: see to it that there is space for the next write. */
+/* The step that @w ends in is mapped: see to space for the next write. */
 void coroutine_fn GRAPH_RDLOCK
 qcow2_zoned_space_ahead(BlockDriverState *bs, const ZoneWrite *w);
 

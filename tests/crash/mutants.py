@@ -75,8 +75,11 @@ MUTANTS = [
            '            m->commit |= t->zones[i].pending != PENDING_NONE;\n'
            '        }\n', 'refinish'),
     Mutant('reset-too-early-for-mapping',
-           '    if (allocate) {\n        /* A reset', '    if (false) {\n        /* A reset',
-           'snapshots'),
+           'zone_table_position(s->zoned->table, zone, &wp, &c.data_end);',
+           'wp = c.data_end = start;', 'snapshots'),
+    Mutant('step-begins-with-the-zone',
+           'offset - qcow2_zoned_map_step_start(bs, offset);',
+           'offset & (s->zoned->geometry->zones.size - 1);', 'steps', '512'),
     Mutant('hole-in-what-is-written',
            'if (likely(!(get_word(sp, w->zone) & HOLE_BUSY))) {', 'if (true) {',
            'holes'),
