@@ -4,9 +4,9 @@
  *
  * A driver of a few functions sends commands that no operating system would;
  * after each, the status and the zones must be exactly right.  The rules are
- * those of the ZNS Command Set 1.1; "G-nn" in a comment is a defect that QEMU's
- * own zones in memory had (docs/devel/zoned-nvme.rst).  Points that begin with
- * "in-memory" are about those, all others about zones in the image.
+ * those of the ZNS Command Set 1.1.  Points that begin with "in-memory" are about
+ * QEMU's own zones in memory, all others about zones in the image; "G-nn" in a
+ * comment is a defect that the former had.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -25,6 +25,7 @@ int main(int argc, char **argv)
         g_test_message("QTEST_QEMU_IMG is not set");
         return g_test_run();
     }
+    have_images = zoned_image_supported();
     qtest_add_abrt_handler((void (*)(void *))delete_shared_machine, NULL);
     add_cells_tests();
     add_report_tests();

@@ -442,6 +442,6 @@ void add_admin_tests(void)
     add_in_memory("unplug/namespace-goes-too", test_unplug_namespace);
     add_in_memory("unplug/in-flight", test_unplug_in_flight);
     for (int i = 0; i < ARRAY_SIZE(refusals); i++) {
-        qtest_add_data_func(refusals[i].name, &refusals[i], test_setup);
+        add_with(refusals[i].name, &refusals[i], test_setup);
     }
 }

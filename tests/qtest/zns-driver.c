@@ -617,9 +617,20 @@ char *test_path(const char *sentence)
     return g_strdelimit(g_strdup(sentence), " ", '-');
 }
 
+bool have_images;
+
 void add(const char *name, void (*test)(void))
 {
-    qtest_add_func(name, test);
+    if (have_images) {
+        qtest_add_func(name, test);
+    }
+}
+
+void add_with(const char *name, const void *data, GTestDataFunc test)
+{
+    if (have_images) {
+        qtest_add_data_func(name, data, test);
+    }
 }
 
 void add_in_memory(const char *name, void (*test)(void))

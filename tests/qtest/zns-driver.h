@@ -257,7 +257,10 @@ extern const Setup feature_cells;
 extern const Setup cells;
 /* The name of a test, which can be typed without quotes */
 char *test_path(const char *sentence);
+/* Only zones in memory are tested without zoned images. */
+extern bool have_images;
 void add(const char *name, void (*test)(void));
+void add_with(const char *name, const void *data, GTestDataFunc test);
 void add_in_memory(const char *name, void (*test)(void));
 
 /* --- zns-cells.c: every command in every state of a zone --- */

@@ -182,8 +182,7 @@ static void test_failed_copies_use_nothing(void)
 void add_limits_tests(void)
 {
     for (int i = 0; i < ARRAY_SIZE(all_actions); i++) {
-        qtest_add_data_func(all_actions[i].name, GUINT_TO_POINTER(i),
-                            test_select_all);
+        add_with(all_actions[i].name, GUINT_TO_POINTER(i), test_select_all);
     }
     add("select-all/worn-zones-stay-as-they-are", test_select_all_worn);
     add("select-all/other-actions-are-refused", test_select_all_reserved);

@@ -471,7 +471,7 @@ static void add_overtaking(unsigned i)
     g_autofree char *path = g_strdup_printf("in-memory/%s",
                                             strchr(name, '/') + 1);
 
-    qtest_add_data_func(name, GUINT_TO_POINTER(i), test_overtaking);
+    add_with(name, GUINT_TO_POINTER(i), test_overtaking);
     qtest_add_data_func(path, GUINT_TO_POINTER(i), run_overtaking_in_memory);
 }
 

@@ -53,6 +53,16 @@ char *zoned_image_create(const char *options, const char *size)
     return path;
 }
 
+bool zoned_image_supported(void)
+{
+    g_autofree char *command = g_strdup_printf(
+        "%s create -f qcow2 -o help -", getenv("QTEST_QEMU_IMG"));
+    g_autofree char *options = NULL;
+
+    return g_spawn_command_line_sync(command, &options, NULL, NULL, NULL) &&
+           strstr(options, "zone.mode");
+}
+
 char *zoned_image_create_raw(uint64_t size)
 {
     char *path = new_file();

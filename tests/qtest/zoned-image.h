@@ -13,6 +13,9 @@
  */
 char *zoned_image_create(const char *options, const char *size);
 
+/* Can qemu-img create such an image? */
+bool zoned_image_supported(void);
+
 /* A file of zeroes, for a device that has zones of its own */
 char *zoned_image_create_raw(uint64_t size);
 

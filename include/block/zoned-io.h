@@ -1,0 +1,24 @@
+/*
+ * What zone operations share with other I/O: block/io.c has these functions
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef BLOCK_ZONED_IO_H
+#define BLOCK_ZONED_IO_H
+
+#include "block/block_int.h"
+
+void coroutine_fn tracked_request_begin(BdrvTrackedRequest *req,
+                                        BlockDriverState *bs, int64_t offset,
+                                        int64_t bytes,
+                                        enum BdrvTrackedRequestType type);
+void coroutine_fn tracked_request_end(BdrvTrackedRequest *req);
+int coroutine_fn GRAPH_RDLOCK
+bdrv_co_write_req_prepare(BdrvChild *child, int64_t offset, int64_t bytes,
+                          BdrvTrackedRequest *req, int flags);
+void coroutine_fn GRAPH_RDLOCK
+bdrv_co_write_req_finish(BdrvChild *child, int64_t offset, int64_t bytes,
+                         BdrvTrackedRequest *req, int ret);
+
+#endif
