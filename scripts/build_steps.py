@@ -184,7 +184,8 @@ def first_errors(output):
 
 
 def digest_of(tree, commit):
-    inputs = [git(tree, 'rev-parse', f'{commit}^{{tree}}').decode(),
+    # What is as in pristine does not count, whether a later step changes it or not.
+    inputs = [git(tree, 'diff-tree', '-r', 'base', commit).decode(),
               (PRISTINE / 'VERSION').read_text(), options()]
     return hashlib.sha256('\0'.join(inputs).encode()).hexdigest()
 
