@@ -144,6 +144,11 @@ Overlay: tests/zoned.c
         self.assertNotIn('***', letter)
         self.assertNotIn('raw', letter)
 
+    def test_refuses_a_wide_message(self):
+        self.write('patches/hook.patch', HOOK.replace('says why', 'says ' * 15))
+        self.fail_with('messages are at most 75 columns wide',
+                       'scripts/series', '--check')
+
     def test_refuses_a_header_that_arrives_later(self):
         self.write('patches/series', 'raw.patch\nhook.patch\n')
         self.write('patches/raw.patch', RAW.replace(
