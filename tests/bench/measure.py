@@ -101,6 +101,7 @@ class Measurements:
         self.resets, self.opens = Samples(), Samples()
         self.thin, self.space, self.tails = Samples(), Samples(), Samples()
         self.guest, self.guest_cpu = Samples(), Samples()
+        self.scsi, self.scsi_cpu = Samples(), Samples()
         self.zone_table = Samples()
         self.scratch, self.settled = self.disk('scratch', 'raw'), 0
         self.scratch.fresh(SETTLE_BYTES)

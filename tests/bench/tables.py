@@ -322,3 +322,28 @@ def guest_table(tables, rates, costs):
                 f'{spread(costs.rounds[(*key, "main")])[1] / 1000:.1f}',
                 show(against(costs, 'main')), show(against(costs, 'all')),
                 verdict))
+
+
+def scsi_table(tables, rates, costs):
+    heading('SCSI in a Linux guest',
+            'A scsi-hd on zoned qcow2 and one on a raw file, and a virtio-blk on '
+            'zoned qcow2,', "in one boot, through Linux's block layer.  CPU time of "
+            "a request: of QEMU's main", 'thread, where devices and images are '
+            'handled.',
+            f'Target: throughput of zoned SCSI >= {TO_RAW} of raw SCSI.')
+    layout = '{:6} {:>4} {:>5} {:>7} {:>18} {:>18} {:>8} {:>18}  {}'
+    print(layout.format('', 'size', 'depth', 'MB/s', 'to raw', 'to virtio-blk',
+                        'main, us', 'to raw', 'target'))
+    for *cell, name in rates.rounds:
+        if name != 'zoned':
+            continue
+        key, raw = (*cell, 'zoned'), (*cell, 'raw')
+        ratio = rates.ratio(key, raw)
+        verdict = tables.verdict(
+            f'SCSI {cell[0]}, {cell[1]}, depth {cell[2]}, in a guest', ratio,
+            TO_RAW)
+        print(layout.format(
+            *cell, f'{spread(rates.rounds[key])[1]:.1f}', show(ratio),
+            show(rates.ratio(key, (*cell, 'virtio-blk'))),
+            f'{spread(costs.rounds[(*key, "main")])[1] / 1000:.1f}',
+            show(costs.ratio((*key, 'main'), (*raw, 'main'))), verdict))

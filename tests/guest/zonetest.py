@@ -250,6 +250,12 @@ class ZoneCase(unittest.TestCase):
         self.assertNotEqual(status, 0, output)
         self.assertIn(message, output)
 
+    def check_refused(self, script):
+        """Run a write that the disk, or Linux for it, must refuse."""
+        status, output = self.run_script(script)
+        self.assertNotEqual(status, 0, output)
+        self.assertRegex(output, '(Input/output|Remote I/O) error')
+
     def report(self, dev='$DEV'):
         return parse_report(self.check(f'blkzone report {dev}'))
 
@@ -323,6 +329,46 @@ class Namespace(ZoneCase):
         cls.dev = '/dev/' + cls.guest.check(
             "lsblk -dno NAME,ZONED | awk '$2 == \"host-managed\" {print $1}'"
         ).strip()
+
+
+class ScsiDisk(ZoneCase):
+    """The disk is a SCSI disk, /dev/sda."""
+    PREFIX = 'SCSI, '
+    BLOCK = 512
+    PHYSICAL = 512
+
+    @classmethod
+    def setUpClass(cls):
+        # ZBC knows neither a limit of active zones nor a smaller capacity
+        cls.OPTIONS = cls.OPTIONS | {'zone.max_active_zones': 0}
+        if cls.OPTIONS.get('zone.size'):
+            cls.OPTIONS['zone.capacity'] = cls.OPTIONS['zone.size']
+        super().setUpClass()
+
+    @classmethod
+    def attach(cls):
+        if cls.disk != 'image':
+            raise unittest.SkipTest(f'{cls.disk} is no SCSI disk')
+        args = ['-device', 'virtio-scsi-pci,id=scsi0']
+        for lun, path in enumerate(cls.images):
+            args += ['-blockdev', f'node-name=drive{lun},driver=qcow2,'
+                                  f'file.driver=file,file.filename={path}',
+                     '-device', f'scsi-hd,drive=drive{lun},bus=scsi0.0,'
+                                f'scsi-id=0,lun={lun},'
+                                f'logical_block_size={cls.BLOCK},'
+                                f'physical_block_size={cls.PHYSICAL}']
+        return args
+
+    @classmethod
+    def boot(cls):
+        super().boot()
+        if cls.disk == 'image':
+            cls.dev = '/dev/sda'
+            # The kernel looks for disks by itself, and zones take a while
+            cls.check('modprobe -a virtio_scsi sd_mod sg\n'
+                      'for i in $(seq 300); do\n'
+                      '[ "$(lsblk -dno SIZE $DEV)" ] && exit; sleep 0.1\n'
+                      'done; exit 1')
 
 
 class FilesCase(ZoneCase):

@@ -274,5 +274,6 @@ void add_rw_tests(void);
 void add_memory_tests(void);
 void add_medium_tests(void);
 void add_life_tests(void);
+void add_plain_tests(void);
 
 #endif

@@ -31,6 +31,7 @@ int main(int argc, char **argv)
     add_memory_tests();
     add_medium_tests();
     add_life_tests();
+    add_plain_tests();
     ret = g_test_run();
     delete_shared_disk();
     return ret;

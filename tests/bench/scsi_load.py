@@ -1,0 +1,103 @@
+# A zoned SCSI disk beside a SCSI disk on a raw file and a zoned virtio-blk disk:
+# disks of one Linux guest, in turns.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+import json
+
+from disks import GIB, KIB, MIB, Disk, zoned
+from guest_load import FIO_TIMES, GuestLoad, linux
+
+WORKS = ('write', 'read')
+BLOCKS = {'4k': 4 * KIB, '64k': 64 * KIB}
+DEPTHS = (1, 32)
+SIZE, ZONE_SIZE = GIB, 64 * MIB
+
+
+class GuestDisk:
+    """@serial is how the guest knows it; @device what QEMU makes of the node."""
+    def __init__(self, name, path, driver, cache, create, device):
+        self.name, self.serial, self.path = name, name.replace(' ', '-'), path
+        self.device, self.is_zoned = device, bool(create)
+        self.disk = Disk(None, name, path, driver, cache, create)
+
+    def args(self):
+        self.disk.create(SIZE)
+        blockdev = self.disk.blockdev | {'node-name': self.serial}
+        return ['-blockdev', json.dumps(blockdev), '-device',
+                f'{self.device},drive={self.serial},serial={self.serial},'
+                'logical_block_size=4096,physical_block_size=4096']
+
+    def find(self, guest):
+        self.dev = guest.check(
+            'for i in $(seq 300); do\n'
+            f'lsblk -dno NAME,SERIAL,SIZE | awk \'$2 == "{self.serial}" && $3 '
+            '{print $1}\' | grep . && exit; sleep 0.1\ndone; exit 1').strip()
+
+
+class ScsiLoad:
+    """Samples of MB/s, and of QEMU's CPU nanoseconds for a request"""
+    busy = GuestLoad.busy
+
+    def __init__(self, measurements):
+        self.options, self.say = measurements.options, measurements.say
+        self.rates, self.costs = measurements.scsi, measurements.scsi_cpu
+        directory, cache = measurements.directory, measurements.cache
+        scsi = 'scsi-hd,bus=scsi0.0'
+        self.disks = [
+            GuestDisk(name, directory / f'scsi-{driver}{n}', driver, cache,
+                      create, device)
+            for n, (name, driver, create, device) in enumerate((
+                ('zoned', 'qcow2', zoned(ZONE_SIZE), scsi),
+                ('raw', 'raw', (), scsi),
+                ('virtio-blk', 'qcow2', zoned(ZONE_SIZE), 'virtio-blk-pci')))]
+
+    def measure(self):
+        args = ['-device', 'virtio-scsi-pci,id=scsi0']
+        for disk in self.disks:
+            args += disk.args()
+        with linux.Guest(args) as guest:
+            guest.check('modprobe -a virtio_scsi sd_mod')
+            for disk in self.disks:
+                disk.find(guest)
+                # So that all of it has space in the file
+                self.sample(guest, disk, 'write', 64 * KIB, 32, 15000)
+            for n in range(self.options.rounds):
+                self.say(f'SCSI in a guest: round {n + 1}')
+                self.round(guest, self.disks[::-1 if n % 2 else 1])
+            guest.poweroff()
+
+    def round(self, guest, disks):
+        for work in WORKS:
+            for block, size in BLOCKS.items():
+                for depth in DEPTHS:
+                    for disk in disks:
+                        rate, main, every = self.sample(
+                            guest, disk, work, size, depth,
+                            FIO_TIMES * self.options.milliseconds)
+                        key = work, block, depth, disk.name
+                        self.rates.add(key, rate)
+                        self.costs.add((*key, 'main'), main)
+                        self.costs.add((*key, 'all'), every)
+
+    def sample(self, guest, disk, work, size, depth, milliseconds):
+        if work == 'write':
+            reset = f'blkzone reset /dev/{disk.dev}; ' if disk.is_zoned else ''
+            guest.check(f'{reset}sync')
+        zonemode = '--zonemode=zbd ' if disk.is_zoned else ''
+        command = (f'fio --name=job --filename=/dev/{disk.dev} --direct=1 '
+                   f'{zonemode}--rw={work} --ioengine=io_uring --bs={size} '
+                   f'--iodepth={depth} --time_based --runtime={milliseconds}ms '
+                   '--output-format=json')
+        before = self.busy(guest)
+        output = guest.check(command)
+        after = self.busy(guest)
+        job = json.loads(output[output.index('{'):])['jobs'][0][work]
+        done = max(job['io_bytes'], 1)
+        return (done / (job['runtime'] * 1e6) * 1000,
+                *((b - a) / (done / size) for a, b in zip(before, after)))
+
+
+def measure(measurements):
+    linux.prepare()
+    ScsiLoad(measurements).measure()
