@@ -67,16 +67,6 @@ static ZoneGeometry create_geometry(const BlockdevCreateOptionsQcow2 *create,
     return g;
 }
 
-bool qcow2_zoned_check_number(const char *option, uint64_t n, Error **errp)
-{
-    if (n > UINT32_MAX) {
-        error_setg(errp, "%s (%" PRId64 ") must be a number between 0 and %"
-                   PRIu32, option, (int64_t)n, UINT32_MAX);
-        return false;
-    }
-    return true;
-}
-
 bool qcow2_zoned_check_opts(QDict *options, Error **errp)
 {
     static const QDictRenames renames[] = {

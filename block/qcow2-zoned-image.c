@@ -163,6 +163,16 @@ int coroutine_fn qcow2_zoned_co_truncate(BlockDriverState *bs, int64_t size,
     return ret;
 }
 
+bool qcow2_zoned_check_number(const char *option, uint64_t n, Error **errp)
+{
+    if (n > UINT32_MAX) {
+        error_setg(errp, "%s (%" PRId64 ") must be a number between 0 and %"
+                   PRIu32, option, (int64_t)n, UINT32_MAX);
+        return false;
+    }
+    return true;
+}
+
 static bool amend_limit(QemuOpts *opts, const char *name, uint32_t *limit,
                         Error **errp)
 {

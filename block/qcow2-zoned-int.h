@@ -91,7 +91,7 @@ void qcow2_zoned_start(BlockDriverState *bs, Qcow2Zoned *z);
 /* Returns false if the snapshot has no zone table. */
 bool qcow2_zoned_snapshot_file(const QCowSnapshot *sn, Qcow2ZoneFile *f);
 
-/* --- qcow2-zoned-create.c --- */
+/* --- qcow2-zoned-image.c --- */
 
 /* Is the number @n of zones, an option's value, one that a geometry can have? */
 bool qcow2_zoned_check_number(const char *option, uint64_t n, Error **errp);
