@@ -374,13 +374,85 @@ allocate_in_image(BlockDriverState *bs, uint64_t bytes)
     return ret < 0 ? ret : qcow2_alloc_clusters(bs, bytes);
 }
 
+/* Empty ones, durable before anything refers to them; returns where they are. */
+static int64_t coroutine_fn GRAPH_RDLOCK
+new_l2_tables(BlockDriverState *bs, uint64_t n)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t bytes = n << s->cluster_bits;
+    int64_t host = qcow2_alloc_clusters(bs, bytes);
+    int ret;
+
+    if (host < 0) {
+        return host;
+    }
+    ret = qcow2_pre_write_overlap_check(bs, 0, host, bytes, false);
+    if (ret == 0) {
+        ret = bdrv_co_pwrite_zeroes(bs->file, host, bytes, 0);
+    }
+    if (ret == 0) {
+        /* With their refcounts; it flushes the file, too */
+        ret = qcow2_cache_flush(bs, s->refcount_block_cache);
+    }
+    if (ret < 0) {
+        qcow2_free_clusters(bs, host, bytes, QCOW2_DISCARD_OTHER);
+        return ret;
+    }
+    return host;
+}
+
+/*
+ * Make the L2 tables that are missing for @c, or the first of them, up to one that
+ * is there.  qcow2 itself makes them one at a time, with three flushes for each.
+ */
+static int coroutine_fn GRAPH_RDLOCK
+add_l2_tables(BlockDriverState *bs, const ZoneClusters *c)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint64_t first = offset_to_l1_index(s, c->start);
+    uint64_t last = offset_to_l1_index(s, c->end - 1);
+    g_autofree uint64_t *entries = g_new(uint64_t, last - first + 1);
+    uint64_t n = 0, offset;
+    int64_t host;
+    int ret;
+
+    while (first <= last && s->l1_table[first]) {
+        first++;
+    }
+    while (first + n <= last && !s->l1_table[first + n]) {
+        n++;
+    }
+    host = n ? new_l2_tables(bs, n) : 0;
+    if (host <= 0) {
+        return host;
+    }
+    for (uint64_t i = 0; i < n; i++) {
+        entries[i] = cpu_to_be64((host + (i << s->cluster_bits)) |
+                                 QCOW_OFLAG_COPIED);
+    }
+    offset = s->l1_table_offset + first * L1E_SIZE;
+    ret = qcow2_pre_write_overlap_check(bs, QCOW2_OL_ACTIVE_L1, offset,
+                                        n * L1E_SIZE, false);
+    if (ret == 0) {
+        ret = bdrv_co_pwrite_sync(bs->file, offset, n * L1E_SIZE, entries, 0);
+    }
+    /* After an error, the disk may refer to them: they are lost */
+    for (uint64_t i = 0; ret == 0 && i < n; i++) {
+        s->l1_table[first + i] = be64_to_cpu(entries[i]);
+    }
+    return ret;
+}
+
 static int coroutine_fn GRAPH_RDLOCK
 allocate_extent(BlockDriverState *bs, ZoneClusters *c)
 {
     uint64_t bytes = c->end - c->start;
     int64_t host;
-    int ret;
+    int ret = add_l2_tables(bs, c);
 
+    if (ret < 0) {
+        return ret;
+    }
     host = has_data_file(bs) ? allocate_in_data_file(bs, c)
                              : allocate_in_image(bs, bytes);
     if (host < 0) {

@@ -80,6 +80,10 @@ MUTANTS = [
     Mutant('step-begins-with-the-zone',
            'offset - qcow2_zoned_map_step_start(bs, offset);',
            'offset & (s->zoned->geometry->zones.size - 1);', 'steps', '512'),
+    Mutant('l2-tables-not-durable',
+           '        /* With their refcounts; it flushes the file, too */\n'
+           '        ret = qcow2_cache_flush(', '        ret = qcow2_cache_write(',
+           'steps', '512'),
     Mutant('hole-in-what-is-written',
            'if (likely(!(get_word(sp, w->zone) & HOLE_BUSY))) {', 'if (true) {',
            'holes'),
