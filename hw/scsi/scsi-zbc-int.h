@@ -128,4 +128,12 @@ int coroutine_fn zbc_out(ZbcReq *r);
 int coroutine_fn zbc_report(ZbcReq *r);
 int coroutine_fn zbc_format(ZbcReq *r);
 
+/* --- REPORT SUPPORTED OPERATION CODES, in scsi-zbc-opcodes.c --- */
+
+/* Is it one of the list? */
+bool zbc_has_opcode(uint8_t opcode);
+SCSISense zbc_check_opcodes(ZbcReq *r);
+
+int coroutine_fn zbc_report_opcodes(ZbcReq *r);
+
 #endif

@@ -8,8 +8,9 @@
  *
  * A command is checked by its CDB when it arrives, and is then a coroutine
  * that goes to its end: scsi-zbc-io.c has those that read and write,
- * scsi-zbc-zones.c those that manage and report zones.  Here are how these
- * run, what the disk says of itself, and which nodes are accepted.
+ * scsi-zbc-zones.c those that manage and report zones, scsi-zbc-opcodes.c the
+ * list of them all.  Here are how these run, what the disk says of itself, and
+ * which nodes are accepted.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -219,7 +220,10 @@ static const ZbcCommand write_blocks = {
 static const ZbcCommand write_same = {
     zbc_check_write_same, zbc_write_same, BLOCK_ACCT_WRITE, true,
 };
-/* What other disks have, and this one has not */
+static const ZbcCommand report_opcodes = {
+    zbc_check_opcodes, zbc_report_opcodes, BLOCK_ACCT_NONE,
+};
+/* What other disks have, or other devices, and this one has not */
 static const ZbcCommand unsupported;
 
 static const ZbcCommand *const commands[256] = {
@@ -244,7 +248,7 @@ static const ZbcCommand *const commands[256] = {
     [WRITE_VERIFY_16] = &write_blocks,
     [WRITE_SAME_10] = &write_same,
     [WRITE_SAME_16] = &write_same,
-    [UNMAP] = &unsupported,
+    [MAINTENANCE_IN] = &report_opcodes,
 };
 
 /*
@@ -297,7 +301,7 @@ static void start(ZbcReq *r)
 /* What follows from the CDB; a command that came here by migration needs it */
 static SCSISense parse(ZbcReq *r)
 {
-    r->command = commands[r->req.cmd.buf[0]];
+    r->command = commands[r->req.cmd.buf[0]] ?: &unsupported;
     if (r->command == &unsupported) {
         return SENSE_CODE(INVALID_OPCODE);
     }
@@ -384,7 +388,7 @@ static const SCSIReqOps zbc_reqops = {
 
 const SCSIReqOps *scsi_zbc_reqops(uint8_t opcode)
 {
-    return commands[opcode] ? &zbc_reqops : NULL;
+    return commands[opcode] || !zbc_has_opcode(opcode) ? &zbc_reqops : NULL;
 }
 
 /* --- Migration --- */

@@ -51,7 +51,8 @@ class Geometry(BtrfsCase):
 
 class Data(BtrfsCase):
     """Data through zone append, over more than one zone."""
-    OPTIONS = {'zone.max_append_bytes': 131072}
+    LARGEST_APPEND = 131072
+    OPTIONS = {'zone.max_append_bytes': LARGEST_APPEND}
 
     def setUp(self):
         self.make('-m single')
@@ -79,7 +80,7 @@ class Data(BtrfsCase):
         # When writeback runs while the file still grows, extents are not all of
         # the size of an append, and the next one may not fit in the zone; then
         # btrfs begins the second zone rather than split it.
-        self.assertLess(capacity - data[1], 131072)
+        self.assertLess(capacity - data[1], self.LARGEST_APPEND)
 
     @tap.full
     def test_scrub(self):

@@ -22,6 +22,8 @@ class Zonefs(ScsiDisk, test_zonefs.Sequential):
 @tap.full
 class Btrfs(ScsiDisk, test_btrfs.Data):
     PREFIX = 'SCSI, btrfs: '
+    # Of the kernel's own making
+    LARGEST_APPEND = 1024 * 1024
     QUICK = {'test_kill'}
 
 

@@ -293,6 +293,136 @@ static void test_whole_disk(void)
     }
 }
 
+/* --- REPORT SUPPORTED OPERATION CODES --- */
+
+#define SUPPORT_NONE            1
+#define SUPPORT_STANDARD        3
+
+static uint32_t query(Disk *d, uint8_t options, uint8_t opcode,
+                      uint16_t action, uint8_t *data, unsigned room)
+{
+    Command c = { .cdb = { 0xa3, 0x0c, options, opcode } };
+
+    stw_be_p(c.cdb + 4, action);
+    stl_be_p(c.cdb + 6, room);
+    c.in_len = room;
+    c.in = data;
+    submit(d, &c);
+    if (c.sense != OK) {
+        g_assert_cmpint(c.touched, ==, 0);
+    }
+    return c.sense;
+}
+
+/* Does the disk know the opcode, with this service action if it has any? */
+static bool knows(Disk *d, uint8_t opcode, uint8_t action)
+{
+    Command c = { .cdb = { opcode, action } };
+    uint32_t sense;
+
+    if (opcode == WRITE_6 || opcode == WRITE_SAME_10 ||
+        opcode == WRITE_SAME_16) {
+        c.out_len = 256 * SECTOR;
+    } else {
+        c.in_len = 256 * SECTOR;
+    }
+    if (opcode == REPORT_LUNS) {
+        c.cdb[9] = 16;
+    }
+    sense = submit(d, &c);
+    return sense != BAD_OPCODE;
+}
+
+/* What the list has is what the disk does. */
+static void test_opcodes(void)
+{
+    Disk *d = get_disk(&standard);
+    uint8_t data[64];
+
+    for (unsigned opcode = 0; opcode < 256; opcode++) {
+        uint32_t sense = query(d, 1, opcode, 0, data, sizeof(data));
+        bool known = knows(d, opcode, 0);
+
+        if (sense == BAD_FIELD) {
+            /* Those with service actions */
+            g_assert_true(opcode == 0x94 || opcode == 0x95 || opcode == 0x9e ||
+                          opcode == 0xa3);
+            continue;
+        }
+        assert_sense(sense, OK);
+        g_assert_cmpint(data[1] & 7, ==, known ? SUPPORT_STANDARD
+                                               : SUPPORT_NONE);
+        if (known) {
+            g_assert_cmphex(data[4], ==, opcode);
+        }
+    }
+    assert_ok(on_all(d, RESET_ZONE));
+}
+
+static void test_opcodes_with_actions(void)
+{
+    static const struct {
+        uint8_t opcode;
+        uint32_t actions;
+    } known[] = {
+        { 0x94, 0x1e }, { 0x95, 0x01 }, { 0x9e, 1 << 0x10 },
+        { 0xa3, 1 << 0x0c },
+    };
+    Disk *d = get_disk(&standard);
+    uint8_t data[64];
+
+    for (int i = 0; i < ARRAY_SIZE(known); i++) {
+        for (unsigned action = 0; action < 32; action++) {
+            bool has = known[i].actions >> action & 1;
+
+            for (unsigned option = 2; option <= 3; option++) {
+                assert_ok(query(d, option, known[i].opcode, action, data,
+                                sizeof(data)));
+                g_assert_cmpint(data[1] & 7, ==, has ? SUPPORT_STANDARD
+                                                     : SUPPORT_NONE);
+                if (has) {
+                    g_assert_cmphex(data[5] & 0x1f, ==, action);
+                }
+            }
+        }
+    }
+    assert_sense(query(d, 2, READ_16, 0, data, sizeof(data)), BAD_FIELD);
+    assert_ok(query(d, 3, READ_16, 0, data, sizeof(data)));
+    g_assert_cmpint(data[1] & 7, ==, SUPPORT_STANDARD);
+    assert_ok(query(d, 3, READ_16, 1, data, sizeof(data)));
+    g_assert_cmpint(data[1] & 7, ==, SUPPORT_NONE);
+    assert_sense(query(d, 4, READ_16, 0, data, sizeof(data)), BAD_FIELD);
+}
+
+static void test_opcode_list(void)
+{
+    Disk *d = get_disk(&standard);
+    uint8_t data[2048], one[64];
+
+    for (unsigned timeouts = 0; timeouts <= 0x80; timeouts += 0x80) {
+        unsigned size = timeouts ? 20 : 8, n;
+
+        assert_ok(query(d, timeouts, 0, 0, data, sizeof(data)));
+        n = get_be32(data) / size;
+        g_assert_cmpint(get_be32(data), ==, n * size);
+        for (unsigned i = 0; i < n; i++) {
+            const uint8_t *p = data + 4 + i * size;
+
+            assert_ok(query(d, timeouts | 3, p[0], lduw_be_p(p + 2), one,
+                            sizeof(one)));
+            g_assert_cmpint(one[1], ==, SUPPORT_STANDARD | timeouts);
+            g_assert_cmpint(lduw_be_p(one + 2), ==, lduw_be_p(p + 6));
+            if (timeouts) {
+                g_assert_cmpint(lduw_be_p(p + 8), ==, 10);
+                g_assert_cmpint(lduw_be_p(one + 4 + lduw_be_p(p + 6)), ==, 10);
+            }
+        }
+    }
+    /* Cut where the guest has no more room */
+    assert_ok(query(d, 0, 0, 0, data, 6));
+    assert_ok(query(d, 1, READ_16, 0, data, 2));
+}
+
 void add_identity_tests(void)
 {
     add("inquiry", test_inquiry);
@@ -308,4 +438,7 @@ void add_identity_tests(void)
     add("mode-select-of-block-size", test_mode_select);
     add("unsupported-commands", test_unsupported);
     add("commands-for-the-whole-disk", test_whole_disk);
+    add("opcodes/supported", test_opcodes);
+    add("opcodes/service-actions", test_opcodes_with_actions);
+    add("opcodes/list", test_opcode_list);
 }
