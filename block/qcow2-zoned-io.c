@@ -43,8 +43,10 @@ struct ZoneMap {
 #define PLACE_SCATTERED 1       /* only plain qcow2 knows the last step, too */
 /* Clusters from that of the write pointer on are there, those below may not */
 #define PLACE_TAIL 2
+/* There has been a reset: clusters that hold nothing can be left for others */
+#define PLACE_RESET 4
 /* How many steps */
-#define PLACE_STEPS_SHIFT 2
+#define PLACE_STEPS_SHIFT 3
 #define PLACE_STEPS_BITS 21
 /* The number that the first cluster of the last one has, or would have */
 #define PLACE_CLUSTER_SHIFT (PLACE_STEPS_SHIFT + PLACE_STEPS_BITS)
@@ -184,6 +186,7 @@ typedef struct ZoneClusters {
     uint64_t data_end;          /* there is data in [start, data_end) */
     uint64_t host;              /* of @start, if @extent */
     bool extent;                /* one extent that can be written in place */
+    bool movable;               /* if it holds no data */
     bool owned;                 /* allocated, and not shared with anything */
     bool pinned;                /* with data in clusters that are not shared */
 } ZoneClusters;
@@ -477,7 +480,8 @@ allocate_extent(BlockDriverState *bs, ZoneClusters *c)
  *
  * Clusters are replaced where that can lose nothing in a crash: those with no
  * data in use, and shared ones.  Clusters with data that nothing else refers
- * to could be used again before the L2 table without them is durable.
+ * to could be used again before the L2 table without them is durable.  What was
+ * preallocated stays where it is until a reset.
  */
 static int coroutine_fn GRAPH_RDLOCK
 map_extent(BlockDriverState *bs, ZoneClusters *c)
@@ -485,7 +489,8 @@ map_extent(BlockDriverState *bs, ZoneClusters *c)
     int ret = probe_clusters(bs, c);
 
     if (ret < 0 || c->extent ||
-        (!has_data_file(bs) && (c->owned || c->pinned))) {
+        (!has_data_file(bs) &&
+         (c->pinned || (c->owned && !c->movable)))) {
         return ret;
     }
     ret = allocate_extent(bs, c);
@@ -514,8 +519,9 @@ map_step_locked(BlockDriverState *bs, uint32_t zone, uint64_t offset)
 {
     BDRVQcow2State *s = bs->opaque;
     uint64_t steps = steps_up_to(bs, offset);
+    uint64_t reset = get_place(bs, zone) & PLACE_RESET;
     ZoneClusters c = whole_step(bs, offset);
-    uint64_t start = c.start, wp;
+    uint64_t start = c.start, wp, place;
     int ret;
 
     /* A reset that waits for this write has not emptied the zone yet */
@@ -523,12 +529,13 @@ map_step_locked(BlockDriverState *bs, uint32_t zone, uint64_t offset)
     /* Where a random write area was committed, data may end below */
     c.start = MAX(start, start_of_cluster(s, MIN(wp, c.data_end)));
     assert(c.start < c.end);
+    c.movable = reset;
     ret = map_extent(bs, &c);
     if (ret == 0) {
-        set_place(bs, zone, c.extent ?
-                  encode_place(s, steps, c.host,
-                               size_to_clusters(s, c.start - start)) :
-                  steps << PLACE_STEPS_SHIFT | PLACE_SCATTERED);
+        place = c.extent ? encode_place(s, steps, c.host,
+                                        size_to_clusters(s, c.start - start))
+                         : steps << PLACE_STEPS_SHIFT | PLACE_SCATTERED;
+        set_place(bs, zone, place | reset);
     }
     return ret;
 }
@@ -558,8 +565,9 @@ static void forget_part(BlockDriverState *bs, uint32_t i)
     uint64_t place = get_place(bs, i);
 
     if ((place & (PLACE_SCATTERED | PLACE_TAIL)) || steps_of_place(place) > 1) {
-        set_place(bs, i, PLACE_UNKNOWN);
+        place = PLACE_UNKNOWN;
     }
+    set_place(bs, i, place | PLACE_RESET);
 }
 
 /* Is the step that @offset is in, and that holds nothing, in one piece? */
