@@ -783,11 +783,14 @@ static bool may_begin_step(Qcow2ZonedSpace *sp)
     return true;
 }
 
-/* A zone that is written up to @end is to have so much more. */
-static uint64_t step_size(uint64_t end)
+/*
+ * A zone with this word is to have so much more.  The first time, what is below the
+ * write pointer is not known to have space: it may be zeroes.
+ */
+static uint64_t step_size(uint32_t word)
 {
-    return MIN(MAX(QEMU_ALIGN_DOWN(end / STEP_FRACTION, UNIT), MIN_STEP),
-               MAX_STEP);
+    return MIN(MAX(QEMU_ALIGN_DOWN(allocated(word) / STEP_FRACTION, UNIT),
+                   MIN_STEP), MAX_STEP);
 }
 
 /* The zone, whose word is @word, is written up to @end of @size. */
@@ -797,7 +800,7 @@ static void coroutine_fn begin_step(BlockDriverState *bs, uint32_t zone,
     BDRVQcow2State *s = bs->opaque;
     Qcow2ZonedSpace *sp = get_space(bs);
     uint64_t from = MAX(end, allocated(word));
-    uint64_t to = MIN(QEMU_ALIGN_DOWN(from, UNIT) + step_size(end), size);
+    uint64_t to = MIN(QEMU_ALIGN_DOWN(from, UNIT) + step_size(word), size);
     uint32_t new = (word & ~(UNITS_MASK | HOLE_DONE)) | DIV_ROUND_UP(to, UNIT);
     uint32_t *p;
     Step *step;
@@ -836,7 +839,7 @@ void coroutine_fn qcow2_zoned_space_ahead(BlockDriverState *bs,
                         qcow2_zoned_map_step_end(bs, w->end - 1)) - start;
     uint64_t end = w->end - start;
     uint32_t word = get_word(s->zoned->space, w->zone);
-    uint64_t ahead = step_size(end) / AHEAD_FRACTION;
+    uint64_t ahead = step_size(word) / AHEAD_FRACTION;
 
     if (end < size && allocated(word) < MIN(end + ahead, size)) {
         begin_step(bs, w->zone, end, word, size);
