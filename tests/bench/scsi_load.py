@@ -13,26 +13,31 @@ BLOCKS = {'4k': 4 * KIB, '64k': 64 * KIB}
 DEPTHS = (1, 32)
 SIZE, ZONE_SIZE = GIB, 64 * MIB
 
+SCSI = 'scsi-hd,bus=scsi0.0,scsi-id={}'
+BLOCK_OF_SCSI = '/sys/bus/scsi/devices/0:0:{}:0/block'
+
 
 class GuestDisk:
-    """@serial is how the guest knows it; @device what QEMU makes of the node."""
-    def __init__(self, name, path, driver, cache, create, device):
-        self.name, self.serial, self.path = name, name.replace(' ', '-'), path
+    """@device is what QEMU makes of the node, @block where the guest has it."""
+    def __init__(self, name, path, driver, cache, create, device, block):
+        self.name, self.node, self.block = name, f'node-{name}', block
         self.device, self.is_zoned = device, bool(create)
         self.disk = Disk(None, name, path, driver, cache, create)
 
     def args(self):
         self.disk.create(SIZE)
-        blockdev = self.disk.blockdev | {'node-name': self.serial}
+        blockdev = self.disk.blockdev | {'node-name': self.node}
         return ['-blockdev', json.dumps(blockdev), '-device',
-                f'{self.device},drive={self.serial},serial={self.serial},'
+                f'{self.device},drive={self.node},'
                 'logical_block_size=4096,physical_block_size=4096']
 
     def find(self, guest):
         self.dev = guest.check(
             'for i in $(seq 300); do\n'
-            f'lsblk -dno NAME,SERIAL,SIZE | awk \'$2 == "{self.serial}" && $3 '
-            '{print $1}\' | grep . && exit; sleep 0.1\ndone; exit 1').strip()
+            f'ls {self.block} 2>/dev/null | grep . && exit; sleep 0.1\n'
+            'done; exit 1').strip()
+        guest.check(f'until [ $(cat /sys/block/{self.dev}/size) != 0 ]; do '
+                    'sleep 0.1; done')
 
 
 class ScsiLoad:
@@ -43,14 +48,15 @@ class ScsiLoad:
         self.options, self.say = measurements.options, measurements.say
         self.rates, self.costs = measurements.scsi, measurements.scsi_cpu
         directory, cache = measurements.directory, measurements.cache
-        scsi = 'scsi-hd,bus=scsi0.0'
         self.disks = [
-            GuestDisk(name, directory / f'scsi-{driver}{n}', driver, cache,
-                      create, device)
-            for n, (name, driver, create, device) in enumerate((
-                ('zoned', 'qcow2', zoned(ZONE_SIZE), scsi),
-                ('raw', 'raw', (), scsi),
-                ('virtio-blk', 'qcow2', zoned(ZONE_SIZE), 'virtio-blk-pci')))]
+            GuestDisk(name, directory / f'scsi-{name}', driver, cache, create,
+                      device, block)
+            for name, driver, create, device, block in (
+                ('zoned', 'qcow2', zoned(ZONE_SIZE), SCSI.format(0),
+                 BLOCK_OF_SCSI.format(0)),
+                ('raw', 'raw', (), SCSI.format(1), BLOCK_OF_SCSI.format(1)),
+                ('virtio-blk', 'qcow2', zoned(ZONE_SIZE), 'virtio-blk-pci',
+                 '/sys/bus/virtio/drivers/virtio_blk/virtio*/block'))]
 
     def measure(self):
         args = ['-device', 'virtio-scsi-pci,id=scsi0']

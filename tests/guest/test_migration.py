@@ -14,7 +14,7 @@ import time
 import unittest
 
 from guest import Guest, GuestError
-from zonetest import FULL, FilesCase, KIB, MIB, ZONE, disk_args, pattern
+from zonetest import FULL, FilesCase, KIB, MIB, ZONE, pattern
 import tap
 
 # The kernel's and fio's words for what must not happen
@@ -32,7 +32,6 @@ status=0; wait $! || status=$?
 echo fio ended with $status
 ) > /tmp/fio.log 2>&1 &
 '''
-CAPACITY = 4 * MIB
 
 
 class Monitor:
@@ -84,6 +83,7 @@ class Monitor:
 
 
 class Migration(FilesCase):
+    CAPACITY = 4 * MIB
     OPTIONS = {'zone.capacity': CAPACITY}
 
     @classmethod
@@ -99,7 +99,7 @@ class Migration(FilesCase):
     def new_process(cls, *args):
         cls.processes += 1
         monitor = Monitor(cls.dir / f'qmp{cls.processes}')
-        guest = Guest([*disk_args(*cls.images), *monitor.args(), *args],
+        guest = Guest([*cls.attach(), *monitor.args(), *args],
                       root='virtio-blk-pci')
         cls.addClassCleanup(guest.kill)
         return guest, monitor
@@ -131,7 +131,7 @@ class Migration(FilesCase):
 
     def fill(self):
         self.check('blkzone reset $DEV\n' +
-                   self.write(0, 0, CAPACITY, 'full') +
+                   self.write(0, 0, self.CAPACITY, 'full') +
                    self.zone_op('open', 1) + self.write(1, 0, MIB, 'open') +
                    self.write(2, 0, 12 * KIB, 'closed') +
                    self.zone_op('close', 2) +
@@ -141,7 +141,7 @@ class Migration(FilesCase):
     def verify(self):
         self.assertEqual(self.report()[:6], [
             FULL, ('oe', MIB), ('cl', 12 * KIB), FULL, ('oe', 0), ('em', 0)])
-        self.assertData(0, 0, pattern('full', CAPACITY))
+        self.assertData(0, 0, pattern('full', self.CAPACITY))
         self.assertData(1, 0, pattern('open', MIB) + bytes(MIB))
         self.assertData(2, 0, pattern('closed', 12 * KIB) + bytes(4 * KIB))
         self.assertData(3, 0, pattern('finished', 64 * KIB) + bytes(MIB))
@@ -197,7 +197,7 @@ class Migration(FilesCase):
         self.start_load()
         for _ in range(6):
             self.migrate()
-            self.wait_for_writes(4 * CAPACITY)
+            self.wait_for_writes(4 * self.CAPACITY)
         self.verify()
         self.stop_load()
         self.check_after()

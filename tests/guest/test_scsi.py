@@ -32,6 +32,7 @@ class Disk(ScsiDisk, test_blkzone.Disk):
         self.assertNotRegex(output, 'runt|constrained|invalid|[Ff]ailed')
 
 
+@tap.full
 class Disk512e(Disk):
     """Writes in blocks of 4096"""
     PREFIX = 'SCSI, 512e: '
