@@ -31,9 +31,11 @@
 static ZoneGeometry create_geometry(const BlockdevCreateOptionsQcow2 *create,
                                     const ZoneGeometry *base)
 {
-    static const BlockdevCreateOptionsZoneHostManaged none;
-    const BlockdevCreateOptionsZoneHostManaged *o =
+    static const BlockZoneRandomWriteArea no_zrwa;
+    static const BlockZoneGeometry none;
+    const BlockZoneGeometry *o =
         create->zone ? &create->zone->u.host_managed : &none;
+    const BlockZoneRandomWriteArea *zrwa = o->zrwa ?: &no_zrwa;
     ZoneGeometry g = base ? *base : (ZoneGeometry) {
         .zones = {
             .model = BLK_Z_HM,
@@ -42,19 +44,20 @@ static ZoneGeometry create_geometry(const BlockdevCreateOptionsQcow2 *create,
         },
     };
 
-#define TAKE(option, field) \
+#define TAKE_FROM(o, option, field) \
     if (o->has_##option) { \
         g.field = o->option; \
     }
+#define TAKE(option, field) TAKE_FROM(o, option, field)
     g.size = create->size;
     TAKE(size, zones.size)
     TAKE(conventional_zones, conventional_zones)
     TAKE(max_open_zones, zones.max_open)
     TAKE(max_active_zones, zones.max_active)
     TAKE(descriptor_extension_size, zones.ext_size)
-    TAKE(zrwa_size, zones.zrwa_size)
-    TAKE(zrwa_flush_granularity, zones.zrwa_granularity)
-    TAKE(zrwa_zones, zones.max_zrwa)
+    TAKE_FROM(zrwa, size, zones.zrwa_size)
+    TAKE_FROM(zrwa, flush_granularity, zones.zrwa_granularity)
+    TAKE_FROM(zrwa, zones, zones.max_zrwa)
     if (!base) {
         g.zones.capacity = g.zones.size;
     }
@@ -64,6 +67,7 @@ static ZoneGeometry create_geometry(const BlockdevCreateOptionsQcow2 *create,
     }
     TAKE(max_append_bytes, zones.max_append)
 #undef TAKE
+#undef TAKE_FROM
     return g;
 }
 
@@ -75,9 +79,9 @@ bool qcow2_zoned_check_opts(QDict *options, Error **errp)
         { "zone.max_active_zones", "zone.max-active-zones" },
         { "zone.max_append_bytes", "zone.max-append-bytes" },
         { "zone.descriptor_extension_size", "zone.descriptor-extension-size" },
-        { "zone.zrwa_size", "zone.zrwa-size" },
-        { "zone.zrwa_flush_granularity", "zone.zrwa-flush-granularity" },
-        { "zone.zrwa_zones", "zone.zrwa-zones" },
+        { "zone.zrwa_size", "zone.zrwa.size" },
+        { "zone.zrwa_flush_granularity", "zone.zrwa.flush-granularity" },
+        { "zone.zrwa_zones", "zone.zrwa.zones" },
         { NULL, NULL },
     };
     const char *mode = qdict_get_try_str(options, "zone.mode");
@@ -100,7 +104,8 @@ bool qcow2_zoned_check_opts(QDict *options, Error **errp)
             g_str_equal(name, "zone.mode")) {
             continue;
         }
-        option = g_strdelimit(g_strdup(name), "-", '_');
+        option = g_strdup(name);
+        g_strdelimit(option + strlen("zone."), "-.", '_');
         if (!mode || g_str_equal(mode, "none")) {
             error_setg(errp, "%s requires zone.mode=host-managed", option);
             return false;

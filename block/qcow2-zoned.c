@@ -362,21 +362,16 @@ ImageInfoZone *qcow2_zoned_get_info(BlockDriverState *bs)
     info = g_new0(ImageInfoZone, 1);
     *info = (ImageInfoZone) {
         .mode = BLOCKDEV_ZONE_MODE_HOST_MANAGED,
-        .size = g->zones.size,
-        .capacity = g->zones.capacity,
         .zones = zone_table_nr_zones(qcow2_zone_table(bs)),
-        .conventional_zones = g->conventional_zones,
-        .max_open_zones = g->zones.max_open,
-        .max_active_zones = g->zones.max_active,
-        .max_append_bytes = g->zones.max_append,
+#define GIVE(option, value) .has_##option = true, .option = (value)
+        GIVE(size, g->zones.size),
+        GIVE(capacity, g->zones.capacity),
+        GIVE(conventional_zones, g->conventional_zones),
+        GIVE(max_open_zones, g->zones.max_open),
+        GIVE(max_active_zones, g->zones.max_active),
+        GIVE(max_append_bytes, g->zones.max_append),
         .has_descriptor_extension_size = g->zones.ext_size,
         .descriptor_extension_size = g->zones.ext_size,
-        .has_zrwa_size = g->zones.zrwa_size,
-        .zrwa_size = g->zones.zrwa_size,
-        .has_zrwa_flush_granularity = g->zones.zrwa_size,
-        .zrwa_flush_granularity = g->zones.zrwa_granularity,
-        .has_zrwa_zones = g->zones.zrwa_size,
-        .zrwa_zones = g->zones.max_zrwa,
         .states = g_new0(ImageInfoZoneStates, 1),
     };
     *info->states = (ImageInfoZoneStates) {
@@ -388,6 +383,15 @@ ImageInfoZone *qcow2_zoned_get_info(BlockDriverState *bs)
         .read_only = c.in_state[BLK_ZS_RDONLY],
         .offline = c.in_state[BLK_ZS_OFFLINE],
     };
+    if (g->zones.zrwa_size) {
+        info->zrwa = g_new(BlockZoneRandomWriteArea, 1);
+        *info->zrwa = (BlockZoneRandomWriteArea) {
+            GIVE(size, g->zones.zrwa_size),
+            GIVE(flush_granularity, g->zones.zrwa_granularity),
+            GIVE(zones, g->zones.max_zrwa),
+        };
+    }
+#undef GIVE
     return info;
 }
 

@@ -15,7 +15,7 @@ static void assert_management(Disk *d, int64_t good, int64_t failed,
                               int64_t invalid)
 {
     QDict *stats = statistics(d);
-    QDict *management = qdict_get_qdict(stats, "zone_mgmt");
+    QDict *management = qdict_get_qdict(stats, "zone-mgmt");
 
     g_assert_cmpint(qdict_get_int(management, "operations"), ==, good);
     g_assert_cmpint(qdict_get_int(management, "failed-operations"), ==, failed);
@@ -75,7 +75,7 @@ static void test_plain_statistics(void)
     Disk *d = new_disk(&setup);
     QDict *stats = statistics(d);
 
-    g_assert_false(qdict_haskey(stats, "zone_mgmt"));
+    g_assert_false(qdict_haskey(stats, "zone-mgmt"));
     qobject_unref(stats);
     delete_disk(d);
 }

@@ -84,7 +84,7 @@ static void test_statistics(void)
     answer = qtest_qmp(m->qts, "{'execute': 'query-blockstats'}");
     stats = qdict_get_qdict(qobject_to(QDict, qlist_peek(
         qdict_get_qlist(answer, "return"))), "stats");
-    management = qdict_get_qdict(stats, "zone_mgmt");
+    management = qdict_get_qdict(stats, "zone-mgmt");
     g_assert_cmpint(qdict_get_int(stats, "zone_append_operations"), ==, 2);
     g_assert_cmpint(qdict_get_int(stats, "zone_append_bytes"), ==, 4 * BLOCK);
     g_assert_cmpint(qdict_get_int(stats, "failed_zone_append_operations"), ==,
