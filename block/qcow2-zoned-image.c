@@ -262,6 +262,7 @@ int qcow2_zoned_snapshot_create(BlockDriverState *bs, QCowSnapshot *sn)
     extra = g_new0(Qcow2ZonedSnapshotExtra, 1);
     extra->table_offset = cpu_to_be64(f.offset);
     extra->nr_zones = cpu_to_be32(f.nr_zones);
+    extra->magic = cpu_to_be32(QCOW2_ZONED_SNAPSHOT_MAGIC);
     sn->unknown_extra_data = extra;
     sn->extra_data_size += sizeof(*extra);
 

@@ -74,12 +74,14 @@ static inline bool qcow2_in_zones(BlockDriverState *bs, int64_t offset)
 
 /* --- On disk, big-endian --- */
 
-/* In the extra data of a snapshot, behind what qcow2 itself has there */
+/* The end of a snapshot's extra data, whatever qcow2 itself has before it */
 typedef struct Qcow2ZonedSnapshotExtra {
     uint64_t table_offset;
     uint32_t nr_zones;
-    uint32_t reserved;
+    uint32_t magic;
 } QEMU_PACKED Qcow2ZonedSnapshotExtra;
+
+#define QCOW2_ZONED_SNAPSHOT_MAGIC 0x5a4f4e45   /* "ZONE" */
 
 /* --- qcow2-zoned.c --- */
 

@@ -420,12 +420,19 @@ int coroutine_fn qcow2_zoned_co_get_ext(BlockDriverState *bs, int64_t offset,
 
 bool qcow2_zoned_snapshot_file(const QCowSnapshot *sn, Qcow2ZoneFile *f)
 {
+    const size_t known = sizeof(QCowSnapshotExtraData);
     Qcow2ZonedSnapshotExtra extra;
 
-    if (sn->extra_data_size < sizeof(QCowSnapshotExtraData) + sizeof(extra)) {
+    if (sn->extra_data_size < known + sizeof(extra)) {
         return false;
     }
-    memcpy(&extra, sn->unknown_extra_data, sizeof(extra));
+    memcpy(&extra, sn->unknown_extra_data + sn->extra_data_size - known -
+           sizeof(extra), sizeof(extra));
+    /* Before there was a magic, there was nothing before the rest either */
+    if (be32_to_cpu(extra.magic) != QCOW2_ZONED_SNAPSHOT_MAGIC &&
+        (extra.magic || sn->extra_data_size != known + sizeof(extra))) {
+        return false;
+    }
     f->offset = be64_to_cpu(extra.table_offset);
     f->nr_zones = be32_to_cpu(extra.nr_zones);
     return true;
