@@ -35,12 +35,15 @@ class TestPort(Sandbox):
         self.assertFalse(self.own.exists())
         self.assertEqual(self.result(), 'one\nhook\ntwo\nthree\nfour\n')
 
-    def test_other_context_is_merged(self):
+    def have_other_context(self):
         self.write('build/pristine/block/io.c', 'a\none\ntwo\nthree\nb\n')
         self.write('patches/hook.patch', HOOK.replace(
             '@@ -1,3 +1,4 @@\n one\n+hook\n two\n three\n',
             '@@ -1,4 +1,5 @@\n a\n one\n+hook\n two\n three\n'))
         self.new_source('A\none\ntwo\nthree\nb\n')
+
+    def test_other_context_is_merged(self):
+        self.have_other_context()
         self.assertIn('wrote patches/10.2/hook.patch.diff', self.port())
         self.assertEqual(self.result(), 'A\none\nhook\ntwo\nthree\nb\n')
         self.assertNotIn('The header', self.own.read_text())
@@ -71,6 +74,12 @@ class TestPort(Sandbox):
         self.fail_with('nothing to go on with', 'scripts/port', '--continue',
                        env=self.env)
 
+    def test_conflict_is_resolved_once(self):
+        self.test_conflict_stops_until_it_is_resolved()
+        self.own.unlink()
+        self.assertIn('wrote', self.port())
+        self.assertEqual(self.result(), 'one\nhook 2\n2\nthree\n')
+
     def test_diff_that_still_fits_is_kept_for_new_hunks(self):
         self.new_source('one\n2\nthree\n')
         self.write_override('10.2', 'hook.patch', HUNKS.replace(' two', ' 2'))
@@ -83,13 +92,20 @@ class TestPort(Sandbox):
         self.assertNotIn('wrote', self.port())
 
     def test_diff_that_does_not_fit_is_made_anew(self):
-        self.new_source('one\ntwo\nthree\nfour\n')
+        self.have_other_context()
         self.write_override('10.2', 'hook.patch', HUNKS.replace('+hook', '+own'),
                             of=HOOK.replace('+hook', '+old'))
-        self.own.write_text('Two is new.\n' + self.own.read_text())
-        self.assertIn('hook.patch.diff does not fit, and is made anew', self.port())
-        self.assertTrue(self.own.read_text().startswith('Two is new.\nOf hunks: '))
-        self.assertEqual(self.result(), 'one\nhook\ntwo\nthree\nfour\n')
+        self.own.write_text('A is new.\n' + self.own.read_text())
+        self.assertIn('hook.patch.diff does not fit any more', self.port())
+        self.assertTrue(self.own.read_text().startswith('A is new.\nOf hunks: '))
+        self.assertEqual(self.result(), 'A\none\nhook\ntwo\nthree\nb\n')
+
+    def test_diff_that_is_not_needed_any_more_is_removed(self):
+        self.write_override('10.2', 'hook.patch', HUNKS.replace('+hook', '+own'),
+                            of=HOOK.replace('+hook', '+old'))
+        self.assertIn('10.2 differs in 0', self.port())
+        self.assertFalse(self.own.exists())
+        self.assertEqual(self.result(), 'one\nhook\ntwo\nthree\n')
 
     def test_place_that_only_looks_right_is_not_taken(self):
         block = 'f()\n{\n    x\n}\n'
