@@ -977,7 +977,7 @@ static uint64_t subcluster_end_if_data(BlockDriverState *bs, uint64_t offset)
 }
 
 int coroutine_fn
-qcow2_zoned_co_block_status(BlockDriverState *bs, bool want_zero,
+qcow2_zoned_co_block_status(BlockDriverState *bs, ZonedStatusMode mode,
                             int64_t offset, int64_t bytes, int64_t *pnum,
                             int64_t *map, BlockDriverState **file)
 {
@@ -991,7 +991,7 @@ qcow2_zoned_co_block_status(BlockDriverState *bs, bool want_zero,
 
         /* An offline zone has data that cannot be read */
         n = n < 0 ? MIN(bytes, zone_end(bs, offset) - offset) : n;
-        if (!want_zero) {
+        if (!(mode & BDRV_WANT_ZERO)) {
             end = subcluster_end_if_data(bs, data ? offset + n : offset);
         }
         if (!data && !end) {
@@ -1000,7 +1000,7 @@ qcow2_zoned_co_block_status(BlockDriverState *bs, bool want_zero,
         }
         bytes = data ? n : MIN(bytes, end - offset);
     }
-    ret = qcow2_co_block_status(bs, want_zero, offset, bytes, pnum, map, file);
+    ret = qcow2_co_block_status(bs, mode, offset, bytes, pnum, map, file);
     if (ret >= 0 && end && *pnum == bytes) {
         *pnum = end - offset;
     }

@@ -12,6 +12,7 @@
 #define BLOCK_QCOW2_ZONED_H
 
 #include "qcow2.h"
+#include "block/zoned-compat.h"
 #include "qapi/qapi-types-zoned.h"
 
 #define QCOW2_EXT_MAGIC_ZONED 0x5a4f4e45    /* "ZONE" */
@@ -196,7 +197,7 @@ qcow2_zoned_co_pwritev_compressed_part(BlockDriverState *bs, int64_t offset,
                                        int64_t bytes, QEMUIOVector *qiov,
                                        size_t qiov_offset);
 int coroutine_fn GRAPH_RDLOCK
-qcow2_zoned_co_block_status(BlockDriverState *bs, bool want_zero,
+qcow2_zoned_co_block_status(BlockDriverState *bs, ZonedStatusMode mode,
                             int64_t offset, int64_t bytes, int64_t *pnum,
                             int64_t *map, BlockDriverState **file);
 int coroutine_fn GRAPH_RDLOCK
@@ -246,9 +247,9 @@ qcow2_co_pwritev_compressed_part(BlockDriverState *bs, int64_t offset,
                                  int64_t bytes, QEMUIOVector *qiov,
                                  size_t qiov_offset);
 int coroutine_fn GRAPH_RDLOCK
-qcow2_co_block_status(BlockDriverState *bs, bool want_zero, int64_t offset,
-                      int64_t count, int64_t *pnum, int64_t *map,
-                      BlockDriverState **file);
+qcow2_co_block_status(BlockDriverState *bs, ZonedStatusMode mode,
+                      int64_t offset, int64_t count, int64_t *pnum,
+                      int64_t *map, BlockDriverState **file);
 int coroutine_fn GRAPH_RDLOCK
 qcow2_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
                        BdrvRequestFlags flags);

@@ -10,6 +10,7 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "block/block_int.h"
+#include "block/zoned-compat.h"
 #include "block/zoned-jobs.h"
 #include "system/block-backend.h"
 
@@ -114,7 +115,7 @@ static int commit_detached(BlockDriverState *bs, BlockDriverState *base,
                            Error **errp)
 {
     BlockBackend *overlay_blk, *base_blk = NULL;
-    int ret = bdrv_set_backing_hd(bs, NULL, errp);
+    int ret = zoned_set_backing_hd(bs, NULL, errp);
 
     if (ret < 0) {
         return ret;
@@ -132,7 +133,7 @@ static int commit_detached(BlockDriverState *bs, BlockDriverState *base,
     }
     blk_unref(base_blk);
     blk_unref(overlay_blk);
-    bdrv_set_backing_hd(bs, base, &error_abort);
+    zoned_set_backing_hd(bs, base, &error_abort);
     return ret;
 }
 

@@ -6,8 +6,11 @@
 
 #include "qemu/osdep.h"
 #include "qemu/error-report.h"
+#include "qapi/error.h"
 #include "block/block-zoned.h"
+#include "block/zoned-compat.h"
 #include "hw/virtio/virtio-blk-zoned.h"
+#include "migration/vmstate.h"
 
 typedef struct ZonedRequest {
     VirtIOBlkZonedReq zoned;
@@ -211,7 +214,7 @@ static const VMStateDescription vmstate_zones = {
     },
 };
 
-const VMStateDescription vmstate_virtio_blk_device = {
+static const VMStateDescription vmstate_virtio_blk_device = {
     .name = "virtio-blk-device",
     .version_id = 1,
     .minimum_version_id = 1,
@@ -225,3 +228,13 @@ const VMStateDescription vmstate_virtio_blk_device = {
         NULL
     },
 };
+
+void virtio_blk_zoned_save(VirtIOBlock *s, QEMUFile *f)
+{
+    zoned_vmstate_save(f, &vmstate_virtio_blk_device, s);
+}
+
+int virtio_blk_zoned_load(VirtIOBlock *s, QEMUFile *f)
+{
+    return zoned_vmstate_load(f, &vmstate_virtio_blk_device, s);
+}

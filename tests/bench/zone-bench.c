@@ -37,6 +37,7 @@
 #include "qemu/timer.h"
 #include "qapi/error.h"
 #include "block/block_int.h"
+#include "block/zoned-compat.h"
 #include "qom/object.h"
 #include "system/block-backend.h"
 #include "block-program.h"
@@ -89,7 +90,7 @@ static int coroutine_fn do_append(Load *load, uint64_t offset, void *buf)
 
 static int coroutine_fn do_discard(Load *load, uint64_t offset, void *buf)
 {
-    return blk_co_pdiscard(load->blk, offset, load->block, 0);
+    return zoned_co_pdiscard(load->blk, offset, load->block);
 }
 
 static int coroutine_fn do_reset(Load *load, uint64_t offset, void *buf)

@@ -22,6 +22,7 @@
 #include "qapi/error.h"
 #include "qobject/qdict.h"
 #include "block/block_int.h"
+#include "block/zoned-compat.h"
 #include "block/snapshot.h"
 #include "crypto/secret.h"
 #include "qom/object.h"
@@ -348,7 +349,7 @@ static void coroutine_fn use_zone(BlockBackend *blk, unsigned int i,
     z = look_at_zone(blk, start);
     write_and_read(blk, &z, true);
     blk_co_pwrite_zeroes(blk, start, IO_BYTES, BDRV_REQ_MAY_UNMAP);
-    blk_co_pdiscard(blk, start, MIN(length, IO_BYTES), false);
+    zoned_co_pdiscard(blk, start, MIN(length, IO_BYTES));
     zone_op(blk, BLK_ZO_OPEN, start, length);
     zone_op(blk, i % 2 ? BLK_ZO_CLOSE : BLK_ZO_FINISH, start, length);
     if (i % 4 >= 2) {

@@ -291,10 +291,17 @@ static void kick(Disk *d, const Command *c, unsigned n)
     d->dev->bus->virtqueue_kick(d->dev, vq);
 }
 
+/* No command is in progress there. */
+static void forget_descriptors(QVirtQueue *vq)
+{
+    vq->free_head = 0;
+    vq->num_free = vq->size;
+}
+
 /* All at once, with one kick; no other command may be in progress there. */
 void start_commands(Disk *d, Command *c, unsigned n)
 {
-    qvirtqueue_reset_pool(d->vq[d->queue]);
+    forget_descriptors(d->vq[d->queue]);
     for (unsigned i = 0; i < n; i++) {
         prepare(d, &c[i]);
     }
@@ -436,7 +443,7 @@ uint8_t task_management(Disk *d, uint32_t subtype)
     uint32_t head;
     uint8_t response;
 
-    qvirtqueue_reset_pool(d->control);
+    forget_descriptors(d->control);
     address = place(d, &request, 0, sizeof(request), 0);
     answer = place(d, NULL, UNWRITTEN_BYTE, 1, 0);
     head = qvirtqueue_add(d->qts, d->control, address, sizeof(request), false,

@@ -364,7 +364,8 @@ void wait_for_one(Disk *d, Request *requests, unsigned n)
 
 void start_all(Disk *d, Request *requests, unsigned n)
 {
-    qvirtqueue_reset_pool(d->vq);
+    d->vq->free_head = 0;
+    d->vq->num_free = d->vq->size;
     for (unsigned i = 0; i < n; i++) {
         place(d, &requests[i]);
         describe_request(d, &requests[i]);

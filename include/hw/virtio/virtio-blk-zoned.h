@@ -11,7 +11,6 @@
 #define HW_VIRTIO_BLK_ZONED_H
 
 #include "block/virtio-blk-zoned.h"
-#include "migration/vmstate.h"
 #include "hw/virtio/virtio-blk.h"
 
 /*
@@ -33,6 +32,8 @@ bool virtio_blk_zoned_rule_broken(VirtIOBlockReq *req, int ret);
  * was told of the zones, so the other side must have the same.  Disks without
  * zones send nothing.
  */
-extern const VMStateDescription vmstate_virtio_blk_device;
+void virtio_blk_zoned_save(VirtIOBlock *s, QEMUFile *f);
+/* A negative errno if the zones are others, which is reported */
+int virtio_blk_zoned_load(VirtIOBlock *s, QEMUFile *f);
 
 #endif
