@@ -34,15 +34,18 @@ typedef struct ZbcOpcode {
     uint8_t usage[15];          /* of the CDB from byte 1 on */
 } ZbcOpcode;
 
-#define ONES2 0xff, 0xff
-#define ONES4 ONES2, ONES2
-#define ONES8 ONES4, ONES4
-
 /* Those with an address and a length; @flags: byte 1 */
-#define RW6(op)         { op, NO_ACTION, 6, { 0x1f, ONES2, 0xff } }
-#define RW10(op, flags) { op, NO_ACTION, 10, { flags, ONES4, 0, ONES2 } }
-#define RW12(op, flags) { op, NO_ACTION, 12, { flags, ONES8 } }
-#define RW16(op, flags) { op, NO_ACTION, 16, { flags, ONES8, ONES4 } }
+#define RW6(op) \
+    { op, NO_ACTION, 6, { 0x1f, [1 ... 3] = 0xff } }
+#define RW10(op, flags) \
+    { op, NO_ACTION, 10, { flags, [1 ... 4] = 0xff, [6 ... 7] = 0xff } }
+#define RW12(op, flags) \
+    { op, NO_ACTION, 12, { flags, [1 ... 8] = 0xff } }
+#define RW16(op, flags) \
+    { op, NO_ACTION, 16, { flags, [1 ... 12] = 0xff } }
+#define OUT(action) \
+    { ZBC_OUT, action, 16, \
+      { 0x1f, [1 ... 8] = 0xff, [11 ... 12] = 0xff, [13] = 0x01 } }
 
 static const ZbcOpcode opcodes[] = {
     { TEST_UNIT_READY, NO_ACTION, 6 },
@@ -50,41 +53,42 @@ static const ZbcOpcode opcodes[] = {
     { FORMAT_UNIT, NO_ACTION, 6, { 0xf8 } },
     RW6(READ_6),
     RW6(WRITE_6),
-    { INQUIRY, NO_ACTION, 6, { 0x01, 0xff, ONES2 } },
+    { INQUIRY, NO_ACTION, 6, { 0x01, [1 ... 3] = 0xff } },
     { MODE_SELECT, NO_ACTION, 6, { 0x11, 0, 0, 0xff } },
     { RESERVE, NO_ACTION, 6, { 0x01 } },
     { RELEASE, NO_ACTION, 6, { 0x01 } },
-    { MODE_SENSE, NO_ACTION, 6, { 0x08, ONES2, 0xff } },
+    { MODE_SENSE, NO_ACTION, 6, { 0x08, [1 ... 3] = 0xff } },
     { START_STOP, NO_ACTION, 6, { 0x01, 0, 0, 0xf3 } },
     { ALLOW_MEDIUM_REMOVAL, NO_ACTION, 6, { 0, 0, 0, 0x01 } },
-    { READ_CAPACITY_10, NO_ACTION, 10, { 0, ONES4, 0, 0, 0x01 } },
+    { READ_CAPACITY_10, NO_ACTION, 10, { [1 ... 4] = 0xff, [7] = 0x01 } },
     RW10(READ_10, 0xf8),
     RW10(WRITE_10, 0xf8),
-    { SEEK_10, NO_ACTION, 10, { 0, ONES4 } },
+    { SEEK_10, NO_ACTION, 10, { [1 ... 4] = 0xff } },
     RW10(WRITE_VERIFY_10, 0xf0),
     RW10(VERIFY_10, 0xf6),
     RW10(SYNCHRONIZE_CACHE, 0x02),
     RW10(WRITE_SAME_10, 0xf8),
-    { MODE_SELECT_10, NO_ACTION, 10, { 0x11, 0, 0, 0, 0, 0, ONES2 } },
+    { MODE_SELECT_10, NO_ACTION, 10, { 0x11, [6 ... 7] = 0xff } },
     { RESERVE_10, NO_ACTION, 10, { 0x03 } },
     { RELEASE_10, NO_ACTION, 10, { 0x03 } },
-    { MODE_SENSE_10, NO_ACTION, 10, { 0x08, ONES2, 0, 0, 0, ONES2 } },
+    { MODE_SENSE_10, NO_ACTION, 10,
+      { 0x08, [1 ... 2] = 0xff, [6 ... 7] = 0xff } },
     RW16(READ_16, 0xf8),
     RW16(WRITE_16, 0xf8),
     RW16(WRITE_VERIFY_16, 0xf0),
     RW16(VERIFY_16, 0xf6),
     RW16(SYNCHRONIZE_CACHE_16, 0x02),
     RW16(WRITE_SAME_16, 0xf9),
-    { ZBC_OUT, ZBC_OUT_CLOSE, 16, { 0x1f, ONES8, 0, 0, ONES2, 0x01 } },
-    { ZBC_OUT, ZBC_OUT_FINISH, 16, { 0x1f, ONES8, 0, 0, ONES2, 0x01 } },
-    { ZBC_OUT, ZBC_OUT_OPEN, 16, { 0x1f, ONES8, 0, 0, ONES2, 0x01 } },
-    { ZBC_OUT, ZBC_OUT_RESET, 16, { 0x1f, ONES8, 0, 0, ONES2, 0x01 } },
-    { ZBC_IN, ZBC_IN_REPORT_ZONES, 16, { 0x1f, ONES8, ONES4, 0xbf } },
+    OUT(ZBC_OUT_CLOSE),
+    OUT(ZBC_OUT_FINISH),
+    OUT(ZBC_OUT_OPEN),
+    OUT(ZBC_OUT_RESET),
+    { ZBC_IN, ZBC_IN_REPORT_ZONES, 16,
+      { 0x1f, [1 ... 12] = 0xff, [13] = 0xbf } },
     { SERVICE_ACTION_IN_16, SAI_READ_CAPACITY_16, 16,
-      { 0x1f, ONES8, ONES4, 0x01 } },
-    { REPORT_LUNS, NO_ACTION, 12, { 0, 0xff, 0, 0, 0, ONES4 } },
-    { MAINTENANCE_IN, REPORT_OPCODES, 12,
-      { 0x1f, 0x87, 0xff, ONES2, ONES4 } },
+      { 0x1f, [1 ... 12] = 0xff, [13] = 0x01 } },
+    { REPORT_LUNS, NO_ACTION, 12, { [1] = 0xff, [5 ... 8] = 0xff } },
+    { MAINTENANCE_IN, REPORT_OPCODES, 12, { 0x1f, 0x87, [2 ... 8] = 0xff } },
     RW12(READ_12, 0xf8),
     RW12(WRITE_12, 0xf8),
     RW12(WRITE_VERIFY_12, 0xf0),
