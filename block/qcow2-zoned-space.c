@@ -28,7 +28,8 @@
 /* Space is allocated in steps of this part of what has been written */
 #define STEP_FRACTION 8
 #define MIN_STEP (1 * MiB)
-#define MAX_STEP (64 * MiB)
+/* Of a zone that is written by this process, each is at most twice the last one */
+#define MAX_STEP_SHIFT 6        /* 64 MiB */
 /* The next step begins when no more than this part of one is left */
 #define AHEAD_FRACTION 2
 /* The host locks the file for each, so more would only occupy threads */
@@ -59,8 +60,11 @@
 #define HOLE_BUSY BIT(30)       /* as of now; writes wait */
 #define HOLE_LATER BIT(29)      /* when the reset has ended */
 #define HOLE_DONE BIT(28)       /* nothing to give back, unless it was written */
+/* The next step is at most MIN_STEP << this */
+#define STEP_SHIFT 25
+#define STEP_MASK (7U << STEP_SHIFT)
 /* So many units from the zone's start on have space, or will have it soon */
-#define UNITS_MASK (HOLE_DONE - 1)
+#define UNITS_MASK ((1U << STEP_SHIFT) - 1)
 #define UNIT (64 * KiB)
 
 QEMU_BUILD_BUG_ON((UNITS_MASK + 1ULL) * UNIT < 1 * TiB);
@@ -394,7 +398,7 @@ static bool coroutine_fn GRAPH_RDLOCK punch_next(BlockDriverState *bs)
 void qcow2_zoned_space_unused(BlockDriverState *bs, uint32_t i)
 {
     /* The zone table does not show the zone as empty yet */
-    change_word(get_space(bs), i, UNITS_MASK, HOLE_LATER);
+    change_word(get_space(bs), i, UNITS_MASK | STEP_MASK, HOLE_LATER);
 }
 
 /*
@@ -712,7 +716,7 @@ give_back(BlockDriverState *bs, uint32_t zone)
             ret = bdrv_co_set_space(s->data_file, h.host, h.bytes, false);
             trace_qcow2_zoned_give_back(bs, zone, h.host, h.bytes, ret);
             if (ret == 0) {
-                change_word(sp, zone, UNITS_MASK,
+                change_word(sp, zone, UNITS_MASK | STEP_MASK,
                             DIV_ROUND_UP(h.start - start, UNIT));
                 qatomic_inc(&sp->given_back);
             }
@@ -784,13 +788,24 @@ static bool may_begin_step(Qcow2ZonedSpace *sp)
 }
 
 /*
- * A zone with this word is to have so much more.  The first time, what is below the
- * write pointer is not known to have space: it may be zeroes.
+ * A zone with this word is to have so much more.  Below where the first write found
+ * the write pointer there may be no space, but zeroes: begin with small steps.
  */
 static uint64_t step_size(uint32_t word)
 {
-    return MIN(MAX(QEMU_ALIGN_DOWN(allocated(word) / STEP_FRACTION, UNIT),
-                   MIN_STEP), MAX_STEP);
+    uint64_t part = QEMU_ALIGN_DOWN(allocated(word) / STEP_FRACTION, UNIT);
+    uint64_t most = (uint64_t)MIN_STEP << ((word & STEP_MASK) >> STEP_SHIFT);
+
+    return MIN(MAX(part, MIN_STEP), most);
+}
+
+/* What the word becomes when there is space up to @to. */
+static uint32_t word_after_step(uint32_t word, uint64_t to)
+{
+    uint32_t shift = MIN(((word & STEP_MASK) >> STEP_SHIFT) + 1, MAX_STEP_SHIFT);
+
+    return (word & ~(UNITS_MASK | STEP_MASK | HOLE_DONE)) |
+           shift << STEP_SHIFT | DIV_ROUND_UP(to, UNIT);
 }
 
 /* The zone, whose word is @word, is written up to @end of @size. */
@@ -801,7 +816,7 @@ static void coroutine_fn begin_step(BlockDriverState *bs, uint32_t zone,
     Qcow2ZonedSpace *sp = get_space(bs);
     uint64_t from = MAX(end, allocated(word));
     uint64_t to = MIN(QEMU_ALIGN_DOWN(from, UNIT) + step_size(word), size);
-    uint32_t new = (word & ~(UNITS_MASK | HOLE_DONE)) | DIV_ROUND_UP(to, UNIT);
+    uint32_t new = word_after_step(word, to);
     uint32_t *p;
     Step *step;
 
