@@ -148,23 +148,27 @@ static int coroutine_mixed_fn copy_states(ZonedCopy *copy, int64_t offset)
     return 0;
 }
 
-/* Do not go beyond the write pointer of the source with a cluster of zeroes. */
+/* Do not go beyond the end of a zone's data with the zeroes of its last cluster. */
 static int coroutine_mixed_fn trim(const ZonedCopy *copy, int64_t offset,
                                    int64_t *bytes, BdrvRequestFlags *flags)
 {
     BlockZoneDescriptor zone;
+    int64_t end;
     int ret;
 
     if (!(*flags & BDRV_REQ_WRITE_COMPRESSED) || !copies_states(copy)) {
         return 0;
     }
     ret = get_zone(copy->src, offset, &zone);
-    if (ret == 0 && zone.type == BLK_ZT_SWR && zone.state != BLK_ZS_FULL &&
-        zone.wp > offset && zone.wp < offset + *bytes) {
-        *flags &= ~BDRV_REQ_WRITE_COMPRESSED;
-        *bytes = zone.wp - offset;
+    if (ret < 0 || zone.type != BLK_ZT_SWR) {
+        return ret;
     }
-    return ret;
+    end = zone.state == BLK_ZS_FULL ? zone.start + zone.cap : zone.wp;
+    if (end > offset && end < offset + *bytes) {
+        *flags &= ~BDRV_REQ_WRITE_COMPRESSED;
+        *bytes = end - offset;
+    }
+    return 0;
 }
 
 int coroutine_fn zoned_copy_prepare(ZonedCopy *copy, int64_t offset,
