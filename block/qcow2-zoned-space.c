@@ -37,8 +37,11 @@
 /* After an error of the host, none for so long */
 #define RETRY_MS 10000
 
-/* One hole takes the host a few milliseconds, and others wait for the file */
+/* One hole takes the host a few milliseconds, and others wait for the file ... */
 #define MAX_HOLE (16 * MiB)
+/* ... but no time where there is nothing */
+#define MAX_EMPTY_HOLE (1 * GiB)
+#define EMPTY_HOLE_NS (100 * SCALE_US)
 /* What holes are aligned to on the host, where they do not begin with a zone */
 #define HOLE_ALIGNMENT (64 * KiB)
 #define FINISH_MS 2000
@@ -91,6 +94,7 @@ struct Qcow2ZonedSpace {
     uint32_t partial;
     uint64_t partial_end;
     uint64_t hole_start;        /* 0: not known yet */
+    uint64_t hole_bytes;        /* at most, in the next one; under hole_lock */
     bool running;               /* the coroutine that punches holes */
 };
 
@@ -139,6 +143,7 @@ Qcow2ZonedSpace *qcow2_zoned_space_new(void)
     qemu_co_queue_init(&sp->hole_done);
     sp->first = NO_ZONE;
     sp->partial = NO_ZONE;
+    sp->hole_bytes = MAX_HOLE;
     return sp;
 }
 
@@ -308,7 +313,7 @@ join_zones(BlockDriverState *bs, Hole *h)
     Qcow2ZonedSpace *sp = get_space(bs);
     BDRVQcow2State *s = bs->opaque;
 
-    while (h->bytes < MAX_HOLE && h->first && claim(sp, h->first - 1)) {
+    while (h->bytes < sp->hole_bytes && h->first && claim(sp, h->first - 1)) {
         uint32_t zone = h->first - 1;
         uint64_t start = zone_geometry_start(s->zoned->geometry, zone);
         Hole next;
@@ -317,7 +322,7 @@ join_zones(BlockDriverState *bs, Hole *h)
                   place_end(bs, zone), &next);
         if (next.start != start || !next.bytes ||
             next.host + next.bytes != h->host ||
-            next.bytes + h->bytes > MAX_HOLE) {
+            next.bytes + h->bytes > sp->hole_bytes) {
             unclaim(sp, zone, zone, true);
             break;
         }
@@ -350,6 +355,29 @@ static void want_rest(Qcow2ZonedSpace *sp, uint32_t zone, uint64_t end)
     }
 }
 
+/* Most of a large zone that has hardly been written is empty. */
+static void learn_size(Qcow2ZonedSpace *sp, int64_t ns)
+{
+    sp->hole_bytes = ns > EMPTY_HOLE_NS ? MAX_HOLE
+                                        : MIN(sp->hole_bytes * 2, MAX_EMPTY_HOLE);
+}
+
+static void coroutine_fn GRAPH_RDLOCK punch(BlockDriverState *bs, const Hole *h)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2ZonedSpace *sp = get_space(bs);
+    int64_t start = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    int ret;
+
+    publish_hole(sp, h);
+    ret = bdrv_co_pdiscard(s->data_file, h->host, h->bytes);
+    trace_qcow2_zoned_punch(bs, h->first, h->last, h->host, h->bytes, ret);
+    if (ret == 0) {
+        qatomic_inc(&sp->given_back);
+        learn_size(sp, qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - start);
+    }
+}
+
 /*
  * Punch the next hole that a reset zone, or adjacent ones, want; of a large
  * zone the last part first.  Returns false if none does.  Called with
@@ -357,7 +385,6 @@ static void want_rest(Qcow2ZonedSpace *sp, uint32_t zone, uint64_t end)
  */
 static bool coroutine_fn GRAPH_RDLOCK punch_next(BlockDriverState *bs)
 {
-    BDRVQcow2State *s = bs->opaque;
     Qcow2ZonedSpace *sp = get_space(bs);
     uint32_t zone;
     uint64_t end;
@@ -367,12 +394,12 @@ static bool coroutine_fn GRAPH_RDLOCK punch_next(BlockDriverState *bs)
         return false;
     }
     find_hole(bs, zone, allocated(get_word(sp, zone)), end, &h);
-    if (h.bytes > MAX_HOLE) {
-        uint64_t rest = h.bytes - MAX_HOLE;
+    if (h.bytes > sp->hole_bytes) {
+        uint64_t rest = h.bytes - sp->hole_bytes;
 
         h.below = h.start += rest;
         h.host += rest;
-        h.bytes = MAX_HOLE;
+        h.bytes = sp->hole_bytes;
     }
     if (h.below) {
         want_rest(sp, zone, h.below);
@@ -380,14 +407,7 @@ static bool coroutine_fn GRAPH_RDLOCK punch_next(BlockDriverState *bs)
         join_zones(bs, &h);
     }
     if (h.bytes) {
-        int ret;
-
-        publish_hole(sp, &h);
-        ret = bdrv_co_pdiscard(s->data_file, h.host, h.bytes);
-        trace_qcow2_zoned_punch(bs, h.first, h.last, h.host, h.bytes, ret);
-        if (ret == 0) {
-            qatomic_inc(&sp->given_back);
-        }
+        punch(bs, &h);
     }
     unclaim(sp, h.first, h.last, false);
     return true;
