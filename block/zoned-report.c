@@ -1,0 +1,128 @@
+/*
+ * What there is to tell of a zone, for people and for programs
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "block/block-zoned.h"
+#include "block/zoned-report.h"
+
+BlockdevZoneState zoned_report_state(BlockZoneState state)
+{
+    switch (state) {
+    case BLK_ZS_EMPTY:
+        return BLOCKDEV_ZONE_STATE_EMPTY;
+    case BLK_ZS_IOPEN:
+        return BLOCKDEV_ZONE_STATE_IMPLICITLY_OPEN;
+    case BLK_ZS_EOPEN:
+        return BLOCKDEV_ZONE_STATE_EXPLICITLY_OPEN;
+    case BLK_ZS_CLOSED:
+        return BLOCKDEV_ZONE_STATE_CLOSED;
+    case BLK_ZS_FULL:
+        return BLOCKDEV_ZONE_STATE_FULL;
+    case BLK_ZS_RDONLY:
+        return BLOCKDEV_ZONE_STATE_READ_ONLY;
+    case BLK_ZS_OFFLINE:
+        return BLOCKDEV_ZONE_STATE_OFFLINE;
+    default:
+        return BLOCKDEV_ZONE_STATE_NOT_WRITE_POINTER;
+    }
+}
+
+bool zoned_report_has_pointer(const BlockZoneDescriptor *zone)
+{
+    switch (zone->state) {
+    case BLK_ZS_EMPTY:
+    case BLK_ZS_IOPEN:
+    case BLK_ZS_EOPEN:
+    case BLK_ZS_CLOSED:
+        return true;
+    case BLK_ZS_RDONLY:
+        /* Not for writing, but what is below can be read; hosts may not know */
+        return zone->wp >= zone->start &&
+               zone->wp - zone->start <= zone->cap;
+    default:
+        return false;
+    }
+}
+
+uint64_t zoned_report_written(const BlockZoneDescriptor *zone)
+{
+    if (zone->state == BLK_ZS_FULL) {
+        return zone->cap;
+    }
+    return zoned_report_has_pointer(zone) ? zone->wp - zone->start : 0;
+}
+
+uint64_t zoned_report_left(const BlockZoneDescriptor *zone)
+{
+    switch (zone->state) {
+    case BLK_ZS_EMPTY:
+    case BLK_ZS_IOPEN:
+    case BLK_ZS_EOPEN:
+    case BLK_ZS_CLOSED:
+        return zone->cap - (zone->wp - zone->start);
+    default:
+        return 0;
+    }
+}
+
+static void add_attribute(BlockdevZoneAttributeList ***tail, uint8_t attributes,
+                          uint8_t bit, BlockdevZoneAttribute value)
+{
+    if (attributes & bit) {
+        QAPI_LIST_APPEND(*tail, value);
+    }
+}
+
+void zoned_report_info(const BlockZoneDescriptor *zone, uint32_t index,
+                       BlockdevZone *info)
+{
+    BlockdevZoneAttributeList **tail = &info->attributes;
+    bool sequential = zone->type != BLK_ZT_CONV;
+
+    *info = (BlockdevZone) {
+        .index = index,
+        .start = zone->start,
+        .length = zone->length,
+        .capacity = zone->cap,
+        .has_write_pointer = zoned_report_has_pointer(zone),
+        .write_pointer = zoned_report_has_pointer(zone) ? zone->wp : 0,
+        .has_remaining = sequential,
+        .remaining = zoned_report_left(zone),
+        .type = sequential ? BLOCKDEV_ZONE_TYPE_SEQUENTIAL_WRITE_REQUIRED
+                           : BLOCKDEV_ZONE_TYPE_CONVENTIONAL,
+        .state = zoned_report_state(zone->state),
+    };
+    add_attribute(&tail, zone->attributes, BDRV_ZA_FINISHED_BY_CONTROLLER,
+                  BLOCKDEV_ZONE_ATTRIBUTE_FINISHED_BY_CONTROLLER);
+    add_attribute(&tail, zone->attributes, BDRV_ZA_ZRWA,
+                  BLOCKDEV_ZONE_ATTRIBUTE_RANDOM_WRITE_AREA);
+    add_attribute(&tail, zone->attributes, BDRV_ZA_EXT,
+                  BLOCKDEV_ZONE_ATTRIBUTE_DESCRIPTOR_EXTENSION);
+}
+
+void zoned_report_add(ZoneTotals *totals, const BlockZoneDescriptor *zone)
+{
+    BlockdevZoneState state = zoned_report_state(zone->state);
+
+    totals->zones++;
+    totals->in_state[state]++;
+    totals->capacity[state] += zone->cap;
+    totals->written += zoned_report_written(zone);
+    totals->left += zoned_report_left(zone);
+}
+
+const char *zoned_report_size(char buf[ZONED_SIZE_MAX], uint64_t bytes)
+{
+    static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB" };
+    int unit = 0;
+
+    while (bytes && bytes % 1024 == 0 && unit < ARRAY_SIZE(units) - 1) {
+        bytes /= 1024;
+        unit++;
+    }
+    snprintf(buf, ZONED_SIZE_MAX, "%" PRIu64 " %s", bytes, units[unit]);
+    return buf;
+}

@@ -1,0 +1,935 @@
+/*
+ * qemu-img zone: zones of an image that nobody uses
+ *
+ * Works on every host-managed node, through the zone operations of the block
+ * layer only.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <getopt.h>
+
+#include "block/aio.h"
+#include "block/zoned-graph.h"
+#include "block/zoned-range.h"
+#include "block/zoned-report.h"
+#include "block/zoned-tool.h"
+#include "qapi/error.h"
+#include "qapi/qapi-visit-zoned.h"
+#include "qapi/qobject-output-visitor.h"
+#include "qemu/cutils.h"
+#include "qemu/error-report.h"
+#include "qobject/json-writer.h"
+#include "qobject/qjson.h"
+#include "qobject/qobject.h"
+#include "qom/object_interfaces.h"
+
+typedef struct ZoneTool ZoneTool;
+
+/* --- Commands and their options --- */
+
+typedef enum ZoneCommandId {
+    ZC_REPORT, ZC_RESET, ZC_FINISH, ZC_SET_CONDITION, ZC_MAX
+} ZoneCommandId;
+
+#define FOR(id) (1u << ZC_##id)
+#define FOR_ALL ((1u << ZC_MAX) - 1)
+#define FOR_CHANGES (FOR(RESET) | FOR(FINISH) | FOR(SET_CONDITION))
+
+typedef struct ZoneCommand {
+    ZoneCommandId id;
+    const char *name;
+    int (*run)(ZoneTool *tool);
+    const char *operands;        /* in the usage */
+    int nr_operands;             /* FILENAME is the first */
+    const char *summary;
+    const char *operand_help;
+} ZoneCommand;
+
+enum {
+    OPTION_IMAGE_OPTS = 256,
+    OPTION_OBJECT,
+    OPTION_OUTPUT,
+};
+
+typedef struct ZoneOption {
+    int key;
+    const char *name;
+    const char *value;           /* in the usage, NULL: takes none */
+    uint32_t commands;
+    const char *help;
+} ZoneOption;
+
+static const ZoneOption zone_options[] = {
+    { 'h', "help", NULL, FOR_ALL,
+      "print this help and exit" },
+    { 'f', "format", "FMT", FOR_ALL,
+      "specify the format of FILENAME explicitly" },
+    { OPTION_IMAGE_OPTS, "image-opts", NULL, FOR_ALL,
+      "FILENAME is a complete image specification instead of a file name\n"
+      "     (incompatible with --format)" },
+    { OPTION_OBJECT, "object", "OBJDEF", FOR_ALL,
+      "QEMU user-creatable object (eg encryption key)" },
+    { 'U', "force-share", NULL, FOR(REPORT),
+      "open the image in shared mode, although it may be in use; zones are\n"
+      "     shown as they were stored last" },
+    { OPTION_OUTPUT, "output", "human|json", FOR_ALL,
+      "output format (default: human)" },
+    { 'q', "quiet", NULL, FOR_CHANGES,
+      "do not say what was done" },
+    { 'z', "zone", "NUMBER", FOR_ALL,
+      "first zone, by its number; zone 0 is the first of the disk" },
+    { 'o', "offset", "OFFSET", FOR_ALL,
+      "first zone, by its start in bytes (suffixes k, M, G, T)" },
+    { 'c', "count", "COUNT", FOR(REPORT),
+      "how many zones (default: all from the first one on)" },
+    { 'c', "count", "COUNT", FOR_CHANGES,
+      "how many zones (default: 1)" },
+    { 'a', "all", NULL, FOR_CHANGES,
+      "all zones of the disk that the operation applies to" },
+    { 's', "state", "STATE", FOR(REPORT),
+      "only zones in this state; can be given several times" },
+};
+
+struct ZoneTool {
+    const char *program;         /* for hints: qemu-img zone COMMAND */
+    const ZoneCommand *command;
+    ZonedToolOpen *open_image;
+
+    /* What was asked for */
+    const char *format, *first_text, *count_text;
+    bool image_opts, force_share, quiet, json, all;
+    bool by_number;              /* first_text is the number of a zone */
+    uint32_t states;             /* 0: any; bits are 1 << BlockdevZoneState */
+    BlockZoneCondition condition;
+    char **operands;
+
+    /* The disk, and the range of zones */
+    BlockBackend *blk;
+    uint64_t size, zone_size;
+    uint32_t nr_zones, first, count;
+};
+
+/* --- Usage --- */
+
+static G_NORETURN G_GNUC_PRINTF(2, 3)
+void usage_error(const ZoneTool *tool, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    error_vreport(fmt, ap);
+    va_end(ap);
+    error_printf("Try '%s --help' for more info\n", tool->program);
+    exit(EXIT_FAILURE);
+}
+
+static bool has_change(const ZoneTool *tool)
+{
+    return FOR_CHANGES >> tool->command->id & 1;
+}
+
+/* Is @option one of the command that was given? */
+static bool has_option(const ZoneTool *tool, const ZoneOption *option)
+{
+    return option->commands >> tool->command->id & 1;
+}
+
+static G_NORETURN void print_command_help(const ZoneTool *tool)
+{
+    const ZoneCommand *command = tool->command;
+
+    printf("Usage:\n"
+           "%s.  Usage:\n\n"
+           "  %s [OPTION...] %s\n\n"
+           "Arguments:\n", command->summary, tool->program,
+           command->operands);
+    for (int i = 0; i < ARRAY_SIZE(zone_options); i++) {
+        const ZoneOption *o = &zone_options[i];
+
+        if (!has_option(tool, o)) {
+            continue;
+        }
+        printf("  ");
+        if (o->key < OPTION_IMAGE_OPTS) {
+            printf("-%c, ", o->key);
+        }
+        printf("--%s%s%s\n     %s\n", o->name, o->value ? " " : "",
+               o->value ?: "", o->help);
+    }
+    printf("%s", command->operand_help);
+    exit(EXIT_SUCCESS);
+}
+
+/* --- Zones --- */
+
+typedef struct ZoneWalk {
+    ZoneTool *tool;
+    BlkZoneFunc *fn;
+    void *opaque;
+    int ret;
+    bool done;
+} ZoneWalk;
+
+static void coroutine_fn walk_entry(void *opaque)
+{
+    ZoneWalk *walk = opaque;
+    ZoneTool *tool = walk->tool;
+    uint64_t start = tool->first * tool->zone_size;
+    uint64_t end = MIN(start + tool->count * tool->zone_size, tool->size);
+
+    walk->ret = blk_co_for_each_zone(tool->blk, start, end - start, 0,
+                                     walk->fn, walk->opaque);
+    walk->done = true;
+}
+
+/* Call @fn for each zone of the range; reports why a zone cannot be had. */
+static int for_each_zone(ZoneTool *tool, BlkZoneFunc *fn, void *opaque)
+{
+    ZoneWalk walk = { .tool = tool, .fn = fn, .opaque = opaque };
+
+    qemu_coroutine_enter(qemu_coroutine_create(walk_entry, &walk));
+    while (!walk.done) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+    if (walk.ret < 0 && walk.ret != -ECANCELED) {
+        error_report("Could not report the zones of '%s': %s",
+                     tool->operands[0], strerror(-walk.ret));
+    }
+    return walk.ret;
+}
+
+static uint32_t zone_index(const ZoneTool *tool,
+                           const BlockZoneDescriptor *zone)
+{
+    return zone->start / tool->zone_size;
+}
+
+/* --- Numbers, and the range of zones --- */
+
+static bool find_first_by_number(ZoneTool *tool)
+{
+    uint64_t value;
+
+    if (parse_uint_full(tool->first_text, 0, &value) < 0) {
+        error_report("--zone (%s) must be the number of a zone",
+                     tool->first_text);
+        return false;
+    }
+    if (value >= tool->nr_zones) {
+        error_report("--zone (%" PRIu64 ") must be less than the number of "
+                     "zones (%" PRIu32 ")", value, tool->nr_zones);
+        return false;
+    }
+    tool->first = value;
+    return true;
+}
+
+/* A report begins with the zone that the offset is in; a change is exact. */
+static bool find_first_by_offset(ZoneTool *tool)
+{
+    uint64_t value;
+
+    if (qemu_strtosz(tool->first_text, NULL, &value) < 0) {
+        error_report("--offset (%s) must be a number of bytes, which may have "
+                     "a suffix", tool->first_text);
+        return false;
+    }
+    if (value >= tool->size) {
+        error_report("--offset (%" PRIu64 ") must be less than the size of the "
+                     "disk (%" PRIu64 ")", value, tool->size);
+        return false;
+    }
+    if (value % tool->zone_size && has_change(tool)) {
+        error_report("--offset (%" PRIu64 ") must be the start of a zone, a "
+                     "multiple of the zone size (%" PRIu64 ")", value,
+                     tool->zone_size);
+        return false;
+    }
+    tool->first = value / tool->zone_size;
+    return true;
+}
+
+static bool find_count(ZoneTool *tool)
+{
+    uint32_t max = tool->nr_zones - tool->first;
+    uint64_t value;
+
+    if (!tool->count_text) {
+        tool->count = has_change(tool) && !tool->all ? 1 : max;
+        return true;
+    }
+    if (parse_uint_full(tool->count_text, 0, &value) < 0) {
+        error_report("--count (%s) must be a number of zones",
+                     tool->count_text);
+        return false;
+    }
+    if (value < 1 || value > max) {
+        error_report("--count (%" PRIu64 ") must be between 1 and the number "
+                     "of zones from zone %" PRIu32 " on (%" PRIu32 ")", value,
+                     tool->first, max);
+        return false;
+    }
+    tool->count = value;
+    return true;
+}
+
+static bool find_range(ZoneTool *tool)
+{
+    if (tool->first_text && !(tool->by_number ? find_first_by_number(tool)
+                                              : find_first_by_offset(tool))) {
+        return false;
+    }
+    return find_count(tool);
+}
+
+static void print_range(const ZoneTool *tool)
+{
+    if (tool->count == tool->nr_zones) {
+        printf("all %" PRIu32 " zones", tool->count);
+    } else if (tool->count == 1) {
+        printf("zone %" PRIu32, tool->first);
+    } else {
+        printf("zones %" PRIu32 " to %" PRIu32, tool->first,
+               tool->first + tool->count - 1);
+    }
+}
+
+/* --- Report --- */
+
+/* A column of sizes; most have the value of the line above. */
+typedef struct SizeColumn {
+    uint64_t value;
+    char text[ZONED_SIZE_MAX];
+} SizeColumn;
+
+typedef struct ZoneReport {
+    ZoneTool *tool;
+    ZoneTotals totals;
+    SizeColumn start, length, capacity, written, left;
+} ZoneReport;
+
+static const char *size_cell(SizeColumn *column, uint64_t value)
+{
+    if (!column->text[0] || column->value != value) {
+        column->value = value;
+        zoned_report_size(column->text, value);
+    }
+    return column->text;
+}
+
+static void print_attributes(const BlockdevZoneAttributeList *attributes)
+{
+    const char *separator = "  ";
+
+    for (; attributes; attributes = attributes->next) {
+        printf("%s%s", separator,
+               BlockdevZoneAttribute_str(attributes->value));
+        separator = ",";
+    }
+}
+
+static void print_zone(ZoneReport *report, const BlockdevZone *zone)
+{
+    printf("%8" PRIu32 "  %12s  %9s  %9s  %12s  %12s  ", zone->index,
+           size_cell(&report->start, zone->start),
+           size_cell(&report->length, zone->length),
+           size_cell(&report->capacity, zone->capacity),
+           zone->has_write_pointer
+           ? size_cell(&report->written, zone->write_pointer - zone->start)
+           : "-",
+           zone->has_remaining ? size_cell(&report->left, zone->remaining)
+                               : "-");
+    if (zone->attributes) {
+        printf("%-17s", BlockdevZoneState_str(zone->state));
+        print_attributes(zone->attributes);
+        putchar('\n');
+    } else {
+        puts(BlockdevZoneState_str(zone->state));
+    }
+}
+
+/*
+ * As the output visitor of BlockdevZone would have it, which is too slow for a
+ * million zones
+ */
+static void print_zone_json(const BlockdevZone *zone, bool is_first)
+{
+    g_autoptr(JSONWriter) writer = json_writer_new(false);
+
+    json_writer_start_object(writer, NULL);
+    json_writer_uint64(writer, "index", zone->index);
+    json_writer_uint64(writer, "start", zone->start);
+    json_writer_uint64(writer, "length", zone->length);
+    json_writer_uint64(writer, "capacity", zone->capacity);
+    if (zone->has_write_pointer) {
+        json_writer_uint64(writer, "write-pointer", zone->write_pointer);
+    }
+    if (zone->has_remaining) {
+        json_writer_uint64(writer, "remaining", zone->remaining);
+    }
+    json_writer_str(writer, "type", BlockdevZoneType_str(zone->type));
+    json_writer_str(writer, "state", BlockdevZoneState_str(zone->state));
+    json_writer_start_array(writer, "attributes");
+    for (const BlockdevZoneAttributeList *a = zone->attributes; a;
+         a = a->next) {
+        json_writer_str(writer, NULL, BlockdevZoneAttribute_str(a->value));
+    }
+    json_writer_end_array(writer);
+    json_writer_end_object(writer);
+    printf("%s    %s", is_first ? "" : ",\n", json_writer_get(writer));
+}
+
+static int coroutine_fn report_zone(const BlockZoneDescriptor *descriptor,
+                                    void *opaque)
+{
+    ZoneReport *report = opaque;
+    ZoneTool *tool = report->tool;
+    BlockdevZone zone;
+
+    if (tool->states &&
+        !(tool->states >> zoned_report_state(descriptor->state) & 1)) {
+        return 0;
+    }
+    zoned_report_info(descriptor, zone_index(tool, descriptor), &zone);
+    if (tool->json) {
+        print_zone_json(&zone, report->totals.zones == 0);
+    } else {
+        print_zone(report, &zone);
+    }
+    zoned_report_add(&report->totals, descriptor);
+    qapi_free_BlockdevZoneAttributeList(zone.attributes);
+    /* Nobody reads any more: qemu-img report | head */
+    return ferror(stdout) ? -ECANCELED : 0;
+}
+
+static void print_totals(const ZoneTotals *totals)
+{
+    g_autofree char *written = size_to_str(totals->written);
+    g_autofree char *left = size_to_str(totals->left);
+    const char *separator = ": ";
+
+    printf("%" PRIu32 " zone%s", totals->zones, totals->zones == 1 ? "" : "s");
+    for (int i = 0; i < BLOCKDEV_ZONE_STATE__MAX; i++) {
+        if (totals->in_state[i]) {
+            printf("%s%" PRIu32 " %s", separator, totals->in_state[i],
+                   BlockdevZoneState_str(i));
+            separator = ", ";
+        }
+    }
+    printf("; %s written, %s left\n", written, left);
+}
+
+static int run_report(ZoneTool *tool)
+{
+    ZoneReport report = { .tool = tool };
+    int ret;
+
+    if (tool->json) {
+        printf("{ \"size\": %" PRIu64 ", \"zone-size\": %" PRIu64
+               ", \"nr-zones\": %" PRIu32 ",\n  \"zones\": [\n", tool->size,
+               tool->zone_size, tool->nr_zones);
+    } else {
+        printf("%8s  %12s  %9s  %9s  %12s  %12s  %-17s  %s\n", "Zone", "Start",
+               "Length", "Capacity", "Pointer at", "Left", "State",
+               "Attributes");
+    }
+    ret = for_each_zone(tool, report_zone, &report);
+    if (ret < 0) {
+        return ret;
+    }
+    if (tool->json) {
+        printf("%s  ] }\n", report.totals.zones ? "\n" : "");
+    } else {
+        print_totals(&report.totals);
+    }
+    return 0;
+}
+
+/* --- Changes --- */
+
+typedef struct ZoneChange {
+    ZoneTool *tool;
+    BlockdevZoneOperation operation;
+    BlockZoneCondition condition;
+    BlockZoneOp op;
+    BlockZoneFlags flags;
+    const char *participle;
+    const char *outcome;         /* what zones are then */
+    uint32_t changed, unchanged;
+    uint32_t first_picked, nr_picked;
+    ZoneTotals skipped;
+} ZoneChange;
+
+/* Is the zone what the operation makes of it? */
+static bool is_done(const ZoneChange *change, BlockZoneState state)
+{
+    switch (change->op) {
+    case BLK_ZO_RESET:
+        return state == BLK_ZS_EMPTY;
+    case BLK_ZO_FINISH:
+        return state == BLK_ZS_FULL;
+    case BLK_ZO_FORCE_RDONLY:
+        return state == BLK_ZS_RDONLY;
+    case BLK_ZO_FORCE_OFFLINE:
+        return state == BLK_ZS_OFFLINE;
+    default:
+        return state != BLK_ZS_RDONLY && state != BLK_ZS_OFFLINE;
+    }
+}
+
+/* Can the zone be named?  With --all, ZNS leaves empty zones unfinished. */
+static bool applies(const ZoneChange *change, BlockZoneState state)
+{
+    if (state == BLK_ZS_NOT_WP) {
+        return false;
+    }
+    if (change->operation == BLOCKDEV_ZONE_OPERATION_SET_CONDITION) {
+        return true;
+    }
+    return state != BLK_ZS_RDONLY && state != BLK_ZS_OFFLINE &&
+           !(change->tool->all && change->op == BLK_ZO_FINISH &&
+             state == BLK_ZS_EMPTY);
+}
+
+static int coroutine_fn look_at_zone(const BlockZoneDescriptor *zone,
+                                     void *opaque)
+{
+    ZoneChange *change = opaque;
+    uint32_t index = zone_index(change->tool, zone);
+
+    if (!applies(change, zone->state)) {
+        if (!change->tool->all) {
+            error_report("Zone %" PRIu32 " cannot be %s: it is %s",
+                         index, change->participle,
+                         zone->state == BLK_ZS_NOT_WP ? "conventional" :
+                         BlockdevZoneState_str(
+                             zoned_report_state(zone->state)));
+            return -ECANCELED;
+        }
+        zoned_report_add(&change->skipped, zone);
+        return 0;
+    }
+    if (change->changed + change->unchanged == 0) {
+        change->first_picked = index;
+    }
+    change->nr_picked = index - change->first_picked + 1;
+    if (is_done(change, zone->state)) {
+        change->unchanged++;
+    } else {
+        change->changed++;
+    }
+    return 0;
+}
+
+static void report_failure(const ZoneChange *change, int ret)
+{
+    ZoneTool *tool = change->tool;
+    const BlockZoneLimits *limits = blk_zone_limits(tool->blk);
+
+    switch (ret) {
+    case -EOVERFLOW:
+        error_report("Could not change zones of '%s': more than %" PRIu32
+                     " zones would be active", tool->operands[0],
+                     limits->max_active);
+        break;
+    case -ENOTSUP:
+        error_report("Could not change zones of '%s': its driver cannot do "
+                     "that", tool->operands[0]);
+        break;
+    default:
+        error_report("Could not change zones of '%s': %s", tool->operands[0],
+                     strerror(-ret));
+        break;
+    }
+}
+
+static void print_change_json(const ZoneChange *change)
+{
+    bool is_condition = change->operation ==
+                        BLOCKDEV_ZONE_OPERATION_SET_CONDITION;
+    BlockdevZoneChange info = {
+        .operation = change->operation,
+        .has_condition = is_condition,
+        .condition = change->condition,
+        .first_zone = change->tool->first,
+        .nr_zones = change->tool->count,
+        .changed = change->changed,
+        .unchanged = change->unchanged,
+        .skipped = change->skipped.zones,
+    };
+    BlockdevZoneChange *p = &info;
+    QObject *obj;
+    Visitor *v = qobject_output_visitor_new(&obj);
+    g_autoptr(GString) str = NULL;
+
+    visit_type_BlockdevZoneChange(v, NULL, &p, &error_abort);
+    visit_complete(v, &obj);
+    str = qobject_to_json_pretty(obj, true);
+    printf("%s\n", str->str);
+    qobject_unref(obj);
+    visit_free(v);
+}
+
+static void print_change(const ZoneChange *change)
+{
+    const ZoneTotals *skipped = &change->skipped;
+    const char *separator = " (";
+
+    print_range(change->tool);
+    if (change->tool->count == 1 && !change->tool->all) {
+        printf(": %s\n", change->changed ? change->participle : "unchanged");
+        return;
+    }
+    printf(": %" PRIu32 " %s", change->changed, change->participle);
+    if (change->unchanged) {
+        printf(", %" PRIu32 " already %s", change->unchanged, change->outcome);
+    }
+    if (skipped->zones) {
+        printf(", %" PRIu32 " left alone", skipped->zones);
+        for (int i = 0; i < BLOCKDEV_ZONE_STATE__MAX; i++) {
+            if (skipped->in_state[i]) {
+                printf("%s%" PRIu32 " %s", separator, skipped->in_state[i],
+                       BlockdevZoneState_str(i));
+                separator = ", ";
+            }
+        }
+        putchar(')');
+    }
+    putchar('\n');
+}
+
+static int run_change(ZoneTool *tool, ZoneChange *change)
+{
+    uint64_t start, end;
+    int ret;
+
+    change->tool = tool;
+    ret = for_each_zone(tool, look_at_zone, change);
+    if (ret < 0) {
+        return ret;
+    }
+    /* Only conventional zones, which come first, are in no range of a change */
+    start = change->first_picked * tool->zone_size;
+    end = MIN(start + change->nr_picked * tool->zone_size, tool->size);
+    if (change->nr_picked) {
+        ret = blk_zone_mgmt(tool->blk, change->op, change->flags, start,
+                            end - start, NULL);
+    }
+    if (ret < 0) {
+        report_failure(change, ret);
+        return ret;
+    }
+    if (tool->quiet) {
+        return 0;
+    }
+    if (tool->json) {
+        print_change_json(change);
+    } else {
+        print_change(change);
+    }
+    return 0;
+}
+
+static int run_reset(ZoneTool *tool)
+{
+    ZoneChange change = {
+        .operation = BLOCKDEV_ZONE_OPERATION_RESET,
+        .op = BLK_ZO_RESET,
+        .flags = tool->all ? BDRV_ZONE_ALL : 0,
+        .participle = "reset",
+        .outcome = "empty",
+    };
+
+    return run_change(tool, &change);
+}
+
+static int run_finish(ZoneTool *tool)
+{
+    ZoneChange change = {
+        .operation = BLOCKDEV_ZONE_OPERATION_FINISH,
+        .op = BLK_ZO_FINISH,
+        .flags = tool->all ? BDRV_ZONE_ALL : 0,
+        .participle = "finished",
+        .outcome = "full",
+    };
+
+    return run_change(tool, &change);
+}
+
+static int run_set_condition(ZoneTool *tool)
+{
+    static const struct {
+        BlockZoneOp op;
+        const char *participle;
+    } conditions[BLOCK_ZONE_CONDITION__MAX] = {
+        [BLOCK_ZONE_CONDITION_GOOD] = { BLK_ZO_FORCE_REPAIR, "made good" },
+        [BLOCK_ZONE_CONDITION_READ_ONLY] = { BLK_ZO_FORCE_RDONLY,
+                                             "made read-only" },
+        [BLOCK_ZONE_CONDITION_OFFLINE] = { BLK_ZO_FORCE_OFFLINE,
+                                           "made offline" },
+    };
+    ZoneChange change = {
+        .operation = BLOCKDEV_ZONE_OPERATION_SET_CONDITION,
+        .condition = tool->condition,
+        .op = conditions[tool->condition].op,
+        .participle = conditions[tool->condition].participle,
+        .outcome = BlockZoneCondition_str(tool->condition),
+    };
+
+    return run_change(tool, &change);
+}
+
+/* --- Command line --- */
+
+static const ZoneCommand zone_commands[] = {
+    { ZC_REPORT, "report", run_report, "FILENAME", 1,
+      "Show zones: place, capacity, write pointer, state",
+      "  FILENAME\n"
+      "     the image file (or image specification) to look at\n" },
+    { ZC_RESET, "reset", run_reset,
+      "{--zone NUMBER | --offset OFFSET} FILENAME\n"
+      "  qemu-img zone reset [OPTION...] --all FILENAME", 1,
+      "Reset zones, or all: they become empty, and their data is gone",
+      "  FILENAME\n"
+      "     the image file (or image specification) to operate on\n" },
+    { ZC_FINISH, "finish", run_finish,
+      "{--zone NUMBER | --offset OFFSET} FILENAME\n"
+      "  qemu-img zone finish [OPTION...] --all FILENAME", 1,
+      "Finish zones, or all that are open or closed: they become full",
+      "  FILENAME\n"
+      "     the image file (or image specification) to operate on\n" },
+    { ZC_SET_CONDITION, "set-condition", run_set_condition,
+      "{--zone NUMBER | --offset OFFSET} FILENAME CONDITION\n"
+      "  qemu-img zone set-condition [OPTION...] --all FILENAME CONDITION", 2,
+      "Make zones fail as those of a worn disk, or repair them",
+      "  FILENAME\n"
+      "     the image file (or image specification) to operate on\n"
+      "  CONDITION\n"
+      "     good, read-only, or offline\n" },
+};
+
+static G_NORETURN void print_help(const char *program)
+{
+    printf("Usage:\n"
+           "Report or change the zones of a zoned image that is not in use."
+           "  Usage:\n\n"
+           "  %s COMMAND [OPTION...] FILENAME...\n\n"
+           "Commands (run %s COMMAND --help for help on one):\n", program,
+           program);
+    for (int i = 0; i < ARRAY_SIZE(zone_commands); i++) {
+        printf("  %-15s%s\n", zone_commands[i].name,
+               zone_commands[i].summary);
+    }
+    exit(EXIT_SUCCESS);
+}
+
+static void find_command(ZoneTool *tool, const char *name)
+{
+    for (int i = 0; i < ARRAY_SIZE(zone_commands); i++) {
+        if (!strcmp(name, zone_commands[i].name)) {
+            tool->command = &zone_commands[i];
+            return;
+        }
+    }
+    usage_error(tool, "Command not found: %s", name);
+}
+
+/* What getopt_long() wants to know; @letters has room for all of them. */
+static void getopt_tables(const ZoneTool *tool, struct option *names,
+                          char *letters)
+{
+    for (int i = 0; i < ARRAY_SIZE(zone_options); i++) {
+        const ZoneOption *o = &zone_options[i];
+
+        if (!has_option(tool, o)) {
+            continue;
+        }
+        *names++ = (struct option) {
+            .name = o->name,
+            .has_arg = o->value ? required_argument : no_argument,
+            .val = o->key,
+        };
+        if (o->key < OPTION_IMAGE_OPTS) {
+            *letters++ = o->key;
+            if (o->value) {
+                *letters++ = ':';
+            }
+        }
+    }
+}
+
+/* One of the words of a QAPI enumeration */
+static int parse_word(const ZoneTool *tool, const char *what, const char *word,
+                      const QEnumLookup *lookup)
+{
+    int value = qapi_enum_parse(lookup, word, -1, NULL);
+
+    if (value < 0) {
+        g_autoptr(GString) words = g_string_new(NULL);
+
+        for (int i = 0; i < lookup->size; i++) {
+            g_string_append_printf(words, "%s%s", i ? ", " : "",
+                                   qapi_enum_lookup(lookup, i));
+        }
+        usage_error(tool, "%s (%s) must be one of: %s", what, word, words->str);
+    }
+    return value;
+}
+
+static void set_first(ZoneTool *tool, const char *text, bool by_number)
+{
+    if (tool->first_text && tool->by_number != by_number) {
+        usage_error(tool, "--zone cannot be combined with --offset");
+    }
+    tool->first_text = text;
+    tool->by_number = by_number;
+}
+
+static void set_option(ZoneTool *tool, int key, const char *value)
+{
+    switch (key) {
+    case 'h':
+        print_command_help(tool);
+    case 'f':
+        tool->format = value;
+        break;
+    case OPTION_IMAGE_OPTS:
+        tool->image_opts = true;
+        break;
+    case OPTION_OBJECT:
+        user_creatable_process_cmdline(value);
+        break;
+    case 'U':
+        tool->force_share = true;
+        break;
+    case OPTION_OUTPUT:
+        tool->json = !strcmp(value, "json");
+        if (!tool->json && strcmp(value, "human")) {
+            usage_error(tool, "--output (%s) must be one of: human, json",
+                        value);
+        }
+        break;
+    case 'q':
+        tool->quiet = true;
+        break;
+    case 'z':
+    case 'o':
+        set_first(tool, value, key == 'z');
+        break;
+    case 'c':
+        tool->count_text = value;
+        break;
+    case 'a':
+        tool->all = true;
+        break;
+    case 's':
+        tool->states |= 1u << parse_word(tool, "--state", value,
+                                         &BlockdevZoneState_lookup);
+        break;
+    default:
+        error_printf("Try '%s --help' for more info\n", tool->program);
+        exit(EXIT_FAILURE);
+    }
+}
+
+static void parse_options(ZoneTool *tool, int argc, char **argv)
+{
+    struct option names[ARRAY_SIZE(zone_options) + 1] = {};
+    char letters[2 * ARRAY_SIZE(zone_options) + 1] = "";
+    int key;
+
+    getopt_tables(tool, names, letters);
+    qemu_reset_optind();
+    while ((key = getopt_long(argc, argv, letters, names, NULL)) != -1) {
+        set_option(tool, key, optarg);
+    }
+    tool->operands = argv + optind;
+    if (argc - optind != tool->command->nr_operands) {
+        usage_error(tool, tool->command->nr_operands == 1
+                    ? "Expecting one image file name"
+                    : "Expecting an image file name and a condition");
+    }
+    if (tool->image_opts && tool->format) {
+        usage_error(tool, "--image-opts cannot be combined with --format");
+    }
+    if (tool->command->id == ZC_SET_CONDITION) {
+        tool->condition = parse_word(tool, "CONDITION", tool->operands[1],
+                                     &BlockZoneCondition_lookup);
+    }
+}
+
+static void check_choice(const ZoneTool *tool)
+{
+    if (!has_change(tool)) {
+        return;
+    }
+    if (tool->all && (tool->first_text || tool->count_text)) {
+        usage_error(tool, "--all cannot be combined with %s",
+                    !tool->first_text ? "--count" :
+                    tool->by_number ? "--zone" : "--offset");
+    }
+    if (!tool->all && !tool->first_text) {
+        usage_error(tool, "Choose zones by --zone or --offset, or all of them "
+                    "by --all");
+    }
+}
+
+static bool open_disk(ZoneTool *tool)
+{
+    const BlockZoneLimits *limits;
+    int64_t size;
+
+    tool->blk = tool->open_image(tool->image_opts, tool->operands[0],
+                                 tool->format,
+                                 has_change(tool) ? BDRV_O_RDWR : 0, false,
+                                 tool->quiet, tool->force_share);
+    if (!tool->blk) {
+        return false;
+    }
+    limits = blk_zone_limits(tool->blk);
+    if (!limits) {
+        error_report("'%s' has no zones", tool->operands[0]);
+        error_printf("The option zone.mode=host-managed of 'qemu-img create' "
+                     "and 'qemu-img convert' makes\na qcow2 image that has.\n");
+        return false;
+    }
+    size = blk_getlength(tool->blk);
+    if (size < 0) {
+        error_report("Could not get the size of '%s': %s", tool->operands[0],
+                     strerror(-size));
+        return false;
+    }
+    tool->size = size;
+    tool->zone_size = limits->size;
+    tool->nr_zones = DIV_ROUND_UP(size, limits->size);
+    return true;
+}
+
+int zoned_tool(int argc, char **argv, ZonedToolOpen *open_image)
+{
+    ZoneTool tool = { .open_image = open_image, .program = "qemu-img zone" };
+    g_autofree char *program = NULL;
+    int ret = -1;
+
+    if (argc < 2) {
+        usage_error(&tool, "Expecting a command");
+    }
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
+        print_help(tool.program);
+    }
+    find_command(&tool, argv[1]);
+    program = g_strdup_printf("%s %s", tool.program, tool.command->name);
+    tool.program = program;
+    /* getopt_long() names it in its messages */
+    argv[1] = program;
+    parse_options(&tool, argc - 1, argv + 1);
+    check_choice(&tool);
+
+    if (open_disk(&tool) && find_range(&tool)) {
+        ret = tool.command->run(&tool);
+    }
+    blk_unref(tool.blk);
+    return ret < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,52 @@
+/*
+ * What there is to tell of a zone, for people and for programs
+ *
+ * All positions and sizes are bytes.  Nothing here locks, yields or does I/O.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef BLOCK_ZONED_REPORT_H
+#define BLOCK_ZONED_REPORT_H
+
+#include "block/block-common.h"
+#include "qapi/qapi-types-zoned.h"
+
+/* The state of a zone as QAPI has it */
+BlockdevZoneState zoned_report_state(BlockZoneState state);
+
+/* Is the write pointer of @zone valid?  ZNS 1.1, 2.1.1.2.1; ZBC-2, 4.4.3.2 */
+bool zoned_report_has_pointer(const BlockZoneDescriptor *zone);
+
+/*
+ * How much of a sequential zone has been written, and how much can be before it
+ * is full.  A full zone counts as written up to its capacity; nothing can be
+ * said of the bytes of an offline one, and both are 0 for it, as they are for
+ * conventional zones.
+ */
+uint64_t zoned_report_written(const BlockZoneDescriptor *zone);
+uint64_t zoned_report_left(const BlockZoneDescriptor *zone);
+
+/*
+ * Fill @info with what QMP tells of @zone, which has the number @index.  The
+ * caller frees info->attributes.
+ */
+void zoned_report_info(const BlockZoneDescriptor *zone, uint32_t index,
+                       BlockdevZone *info);
+
+/* Zones and bytes by state, of a disk or a part of it */
+typedef struct ZoneTotals {
+    uint32_t zones;
+    uint32_t in_state[BLOCKDEV_ZONE_STATE__MAX];
+    /* What can be written of them, from their start */
+    uint64_t capacity[BLOCKDEV_ZONE_STATE__MAX];
+    uint64_t written, left;
+} ZoneTotals;
+
+void zoned_report_add(ZoneTotals *totals, const BlockZoneDescriptor *zone);
+
+/* A size without rounding: in the largest unit that it is a multiple of */
+#define ZONED_SIZE_MAX 24
+const char *zoned_report_size(char buf[ZONED_SIZE_MAX], uint64_t bytes);
+
+#endif
