@@ -110,6 +110,9 @@ void zoned_report_add(ZoneTotals *totals, const BlockZoneDescriptor *zone)
     totals->zones++;
     totals->in_state[state]++;
     totals->capacity[state] += zone->cap;
+    totals->filled[state] += zone->state == BLK_ZS_NOT_WP ||
+                             zone->state == BLK_ZS_OFFLINE
+                             ? zone->cap : zoned_report_written(zone);
     totals->written += zoned_report_written(zone);
     totals->left += zoned_report_left(zone);
 }

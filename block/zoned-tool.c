@@ -9,9 +9,13 @@
 
 #include "qemu/osdep.h"
 #include <getopt.h>
+#ifndef _WIN32
+#include <sys/ioctl.h>
+#endif
 
 #include "block/aio.h"
 #include "block/zoned-graph.h"
+#include "block/zoned-picture.h"
 #include "block/zoned-range.h"
 #include "block/zoned-report.h"
 #include "block/zoned-tool.h"
@@ -30,11 +34,12 @@ typedef struct ZoneTool ZoneTool;
 /* --- Commands and their options --- */
 
 typedef enum ZoneCommandId {
-    ZC_REPORT, ZC_RESET, ZC_FINISH, ZC_SET_CONDITION, ZC_MAX
+    ZC_REPORT, ZC_MAP, ZC_RESET, ZC_FINISH, ZC_SET_CONDITION, ZC_MAX
 } ZoneCommandId;
 
 #define FOR(id) (1u << ZC_##id)
 #define FOR_ALL ((1u << ZC_MAX) - 1)
+#define FOR_LOOKS (FOR(REPORT) | FOR(MAP))
 #define FOR_CHANGES (FOR(RESET) | FOR(FINISH) | FOR(SET_CONDITION))
 
 typedef struct ZoneCommand {
@@ -51,6 +56,7 @@ enum {
     OPTION_IMAGE_OPTS = 256,
     OPTION_OBJECT,
     OPTION_OUTPUT,
+    OPTION_MAP,
 };
 
 typedef struct ZoneOption {
@@ -71,10 +77,10 @@ static const ZoneOption zone_options[] = {
       "     (incompatible with --format)" },
     { OPTION_OBJECT, "object", "OBJDEF", FOR_ALL,
       "QEMU user-creatable object (eg encryption key)" },
-    { 'U', "force-share", NULL, FOR(REPORT),
+    { 'U', "force-share", NULL, FOR_LOOKS,
       "open the image in shared mode, although it may be in use; zones are\n"
       "     shown as they were stored last" },
-    { OPTION_OUTPUT, "output", "human|json", FOR_ALL,
+    { OPTION_OUTPUT, "output", "human|json", FOR(REPORT) | FOR_CHANGES,
       "output format (default: human)" },
     { 'q', "quiet", NULL, FOR_CHANGES,
       "do not say what was done" },
@@ -82,7 +88,7 @@ static const ZoneOption zone_options[] = {
       "first zone, by its number; zone 0 is the first of the disk" },
     { 'o', "offset", "OFFSET", FOR_ALL,
       "first zone, by its start in bytes (suffixes k, M, G, T)" },
-    { 'c', "count", "COUNT", FOR(REPORT),
+    { 'c', "count", "COUNT", FOR_LOOKS,
       "how many zones (default: all from the first one on)" },
     { 'c', "count", "COUNT", FOR_CHANGES,
       "how many zones (default: 1)" },
@@ -90,6 +96,9 @@ static const ZoneOption zone_options[] = {
       "all zones of the disk that the operation applies to" },
     { 's', "state", "STATE", FOR(REPORT),
       "only zones in this state; can be given several times" },
+    { OPTION_MAP, "map", NULL, FOR(REPORT),
+      "print a character for each zone, or for a group of them, instead of\n"
+      "     a line" },
 };
 
 struct ZoneTool {
@@ -99,7 +108,7 @@ struct ZoneTool {
 
     /* What was asked for */
     const char *format, *first_text, *count_text;
-    bool image_opts, force_share, quiet, json, all;
+    bool image_opts, force_share, quiet, json, all, map;
     bool by_number;              /* first_text is the number of a zone */
     uint32_t states;             /* 0: any; bits are 1 << BlockdevZoneState */
     BlockZoneCondition condition;
@@ -421,11 +430,138 @@ static void print_totals(const ZoneTotals *totals)
     printf("; %s written, %s left\n", written, left);
 }
 
+/* --- Pictures --- */
+
+/* So many cells are still far enough from each other. */
+#define MAX_CELLS 4096
+#define MAX_LINES 40
+
+typedef struct ZoneDrawing {
+    ZoneTool *tool;
+    ZonePicture picture;
+} ZoneDrawing;
+
+static int coroutine_fn draw_zone(const BlockZoneDescriptor *zone,
+                                  void *opaque)
+{
+    ZoneDrawing *drawing = opaque;
+    uint32_t index = zone_index(drawing->tool, zone);
+
+    if (zone->type != BLK_ZT_CONV && !drawing->picture.capacity) {
+        drawing->picture.capacity = zone->cap;
+    }
+    zoned_picture_add(&drawing->picture, index, zone);
+    return 0;
+}
+
+/* The caller destroys the picture. */
+static int draw(ZoneTool *tool, uint32_t max_cells, ZonePicture *picture)
+{
+    const BlockZoneLimits *limits = blk_zone_limits(tool->blk);
+    ZoneDrawing drawing = {
+        .tool = tool,
+        .picture = {
+            .name = tool->operands[0],
+            .size = tool->size,
+            .zone_size = tool->zone_size,
+            .nr_zones = tool->nr_zones,
+            .max_open = limits->max_open,
+            .max_active = limits->max_active,
+            .capacity = limits->capacity,
+        },
+    };
+    int ret;
+
+    zoned_picture_init(&drawing.picture, tool->first, tool->count, max_cells);
+    ret = for_each_zone(tool, draw_zone, &drawing);
+    *picture = drawing.picture;
+    return ret;
+}
+
+/* Can the terminal show block elements?  qemu-img sets no locale. */
+static bool is_utf8(void)
+{
+    const char *locale = getenv("LC_ALL");
+    g_autofree char *lower = NULL;
+
+    if (!locale || !*locale) {
+        locale = getenv("LC_CTYPE");
+    }
+    if (!locale || !*locale) {
+        locale = getenv("LANG");
+    }
+    lower = g_ascii_strdown(locale ?: "", -1);
+    return strstr(lower, "utf-8") || strstr(lower, "utf8");
+}
+
+static ZonePictureStyle terminal_style(void)
+{
+    const char *term = getenv("TERM"), *no_colour = getenv("NO_COLOR");
+
+    if (!isatty(STDOUT_FILENO) || !term || !strcmp(term, "dumb") ||
+        (no_colour && *no_colour)) {
+        return ZONE_PICTURE_PLAIN;
+    }
+    return is_utf8() ? ZONE_PICTURE_BLOCKS : ZONE_PICTURE_COLOUR;
+}
+
+static unsigned int terminal_columns(void)
+{
+#ifdef TIOCGWINSZ
+    struct winsize size;
+
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col) {
+        return size.ws_col;
+    }
+#endif
+    return 80;
+}
+
+static int run_report_map(ZoneTool *tool)
+{
+    unsigned int columns = terminal_columns();
+    ZonePicture picture;
+    int ret = draw(tool, columns / 2 * MAX_LINES, &picture);
+
+    if (ret == 0) {
+        zoned_picture_print(&picture, terminal_style(), columns);
+        print_totals(&picture.totals);
+    }
+    zoned_picture_destroy(&picture);
+    return ret;
+}
+
+static int run_map(ZoneTool *tool)
+{
+    const char *path = tool->operands[1];
+    g_autoptr(GString) svg = NULL;
+    g_autoptr(GError) err = NULL;
+    ZonePicture picture;
+    int ret = draw(tool, MAX_CELLS, &picture);
+
+    if (ret == 0) {
+        svg = zoned_picture_svg(&picture);
+        if (!strcmp(path, "-")) {
+            fputs(svg->str, stdout);
+        } else if (!g_file_set_contents(path, svg->str, svg->len, &err)) {
+            error_report("Could not write '%s': %s", path, err->message);
+            ret = -EIO;
+        }
+    }
+    zoned_picture_destroy(&picture);
+    return ret;
+}
+
+/* --- Report as a table or for programs --- */
+
 static int run_report(ZoneTool *tool)
 {
     ZoneReport report = { .tool = tool };
     int ret;
 
+    if (tool->map) {
+        return run_report_map(tool);
+    }
     if (tool->json) {
         printf("{ \"size\": %" PRIu64 ", \"zone-size\": %" PRIu64
                ", \"nr-zones\": %" PRIu32 ",\n  \"zones\": [\n", tool->size,
@@ -688,6 +824,14 @@ static const ZoneCommand zone_commands[] = {
       "Show zones: place, capacity, write pointer, state",
       "  FILENAME\n"
       "     the image file (or image specification) to look at\n" },
+    { ZC_MAP, "map", run_map, "FILENAME OUTPUT", 2,
+      "Draw a picture of the zones",
+      "  FILENAME\n"
+      "     the image file (or image specification) to look at\n"
+      "  OUTPUT\n"
+      "     the file to write, in SVG; a name that ends in .svg, or - for "
+      "standard\n"
+      "     output\n" },
     { ZC_RESET, "reset", run_reset,
       "{--zone NUMBER | --offset OFFSET} FILENAME\n"
       "  qemu-img zone reset [OPTION...] --all FILENAME", 1,
@@ -821,6 +965,9 @@ static void set_option(ZoneTool *tool, int key, const char *value)
     case 'c':
         tool->count_text = value;
         break;
+    case OPTION_MAP:
+        tool->map = true;
+        break;
     case 'a':
         tool->all = true;
         break;
@@ -847,9 +994,11 @@ static void parse_options(ZoneTool *tool, int argc, char **argv)
     }
     tool->operands = argv + optind;
     if (argc - optind != tool->command->nr_operands) {
-        usage_error(tool, tool->command->nr_operands == 1
-                    ? "Expecting one image file name"
-                    : "Expecting an image file name and a condition");
+        usage_error(tool, tool->command->id == ZC_SET_CONDITION
+                    ? "Expecting an image file name and a condition" :
+                    tool->command->id == ZC_MAP
+                    ? "Expecting an image file name and the file to write"
+                    : "Expecting one image file name");
     }
     if (tool->image_opts && tool->format) {
         usage_error(tool, "--image-opts cannot be combined with --format");
@@ -862,6 +1011,16 @@ static void parse_options(ZoneTool *tool, int argc, char **argv)
 
 static void check_choice(const ZoneTool *tool)
 {
+    if (tool->map && (tool->json || tool->states)) {
+        usage_error(tool, "--map cannot be combined with %s",
+                    tool->json ? "--output=json" : "--state");
+    }
+    /* An image is not to be overwritten because the names were swapped. */
+    if (tool->command->id == ZC_MAP && strcmp(tool->operands[1], "-") &&
+        !g_str_has_suffix(tool->operands[1], ".svg")) {
+        usage_error(tool, "OUTPUT (%s) must end in .svg, or be -",
+                    tool->operands[1]);
+    }
     if (!has_change(tool)) {
         return;
     }

@@ -38,9 +38,10 @@ void zoned_report_info(const BlockZoneDescriptor *zone, uint32_t index,
 typedef struct ZoneTotals {
     uint32_t zones;
     uint32_t in_state[BLOCKDEV_ZONE_STATE__MAX];
-    /* What can be written of them, from their start */
+    /* What can be written of them, and how much of that is or is taken */
     uint64_t capacity[BLOCKDEV_ZONE_STATE__MAX];
-    uint64_t written, left;
+    uint64_t filled[BLOCKDEV_ZONE_STATE__MAX];
+    uint64_t written, left;      /* of sequential zones */
 } ZoneTotals;
 
 void zoned_report_add(ZoneTotals *totals, const BlockZoneDescriptor *zone);
