@@ -287,7 +287,7 @@ static void assert_management(Disk *d, int64_t good, int64_t failed,
                               int64_t invalid)
 {
     QDict *stats = statistics(d);
-    QDict *management = qdict_get_qdict(stats, "zone_mgmt");
+    QDict *management = qdict_get_qdict(stats, "zone-mgmt");
 
     g_assert_cmpint(qdict_get_int(management, "operations"), ==, good);
     g_assert_cmpint(qdict_get_int(management, "failed-operations"), ==, failed);
