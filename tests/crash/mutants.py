@@ -161,7 +161,7 @@ MUTANTS = [
            ' % ZONE_EPOCHS;\n    mark_dirty(t, index);', ' % ZONE_EPOCHS;', 'durable'),
     Mutant('claim-beside-an-operation',
            'if (z->pending != PENDING_NONE || zone_has_zrwa(z)) {',
-           'if (zone_has_zrwa(z)) {', 'finishing', 'luks'),
+           'if (zone_has_zrwa(z)) {', 'finishing', '4k'),
     Mutant('other-claims-in-force',
            'if (is_same(c, next, n)) {', 'if (c->ahead || is_same(c, next, n)) {',
            'durable'),

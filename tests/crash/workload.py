@@ -126,7 +126,7 @@ WORKLOADS = [
     Workload('turns', MORE_ZONES, 600, 8, 200, 'e50u20d20s3r5f2',
              variants=SMALL_CLUSTERS, lives=True),
     # Zones that are finished while they are written
-    Workload('finishing', {**OPEN_ZONES, 'zone.capacity': 16 * KiB}, 400, 12, 8,
+    Workload('finishing', {**OPEN_ZONES, 'zone.capacity': 16 * KiB}, 400, 12, 3,
              'e40d15u10s5f18r12', lives=True),
     # So many claims in a block that it is torn between them
     Workload('spread', WIDE_ZONES, 500, 3, 110, 'e90u10', lives=True,
