@@ -39,6 +39,37 @@ BlockDriverState *bdrv_zoned_source(BlockDriverState *bs)
     return bs;
 }
 
+BlockDriverState *bdrv_find_zoned(const char *node_name, bool write,
+                                  Error **errp)
+{
+    BlockDriverState *bs = bdrv_find_node(node_name);
+
+    if (!bs) {
+        error_setg(errp, "Cannot find node '%s'", node_name);
+        return NULL;
+    }
+    bs = bdrv_zoned_source(bs);
+    if (!bs->drv) {
+        error_setg(errp, "Node '%s' was found corrupt and cannot be used",
+                   node_name);
+        return NULL;
+    }
+    if (bs->bl.zones.model == BLK_Z_NONE) {
+        error_setg(errp, "Node '%s' is not zoned", node_name);
+        return NULL;
+    }
+    if (write && !bdrv_is_writable(bs)) {
+        error_setg(errp, "Node '%s' is read-only", node_name);
+        return NULL;
+    }
+    /* Another process may be changing them. */
+    if (bs->open_flags & BDRV_O_INACTIVE) {
+        error_setg(errp, "Node '%s' is inactive", node_name);
+        return NULL;
+    }
+    return bs;
+}
+
 /* Unlike the limits of @bs itself, up to date while the graph is changed */
 static const BlockZoneLimits *GRAPH_RDLOCK zone_limits(BlockDriverState *bs)
 {

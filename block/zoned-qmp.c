@@ -37,25 +37,10 @@ static BlockDriverState *coroutine_fn GRAPH_RDLOCK
 find_zone(const char *node_name, uint64_t offset, int64_t *zone,
           int64_t *length, Error **errp)
 {
-    BlockDriverState *bs = bdrv_find_node(node_name);
+    BlockDriverState *bs = bdrv_find_zoned(node_name, true, errp);
     uint64_t size;
 
     if (!bs) {
-        error_setg(errp, "Cannot find node '%s'", node_name);
-        return NULL;
-    }
-    bs = bdrv_zoned_source(bs);
-    if (!bs->drv) {
-        error_setg(errp, "Node '%s' was found corrupt and cannot be used",
-                   node_name);
-        return NULL;
-    }
-    if (bs->bl.zones.model == BLK_Z_NONE || !bs->drv->bdrv_co_zone_mgmt) {
-        error_setg(errp, "Node '%s' is not zoned", node_name);
-        return NULL;
-    }
-    if (!bdrv_is_writable(bs)) {
-        error_setg(errp, "Node '%s' is read-only", node_name);
         return NULL;
     }
     size = bs->total_sectors * BDRV_SECTOR_SIZE;

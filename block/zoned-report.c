@@ -129,3 +129,48 @@ const char *zoned_report_size(char buf[ZONED_SIZE_MAX], uint64_t bytes)
     snprintf(buf, ZONED_SIZE_MAX, "%" PRIu64 " %s", bytes, units[unit]);
     return buf;
 }
+
+/* Most have the value of the line above: a million lines are fast like this. */
+static const char *size_cell(ZoneColumn *column, uint64_t value)
+{
+    if (!column->text[0] || column->value != value) {
+        column->value = value;
+        zoned_report_size(column->text, value);
+    }
+    return column->text;
+}
+
+void zoned_report_heading(const ZoneLines *lines, GString *line)
+{
+    g_string_printf(line, "%8s  %12s  %9s  %9s  %12s  %12s  %-17s  %s", "Zone",
+                    "Start", "Length", "Capacity", "Pointer at", "Left",
+                    "State", "Attributes");
+}
+
+void zoned_report_line(ZoneLines *lines, const BlockdevZone *zone,
+                       GString *line)
+{
+    const char *separator = "  ";
+
+    g_string_printf(line, "%8" PRIu32 "  %12s  %9s  %9s  %12s  %12s  ",
+                    zone->index, size_cell(&lines->start, zone->start),
+                    size_cell(&lines->length, zone->length),
+                    size_cell(&lines->capacity, zone->capacity),
+                    zone->has_write_pointer
+                    ? size_cell(&lines->written,
+                                zone->write_pointer - zone->start)
+                    : "-",
+                    zone->has_remaining
+                    ? size_cell(&lines->left, zone->remaining) : "-");
+    if (!zone->attributes) {
+        g_string_append(line, BlockdevZoneState_str(zone->state));
+        return;
+    }
+    g_string_append_printf(line, "%-17s", BlockdevZoneState_str(zone->state));
+    for (const BlockdevZoneAttributeList *a = zone->attributes; a;
+         a = a->next) {
+        g_string_append_printf(line, "%s%s", separator,
+                               BlockdevZoneAttribute_str(a->value));
+        separator = ",";
+    }
+}

@@ -14,6 +14,7 @@
 #endif
 
 #include "block/aio.h"
+#include "block/zoned-change.h"
 #include "block/zoned-graph.h"
 #include "block/zoned-picture.h"
 #include "block/zoned-range.h"
@@ -307,57 +308,12 @@ static void print_range(const ZoneTool *tool)
 
 /* --- Report --- */
 
-/* A column of sizes; most have the value of the line above. */
-typedef struct SizeColumn {
-    uint64_t value;
-    char text[ZONED_SIZE_MAX];
-} SizeColumn;
-
 typedef struct ZoneReport {
     ZoneTool *tool;
     ZoneTotals totals;
-    SizeColumn start, length, capacity, written, left;
+    ZoneLines lines;
+    GString *line;
 } ZoneReport;
-
-static const char *size_cell(SizeColumn *column, uint64_t value)
-{
-    if (!column->text[0] || column->value != value) {
-        column->value = value;
-        zoned_report_size(column->text, value);
-    }
-    return column->text;
-}
-
-static void print_attributes(const BlockdevZoneAttributeList *attributes)
-{
-    const char *separator = "  ";
-
-    for (; attributes; attributes = attributes->next) {
-        printf("%s%s", separator,
-               BlockdevZoneAttribute_str(attributes->value));
-        separator = ",";
-    }
-}
-
-static void print_zone(ZoneReport *report, const BlockdevZone *zone)
-{
-    printf("%8" PRIu32 "  %12s  %9s  %9s  %12s  %12s  ", zone->index,
-           size_cell(&report->start, zone->start),
-           size_cell(&report->length, zone->length),
-           size_cell(&report->capacity, zone->capacity),
-           zone->has_write_pointer
-           ? size_cell(&report->written, zone->write_pointer - zone->start)
-           : "-",
-           zone->has_remaining ? size_cell(&report->left, zone->remaining)
-                               : "-");
-    if (zone->attributes) {
-        printf("%-17s", BlockdevZoneState_str(zone->state));
-        print_attributes(zone->attributes);
-        putchar('\n');
-    } else {
-        puts(BlockdevZoneState_str(zone->state));
-    }
-}
 
 /*
  * As the output visitor of BlockdevZone would have it, which is too slow for a
@@ -405,7 +361,8 @@ static int coroutine_fn report_zone(const BlockZoneDescriptor *descriptor,
     if (tool->json) {
         print_zone_json(&zone, report->totals.zones == 0);
     } else {
-        print_zone(report, &zone);
+        zoned_report_line(&report->lines, &zone, report->line);
+        puts(report->line->str);
     }
     zoned_report_add(&report->totals, descriptor);
     qapi_free_BlockdevZoneAttributeList(zone.attributes);
@@ -556,7 +513,8 @@ static int run_map(ZoneTool *tool)
 
 static int run_report(ZoneTool *tool)
 {
-    ZoneReport report = { .tool = tool };
+    g_autoptr(GString) line = g_string_new(NULL);
+    ZoneReport report = { .tool = tool, .line = line };
     int ret;
 
     if (tool->map) {
@@ -567,9 +525,8 @@ static int run_report(ZoneTool *tool)
                ", \"nr-zones\": %" PRIu32 ",\n  \"zones\": [\n", tool->size,
                tool->zone_size, tool->nr_zones);
     } else {
-        printf("%8s  %12s  %9s  %9s  %12s  %12s  %-17s  %s\n", "Zone", "Start",
-               "Length", "Capacity", "Pointer at", "Left", "State",
-               "Attributes");
+        zoned_report_heading(&report.lines, line);
+        puts(line->str);
     }
     ret = for_each_zone(tool, report_zone, &report);
     if (ret < 0) {
@@ -585,121 +542,14 @@ static int run_report(ZoneTool *tool)
 
 /* --- Changes --- */
 
-typedef struct ZoneChange {
-    ZoneTool *tool;
-    BlockdevZoneOperation operation;
-    BlockZoneCondition condition;
-    BlockZoneOp op;
-    BlockZoneFlags flags;
-    const char *participle;
-    const char *outcome;         /* what zones are then */
-    uint32_t changed, unchanged;
-    uint32_t first_picked, nr_picked;
-    ZoneTotals skipped;
-} ZoneChange;
-
-/* Is the zone what the operation makes of it? */
-static bool is_done(const ZoneChange *change, BlockZoneState state)
-{
-    switch (change->op) {
-    case BLK_ZO_RESET:
-        return state == BLK_ZS_EMPTY;
-    case BLK_ZO_FINISH:
-        return state == BLK_ZS_FULL;
-    case BLK_ZO_FORCE_RDONLY:
-        return state == BLK_ZS_RDONLY;
-    case BLK_ZO_FORCE_OFFLINE:
-        return state == BLK_ZS_OFFLINE;
-    default:
-        return state != BLK_ZS_RDONLY && state != BLK_ZS_OFFLINE;
-    }
-}
-
-/* Can the zone be named?  With --all, ZNS leaves empty zones unfinished. */
-static bool applies(const ZoneChange *change, BlockZoneState state)
-{
-    if (state == BLK_ZS_NOT_WP) {
-        return false;
-    }
-    if (change->operation == BLOCKDEV_ZONE_OPERATION_SET_CONDITION) {
-        return true;
-    }
-    return state != BLK_ZS_RDONLY && state != BLK_ZS_OFFLINE &&
-           !(change->tool->all && change->op == BLK_ZO_FINISH &&
-             state == BLK_ZS_EMPTY);
-}
-
-static int coroutine_fn look_at_zone(const BlockZoneDescriptor *zone,
-                                     void *opaque)
-{
-    ZoneChange *change = opaque;
-    uint32_t index = zone_index(change->tool, zone);
-
-    if (!applies(change, zone->state)) {
-        if (!change->tool->all) {
-            error_report("Zone %" PRIu32 " cannot be %s: it is %s",
-                         index, change->participle,
-                         zone->state == BLK_ZS_NOT_WP ? "conventional" :
-                         BlockdevZoneState_str(
-                             zoned_report_state(zone->state)));
-            return -ECANCELED;
-        }
-        zoned_report_add(&change->skipped, zone);
-        return 0;
-    }
-    if (change->changed + change->unchanged == 0) {
-        change->first_picked = index;
-    }
-    change->nr_picked = index - change->first_picked + 1;
-    if (is_done(change, zone->state)) {
-        change->unchanged++;
-    } else {
-        change->changed++;
-    }
-    return 0;
-}
-
-static void report_failure(const ZoneChange *change, int ret)
-{
-    ZoneTool *tool = change->tool;
-    const BlockZoneLimits *limits = blk_zone_limits(tool->blk);
-
-    switch (ret) {
-    case -EOVERFLOW:
-        error_report("Could not change zones of '%s': more than %" PRIu32
-                     " zones would be active", tool->operands[0],
-                     limits->max_active);
-        break;
-    case -ENOTSUP:
-        error_report("Could not change zones of '%s': its driver cannot do "
-                     "that", tool->operands[0]);
-        break;
-    default:
-        error_report("Could not change zones of '%s': %s", tool->operands[0],
-                     strerror(-ret));
-        break;
-    }
-}
-
 static void print_change_json(const ZoneChange *change)
 {
-    bool is_condition = change->operation ==
-                        BLOCKDEV_ZONE_OPERATION_SET_CONDITION;
-    BlockdevZoneChange info = {
-        .operation = change->operation,
-        .has_condition = is_condition,
-        .condition = change->condition,
-        .first_zone = change->tool->first,
-        .nr_zones = change->tool->count,
-        .changed = change->changed,
-        .unchanged = change->unchanged,
-        .skipped = change->skipped.zones,
-    };
-    BlockdevZoneChange *p = &info;
+    BlockdevZoneChange info, *p = &info;
     QObject *obj;
     Visitor *v = qobject_output_visitor_new(&obj);
     g_autoptr(GString) str = NULL;
 
+    zoned_change_info(change, &info);
     visit_type_BlockdevZoneChange(v, NULL, &p, &error_abort);
     visit_complete(v, &obj);
     str = qobject_to_json_pretty(obj, true);
@@ -708,19 +558,21 @@ static void print_change_json(const ZoneChange *change)
     visit_free(v);
 }
 
-static void print_change(const ZoneChange *change)
+static void print_change(const ZoneTool *tool, const ZoneChange *change)
 {
     const ZoneTotals *skipped = &change->skipped;
+    const char *participle = zoned_change_participle(change);
     const char *separator = " (";
 
-    print_range(change->tool);
-    if (change->tool->count == 1 && !change->tool->all) {
-        printf(": %s\n", change->changed ? change->participle : "unchanged");
+    print_range(tool);
+    if (change->count == 1 && !change->all) {
+        printf(": %s\n", change->changed ? participle : "unchanged");
         return;
     }
-    printf(": %" PRIu32 " %s", change->changed, change->participle);
+    printf(": %" PRIu32 " %s", change->changed, participle);
     if (change->unchanged) {
-        printf(", %" PRIu32 " already %s", change->unchanged, change->outcome);
+        printf(", %" PRIu32 " already %s", change->unchanged,
+               zoned_change_outcome(change));
     }
     if (skipped->zones) {
         printf(", %" PRIu32 " left alone", skipped->zones);
@@ -736,85 +588,65 @@ static void print_change(const ZoneChange *change)
     putchar('\n');
 }
 
-static int run_change(ZoneTool *tool, ZoneChange *change)
-{
-    uint64_t start, end;
-    int ret;
+typedef struct ZoneChangeCo {
+    BlockBackend *blk;
+    ZoneChange *change;
+    Error *err;
+    bool done;
+} ZoneChangeCo;
 
-    change->tool = tool;
-    ret = for_each_zone(tool, look_at_zone, change);
-    if (ret < 0) {
-        return ret;
+static void coroutine_fn change_entry(void *opaque)
+{
+    ZoneChangeCo *co = opaque;
+
+    blk_co_change_zones(co->blk, co->change, &co->err);
+    co->done = true;
+}
+
+static int run_change(ZoneTool *tool, BlockdevZoneOperation operation)
+{
+    ZoneChange change = {
+        .disk = tool->operands[0],
+        .operation = operation,
+        .condition = tool->condition,
+        .all = tool->all,
+        .first = tool->first,
+        .count = tool->count,
+    };
+    ZoneChangeCo co = { .blk = tool->blk, .change = &change };
+
+    qemu_coroutine_enter(qemu_coroutine_create(change_entry, &co));
+    while (!co.done) {
+        aio_poll(qemu_get_aio_context(), true);
     }
-    /* Only conventional zones, which come first, are in no range of a change */
-    start = change->first_picked * tool->zone_size;
-    end = MIN(start + change->nr_picked * tool->zone_size, tool->size);
-    if (change->nr_picked) {
-        ret = blk_zone_mgmt(tool->blk, change->op, change->flags, start,
-                            end - start, NULL);
-    }
-    if (ret < 0) {
-        report_failure(change, ret);
-        return ret;
+    if (co.err) {
+        error_report_err(co.err);
+        return -1;
     }
     if (tool->quiet) {
         return 0;
     }
     if (tool->json) {
-        print_change_json(change);
+        print_change_json(&change);
     } else {
-        print_change(change);
+        print_change(tool, &change);
     }
     return 0;
 }
 
 static int run_reset(ZoneTool *tool)
 {
-    ZoneChange change = {
-        .operation = BLOCKDEV_ZONE_OPERATION_RESET,
-        .op = BLK_ZO_RESET,
-        .flags = tool->all ? BDRV_ZONE_ALL : 0,
-        .participle = "reset",
-        .outcome = "empty",
-    };
-
-    return run_change(tool, &change);
+    return run_change(tool, BLOCKDEV_ZONE_OPERATION_RESET);
 }
 
 static int run_finish(ZoneTool *tool)
 {
-    ZoneChange change = {
-        .operation = BLOCKDEV_ZONE_OPERATION_FINISH,
-        .op = BLK_ZO_FINISH,
-        .flags = tool->all ? BDRV_ZONE_ALL : 0,
-        .participle = "finished",
-        .outcome = "full",
-    };
-
-    return run_change(tool, &change);
+    return run_change(tool, BLOCKDEV_ZONE_OPERATION_FINISH);
 }
 
 static int run_set_condition(ZoneTool *tool)
 {
-    static const struct {
-        BlockZoneOp op;
-        const char *participle;
-    } conditions[BLOCK_ZONE_CONDITION__MAX] = {
-        [BLOCK_ZONE_CONDITION_GOOD] = { BLK_ZO_FORCE_REPAIR, "made good" },
-        [BLOCK_ZONE_CONDITION_READ_ONLY] = { BLK_ZO_FORCE_RDONLY,
-                                             "made read-only" },
-        [BLOCK_ZONE_CONDITION_OFFLINE] = { BLK_ZO_FORCE_OFFLINE,
-                                           "made offline" },
-    };
-    ZoneChange change = {
-        .operation = BLOCKDEV_ZONE_OPERATION_SET_CONDITION,
-        .condition = tool->condition,
-        .op = conditions[tool->condition].op,
-        .participle = conditions[tool->condition].participle,
-        .outcome = BlockZoneCondition_str(tool->condition),
-    };
-
-    return run_change(tool, &change);
+    return run_change(tool, BLOCKDEV_ZONE_OPERATION_SET_CONDITION);
 }
 
 /* --- Command line --- */

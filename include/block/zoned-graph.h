@@ -24,6 +24,13 @@
 BlockDriverState *GRAPH_RDLOCK bdrv_zoned_source(BlockDriverState *bs);
 
 /*
+ * The node that has the zones which the node @node_name shows, NULL with an
+ * error if that has none that can be seen, or @write and they cannot be changed
+ */
+BlockDriverState *GRAPH_RDLOCK bdrv_find_zoned(const char *node_name,
+                                               bool write, Error **errp);
+
+/*
  * The zones of the host-managed disk that @blk has, NULL if it has another
  * disk or none
  */

@@ -50,4 +50,19 @@ void zoned_report_add(ZoneTotals *totals, const BlockZoneDescriptor *zone);
 #define ZONED_SIZE_MAX 24
 const char *zoned_report_size(char buf[ZONED_SIZE_MAX], uint64_t bytes);
 
+/* A table of zones, line by line; begins with zeroes */
+typedef struct ZoneColumn {
+    uint64_t value;
+    char text[ZONED_SIZE_MAX];
+} ZoneColumn;
+
+typedef struct ZoneLines {
+    ZoneColumn start, length, capacity, written, left;
+} ZoneLines;
+
+/* Set @line to a line of the table, without its end. */
+void zoned_report_heading(const ZoneLines *lines, GString *line);
+void zoned_report_line(ZoneLines *lines, const BlockdevZone *zone,
+                       GString *line);
+
 #endif

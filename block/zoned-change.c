@@ -1,0 +1,198 @@
+/*
+ * Reset, finish or set the condition of zones that nobody else uses
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "block/block_int-common.h"
+#include "block/block-zoned.h"
+#include "block/zoned-change.h"
+#include "block/zoned-range.h"
+#include "qapi/error.h"
+#include "system/block-backend.h"
+
+static BlockZoneOp zone_op(const ZoneChange *change)
+{
+    static const BlockZoneOp conditions[BLOCK_ZONE_CONDITION__MAX] = {
+        [BLOCK_ZONE_CONDITION_GOOD] = BLK_ZO_FORCE_REPAIR,
+        [BLOCK_ZONE_CONDITION_READ_ONLY] = BLK_ZO_FORCE_RDONLY,
+        [BLOCK_ZONE_CONDITION_OFFLINE] = BLK_ZO_FORCE_OFFLINE,
+    };
+
+    switch (change->operation) {
+    case BLOCKDEV_ZONE_OPERATION_RESET:
+        return BLK_ZO_RESET;
+    case BLOCKDEV_ZONE_OPERATION_FINISH:
+        return BLK_ZO_FINISH;
+    default:
+        return conditions[change->condition];
+    }
+}
+
+const char *zoned_change_participle(const ZoneChange *change)
+{
+    static const char *const conditions[BLOCK_ZONE_CONDITION__MAX] = {
+        [BLOCK_ZONE_CONDITION_GOOD] = "made good",
+        [BLOCK_ZONE_CONDITION_READ_ONLY] = "made read-only",
+        [BLOCK_ZONE_CONDITION_OFFLINE] = "made offline",
+    };
+
+    switch (change->operation) {
+    case BLOCKDEV_ZONE_OPERATION_RESET:
+        return "reset";
+    case BLOCKDEV_ZONE_OPERATION_FINISH:
+        return "finished";
+    default:
+        return conditions[change->condition];
+    }
+}
+
+const char *zoned_change_outcome(const ZoneChange *change)
+{
+    switch (change->operation) {
+    case BLOCKDEV_ZONE_OPERATION_RESET:
+        return "empty";
+    case BLOCKDEV_ZONE_OPERATION_FINISH:
+        return "full";
+    default:
+        return BlockZoneCondition_str(change->condition);
+    }
+}
+
+void zoned_change_info(const ZoneChange *change, BlockdevZoneChange *info)
+{
+    bool is_condition = change->operation ==
+                        BLOCKDEV_ZONE_OPERATION_SET_CONDITION;
+
+    *info = (BlockdevZoneChange) {
+        .operation = change->operation,
+        .has_condition = is_condition,
+        .condition = change->condition,
+        .first_zone = change->first,
+        .nr_zones = change->count,
+        .changed = change->changed,
+        .unchanged = change->unchanged,
+        .skipped = change->skipped.zones,
+    };
+}
+
+/* --- Which zones --- */
+
+/* Is the zone what the operation makes of it? */
+static bool is_done(const ZoneChange *change, BlockZoneState state)
+{
+    switch (zone_op(change)) {
+    case BLK_ZO_RESET:
+        return state == BLK_ZS_EMPTY;
+    case BLK_ZO_FINISH:
+        return state == BLK_ZS_FULL;
+    case BLK_ZO_FORCE_RDONLY:
+        return state == BLK_ZS_RDONLY;
+    case BLK_ZO_FORCE_OFFLINE:
+        return state == BLK_ZS_OFFLINE;
+    default:
+        return state != BLK_ZS_RDONLY && state != BLK_ZS_OFFLINE;
+    }
+}
+
+/* Can the zone be named?  With @all, ZNS leaves empty zones unfinished. */
+static bool applies(const ZoneChange *change, BlockZoneState state)
+{
+    if (state == BLK_ZS_NOT_WP) {
+        return false;
+    }
+    if (change->operation == BLOCKDEV_ZONE_OPERATION_SET_CONDITION) {
+        return true;
+    }
+    return state != BLK_ZS_RDONLY && state != BLK_ZS_OFFLINE &&
+           !(change->all && state == BLK_ZS_EMPTY &&
+             change->operation == BLOCKDEV_ZONE_OPERATION_FINISH);
+}
+
+typedef struct ZoneChoice {
+    ZoneChange *change;
+    uint64_t zone_size;
+    /* From the first zone that the operation applies to, up to the last one */
+    uint64_t start, end;
+    Error **errp;
+} ZoneChoice;
+
+static int coroutine_fn look_at_zone(const BlockZoneDescriptor *zone,
+                                     void *opaque)
+{
+    ZoneChoice *choice = opaque;
+    ZoneChange *change = choice->change;
+
+    if (!applies(change, zone->state)) {
+        if (!change->all) {
+            error_setg(choice->errp, "Zone %" PRIu64 " cannot be %s: it is %s",
+                       zone->start / choice->zone_size,
+                       zoned_change_participle(change),
+                       zone->state == BLK_ZS_NOT_WP ? "conventional" :
+                       BlockdevZoneState_str(zoned_report_state(zone->state)));
+            return 1;
+        }
+        zoned_report_add(&change->skipped, zone);
+        return 0;
+    }
+    if (change->changed + change->unchanged == 0) {
+        choice->start = zone->start;
+    }
+    choice->end = zone->start + zone->length;
+    if (is_done(change, zone->state)) {
+        change->unchanged++;
+    } else {
+        change->changed++;
+    }
+    return 0;
+}
+
+/* --- The change --- */
+
+static void change_error(const ZoneChange *change,
+                         const BlockZoneLimits *limits, int ret, Error **errp)
+{
+    switch (ret) {
+    case -EOVERFLOW:
+        error_setg(errp, "Could not change zones of '%s': more than %" PRIu32
+                   " zones would be active", change->disk, limits->max_active);
+        break;
+    case -ENOTSUP:
+        error_setg(errp, "Could not change zones of '%s': its driver cannot do "
+                   "that", change->disk);
+        break;
+    default:
+        error_setg_errno(errp, -ret, "Could not change zones of '%s'",
+                         change->disk);
+        break;
+    }
+}
+
+bool coroutine_fn blk_co_change_zones(BlockBackend *blk, ZoneChange *change,
+                                      Error **errp)
+{
+    const BlockZoneLimits *limits = &blk_bs(blk)->bl.zones;
+    ZoneChoice choice = {
+        .change = change,
+        .zone_size = limits->size,
+        .errp = errp,
+    };
+    int ret = blk_co_for_each_zone(blk, change->first * limits->size,
+                                   change->count * limits->size, 0,
+                                   look_at_zone, &choice);
+
+    /* Only conventional zones, which come first, are in no range of a change */
+    if (ret == 0 && choice.end) {
+        ret = blk_co_zone_mgmt(blk, zone_op(change),
+                               change->all &&
+                               change->operation !=
+                               BLOCKDEV_ZONE_OPERATION_SET_CONDITION
+                               ? BDRV_ZONE_ALL : 0, choice.start,
+                               choice.end - choice.start, NULL);
+    }
+    if (ret < 0) {
+        change_error(change, limits, ret, errp);
+    }
+    return ret == 0;
+}

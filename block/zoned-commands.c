@@ -1,0 +1,258 @@
+/*
+ * QMP commands for the zones of nodes: show, reset, finish
+ *
+ * They are coroutines, so that very many zones stop nothing but other commands,
+ * and those for a bounded time.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "block/block_int.h"
+#include "block/zoned-change.h"
+#include "block/zoned-graph.h"
+#include "block/zoned-range.h"
+#include "block/zoned-report.h"
+#include "qapi/error.h"
+#include "qapi/qapi-commands-zoned-commands.h"
+#include "system/block-backend.h"
+#include "trace.h"
+
+/* --- Showing zones --- */
+
+#define ANSWER_MAX_ZONES 1024
+/* So many are passed in some hundredths of a second. */
+#define ANSWER_MAX_LOOKS (256 * 1024)
+
+typedef struct ZoneQuery {
+    uint32_t states;             /* 0: any; bits are 1 << BlockdevZoneState */
+    uint32_t room;               /* zones that the answer can still have */
+    uint32_t looks;              /* zones that can still be looked at */
+    BlockdevZoneReport *report;
+    BlockdevZoneList **tail;
+} ZoneQuery;
+
+static int coroutine_fn query_zone(const BlockZoneDescriptor *zone,
+                                   void *opaque)
+{
+    ZoneQuery *query = opaque;
+    BlockdevZone *info;
+
+    if (!query->room || !query->looks) {
+        query->report->has_next = true;
+        query->report->next = zone->start;
+        return 1;
+    }
+    query->looks--;
+    if (query->states &&
+        !(query->states >> zoned_report_state(zone->state) & 1)) {
+        return 0;
+    }
+    query->room--;
+    info = g_new(BlockdevZone, 1);
+    zoned_report_info(zone, zone->start / query->report->zone_size, info);
+    QAPI_LIST_APPEND(query->tail, info);
+    return 0;
+}
+
+static BlockdevZoneReport *coroutine_fn
+query_zones(BlockBackend *blk, int64_t size, uint64_t offset, uint32_t count,
+            BlockdevZoneStateList *states, Error **errp)
+{
+    uint64_t zone_size = blk_bs(blk)->bl.zones.size;
+    g_autoptr(BlockdevZoneReport) report = g_new0(BlockdevZoneReport, 1);
+    ZoneQuery query = {
+        .room = count,
+        .looks = ANSWER_MAX_LOOKS,
+        .report = report,
+        .tail = &report->zones,
+    };
+    int ret;
+
+    for (; states; states = states->next) {
+        query.states |= 1u << states->value;
+    }
+    report->size = size;
+    report->zone_size = zone_size;
+    report->nr_zones = DIV_ROUND_UP(size, zone_size);
+    ret = blk_co_for_each_zone(blk, offset, size - offset, 0, query_zone,
+                               &query);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not report zones");
+        return NULL;
+    }
+    return g_steal_pointer(&report);
+}
+
+/* What an overlay of @bs shows changes with it, also if nobody looks now. */
+static bool GRAPH_RDLOCK check_overlays(BlockDriverState *bs,
+                                        const char *node_name, Error **errp)
+{
+    BdrvChild *c;
+
+    QLIST_FOREACH(c, &bs->parents, next_parent) {
+        BlockDriverState *parent = bdrv_zoned_parent(c);
+
+        if (parent && !check_overlays(parent, node_name, errp)) {
+            return false;
+        }
+        if (!parent && (c->role & BDRV_CHILD_COW)) {
+            error_setg(errp, "Node '%s' is the backing file of node '%s'",
+                       node_name, bdrv_get_node_name(c->opaque));
+            return false;
+        }
+    }
+    return true;
+}
+
+/*
+ * A user of the zones that the node @node_name shows, or NULL with an error.
+ * Sets *@size to that of the disk.
+ */
+static BlockBackend *coroutine_fn
+use_zones(const char *node_name, bool change, int64_t *size, Error **errp)
+{
+    ERRP_GUARD();
+    BlockDriverState *bs;
+    BlockBackend *blk;
+
+    WITH_GRAPH_RDLOCK_GUARD() {
+        bs = bdrv_find_zoned(node_name, change, errp);
+        if (!bs || (change && !check_overlays(bs, node_name, errp))) {
+            return NULL;
+        }
+        bdrv_ref(bs);
+        *size = bs->total_sectors * BDRV_SECTOR_SIZE;
+    }
+    /* Whoever changes zones is the only one who uses them, readers included. */
+    blk = change ? blk_co_new_with_bs(bs, BLK_PERM_CONSISTENT_READ |
+                                      BLK_PERM_WRITE, 0, errp)
+                 : blk_co_new_with_bs(bs, 0, BLK_PERM_ALL, errp);
+    if (!blk && change) {
+        error_prepend(errp, "Zones of node '%s' are in use: ", node_name);
+    }
+    bdrv_co_unref(bs);
+    return blk;
+}
+
+static bool check_offset(const char *node_name, uint64_t offset, int64_t size,
+                         Error **errp)
+{
+    if (offset >= size) {
+        error_setg(errp, "offset (%" PRIu64 ") must be less than the size of "
+                   "node '%s' (%" PRIi64 ")", offset, node_name, size);
+        return false;
+    }
+    return true;
+}
+
+BlockdevZoneReport *coroutine_fn
+qmp_query_block_zones(const char *node_name, bool has_offset, uint64_t offset,
+                      bool has_count, uint32_t count, bool has_states,
+                      BlockdevZoneStateList *states, Error **errp)
+{
+    BlockdevZoneReport *report = NULL;
+    BlockBackend *blk;
+    int64_t size;
+
+    count = has_count ? count : ANSWER_MAX_ZONES;
+    if (count < 1 || count > ANSWER_MAX_ZONES) {
+        error_setg(errp, "count (%" PRIu32 ") must be between 1 and %d", count,
+                   ANSWER_MAX_ZONES);
+        return NULL;
+    }
+    blk = use_zones(node_name, false, &size, errp);
+    if (!blk) {
+        return NULL;
+    }
+    if (check_offset(node_name, offset, size, errp)) {
+        report = query_zones(blk, size, offset, count, states, errp);
+    }
+    blk_co_unref(blk);
+    trace_block_zones_query(node_name, offset, count,
+                            report && report->has_next ? report->next : 0);
+    return report;
+}
+
+/* --- Changing zones --- */
+
+/* Fill in first and count of @change; false, with an error, if it cannot be. */
+static bool select_zones(const BlockZoneSelection *selection, int64_t size,
+                         uint64_t zone_size, ZoneChange *change, Error **errp)
+{
+    uint32_t nr_zones = DIV_ROUND_UP(size, zone_size);
+
+    change->all = selection->all;
+    if (selection->all) {
+        if (selection->has_offset || selection->has_count) {
+            error_setg(errp, "all cannot be combined with %s",
+                       selection->has_offset ? "offset" : "count");
+            return false;
+        }
+        change->count = nr_zones;
+        return true;
+    }
+    if (!selection->has_offset) {
+        error_setg(errp, "Choose zones by offset, or all of them by all");
+        return false;
+    }
+    if (!check_offset(selection->node_name, selection->offset, size, errp)) {
+        return false;
+    }
+    if (selection->offset % zone_size) {
+        error_setg(errp, "offset (%" PRIu64 ") must be the start of a zone, a "
+                   "multiple of the zone size (%" PRIu64 ")",
+                   selection->offset, zone_size);
+        return false;
+    }
+    change->first = selection->offset / zone_size;
+    change->count = selection->has_count ? selection->count : 1;
+    if (change->count < 1 || change->count > nr_zones - change->first) {
+        error_setg(errp, "count (%" PRIu32 ") must be between 1 and the number "
+                   "of zones from zone %" PRIu32 " on (%" PRIu32 ")",
+                   change->count, change->first, nr_zones - change->first);
+        return false;
+    }
+    return true;
+}
+
+static BlockdevZoneChange *coroutine_fn
+change_zones(const BlockZoneSelection *selection,
+             BlockdevZoneOperation operation, Error **errp)
+{
+    ZoneChange change = {
+        .disk = selection->node_name,
+        .operation = operation,
+    };
+    BlockdevZoneChange *info = NULL;
+    BlockBackend *blk;
+    int64_t size;
+
+    blk = use_zones(selection->node_name, true, &size, errp);
+    if (!blk) {
+        return NULL;
+    }
+    if (select_zones(selection, size, blk_bs(blk)->bl.zones.size, &change,
+                     errp) &&
+        blk_co_change_zones(blk, &change, errp)) {
+        info = g_new(BlockdevZoneChange, 1);
+        zoned_change_info(&change, info);
+    }
+    blk_co_unref(blk);
+    trace_block_zones_change(selection->node_name,
+                             BlockdevZoneOperation_str(operation),
+                             change.first, change.count, change.changed);
+    return info;
+}
+
+BlockdevZoneChange *coroutine_fn
+qmp_block_zone_reset(BlockZoneSelection *selection, Error **errp)
+{
+    return change_zones(selection, BLOCKDEV_ZONE_OPERATION_RESET, errp);
+}
+
+BlockdevZoneChange *coroutine_fn
+qmp_block_zone_finish(BlockZoneSelection *selection, Error **errp)
+{
+    return change_zones(selection, BLOCKDEV_ZONE_OPERATION_FINISH, errp);
+}
