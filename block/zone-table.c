@@ -17,6 +17,12 @@
  * set_state() and set_attributes() are the only functions that change those of
  * a zone, so the resource counts cannot drift.
  *
+ * Locks: each zone belongs to one of a few stripes, which have a lock each.  A
+ * write to a zone that is open already changes nothing but this zone, as long
+ * as nobody waits, so begins_alone() and ends_alone() let it do with the lock
+ * of its stripe.  Everything else holds the locks of all stripes (t->all), and
+ * so has the table for itself.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -81,26 +87,67 @@ typedef struct ZoneTail {
     QLIST_ENTRY(ZoneTail) next;
 } ZoneTail;
 
+/* More make everything but writes slower */
+#define STRIPES 8
+
+/* In cache lines of its own */
+typedef struct QEMU_ALIGNED(64) ZoneStripe {
+    QemuMutex mutex;
+    QemuLockable lock;          /* the same */
+    uint32_t writes;            /* in progress, in its sequential zones */
+} ZoneStripe;
+
 struct ZoneTable {
     ZoneGeometry geometry;
+    ZoneStripe *stripes;
+    QemuLockable all;           /* the locks of all stripes */
 
-    QemuMutex lock;             /* protects everything below */
+    /* Written with all; to be read with one of them */
     CoQueue changed;            /* operations that wait for a zone */
     QLIST_HEAD(, ZoneMgmt) mgmts;
     ZoneMgmt *walker;           /* all others wait, and so do new writes */
-    uint32_t writes;            /* in progress, in sequential zones */
     uint32_t count[BLK_ZS_OFFLINE + 1];
     uint32_t zrwa_zones;
     uint32_t repairs;           /* that will make a zone active */
-    uint32_t lru_first, lru_last;
-    HBitmap *dirty;             /* for records */
     HBitmap *released;          /* see mark_released() */
     bool claims;                /* tails are kept */
+    Zone *zones;                /* each: written with its stripe's lock */
+    unsigned long *dirty;       /* blocks, for records; see block_is_dirty() */
+
+    /* With all, or with one of them and order_lock */
+    QemuMutex order_lock;
+    uint32_t lru_first, lru_last;
+
+    /* With all, or with one of them and records_lock */
+    QemuMutex records_lock;
+    uint32_t nr_dirty;          /* bits in dirty */
     uint32_t nr_tails;
     uint64_t tail_bytes;
     QLIST_HEAD(, ZoneTail) tails;   /* they count if nothing is dirty */
-    Zone *zones;
 };
+
+static ZoneStripe *zone_stripe(const ZoneTable *t, uint32_t i)
+{
+    return &t->stripes[i % STRIPES];
+}
+
+static void lock_all(void *opaque)
+{
+    ZoneTable *t = opaque;
+
+    for (int k = 0; k < STRIPES; k++) {
+        qemu_mutex_lock(&t->stripes[k].mutex);
+    }
+}
+
+static void unlock_all(void *opaque)
+{
+    ZoneTable *t = opaque;
+
+    for (int k = STRIPES - 1; k >= 0; k--) {
+        qemu_mutex_unlock(&t->stripes[k].mutex);
+    }
+}
 
 /* --- Geometry --- */
 
@@ -152,10 +199,14 @@ const char *zone_state_name(BlockZoneState state)
     return state < ARRAY_SIZE(names) && names[state] ? names[state] : "invalid";
 }
 
+static bool zone_state_is_open(BlockZoneState state)
+{
+    return state == BLK_ZS_IOPEN || state == BLK_ZS_EOPEN;
+}
+
 static bool zone_state_is_active(BlockZoneState state)
 {
-    return state == BLK_ZS_IOPEN || state == BLK_ZS_EOPEN ||
-           state == BLK_ZS_CLOSED;
+    return zone_state_is_open(state) || state == BLK_ZS_CLOSED;
 }
 
 static uint32_t open_zones(const ZoneTable *t)
@@ -168,9 +219,25 @@ static uint32_t active_zones(const ZoneTable *t)
     return open_zones(t) + t->count[BLK_ZS_CLOSED] + t->repairs;
 }
 
+/* Is the record of zone @i to be stored?  Needs no other lock than its own. */
+static bool block_is_dirty(const ZoneTable *t, uint32_t i)
+{
+    uint32_t block = i >> ZONE_DIRTY_SHIFT;
+
+    return qatomic_read(&t->dirty[BIT_WORD(block)]) & BIT_MASK(block);
+}
+
 static void mark_dirty(ZoneTable *t, uint32_t i)
 {
-    hbitmap_set(t->dirty, i, 1);
+    if (!block_is_dirty(t, i)) {
+        set_bit_atomic(i >> ZONE_DIRTY_SHIFT, t->dirty);
+        t->nr_dirty++;
+    }
+}
+
+static uint32_t nr_blocks(const ZoneTable *t)
+{
+    return DIV_ROUND_UP(t->geometry.zones.nr_zones, ZONE_BLOCK_RECORDS);
 }
 
 /*
@@ -475,6 +542,17 @@ static uint64_t implicit_commit(const ZoneTable *t, uint32_t i, uint64_t end)
                               g->zones.zrwa_granularity);
 }
 
+/* A write to implicitly open zone @i.  Without a limit, the order is of no use. */
+static void note_use(ZoneTable *t, uint32_t i)
+{
+    if (t->geometry.zones.max_open) {
+        QEMU_LOCK_GUARD(&t->order_lock);
+
+        lru_remove(t, &t->zones[i]);
+        lru_append(t, i);
+    }
+}
+
 static void reserve(ZoneTable *t, ZoneWrite *w, uint32_t i,
                     uint64_t offset, uint64_t bytes)
 {
@@ -491,7 +569,7 @@ static void reserve(ZoneTable *t, ZoneWrite *w, uint32_t i,
     if (bytes == 0) {
         return;
     }
-    t->writes++;
+    zone_stripe(t, i)->writes++;
     if (w->end <= data_end) {
         w->state = ZW_OVERWRITE;
         z->overwrites++;
@@ -507,8 +585,7 @@ static void reserve(ZoneTable *t, ZoneWrite *w, uint32_t i,
         return;
     }
     if (z->state == BLK_ZS_IOPEN) {
-        lru_remove(t, z);
-        lru_append(t, i);
+        note_use(t, i);
         return;
     }
     open_zone(t, i, BLK_ZS_IOPEN);
@@ -524,7 +601,7 @@ static int coroutine_fn wait_for_zone(ZoneTable *t, uint32_t i)
     int cause = z->draining && z->pending == PENDING_NONE ? -z->cause : 0;
 
     while (zone_is_held(t, &t->zones[i])) {
-        qemu_co_queue_wait(&t->changed, &t->lock);
+        qemu_co_queue_wait(&t->changed, &t->all);
     }
     return cause;
 }
@@ -548,26 +625,38 @@ static bool is_contended(const Zone *z, uint64_t offset, uint64_t end)
     return false;
 }
 
-int coroutine_fn zone_table_begin_write(ZoneTable *t, ZoneWrite *w,
-                                        uint64_t offset, uint64_t bytes)
+/* Does a write that begins change nothing but its zone, and wait for nothing? */
+static bool begins_alone(const ZoneTable *t, uint32_t i)
 {
-    uint32_t i = zone_index(t, offset);
+    const Zone *z = &t->zones[i];
+
+    return zone_state_is_open(z->state) && !zone_has_zrwa(z) &&
+           !zone_is_held(t, z);
+}
+
+/* Returns what is locked then. */
+static QemuLockable *lock_to_begin(ZoneTable *t, uint32_t i)
+{
+    ZoneStripe *stripe = zone_stripe(t, i);
+
+    qemu_mutex_lock(&stripe->mutex);
+    if (begins_alone(t, i)) {
+        return &stripe->lock;
+    }
+    qemu_mutex_unlock(&stripe->mutex);
+    lock_all(t);
+    return &t->all;
+}
+
+static int coroutine_fn begin_write(ZoneTable *t, ZoneWrite *w, uint32_t i,
+                                    uint64_t offset, uint64_t bytes)
+{
     int cause, ret;
-
-    if (!in_device(t, offset, bytes)) {
-        return -ERANGE;
-    }
-    if (zone_is_conventional(t, i)) {
-        *w = (ZoneWrite) { .start = offset, .end = offset + bytes, .zone = i };
-        return in_one_zone(t, offset, bytes) ? 0 : -ERANGE;
-    }
-
-    QEMU_LOCK_GUARD(&t->lock);
 
     cause = wait_for_zone(t, i);
     while (zone_has_zrwa(&t->zones[i]) &&
            is_contended(&t->zones[i], offset, offset + bytes)) {
-        qemu_co_queue_wait(&t->changed, &t->lock);
+        qemu_co_queue_wait(&t->changed, &t->all);
         wait_for_zone(t, i);
     }
     ret = check_write(t, i, offset, bytes);
@@ -579,19 +668,32 @@ int coroutine_fn zone_table_begin_write(ZoneTable *t, ZoneWrite *w,
     return ret;
 }
 
-int coroutine_fn zone_table_begin_append(ZoneTable *t, ZoneWrite *w,
-                                         uint64_t *offset, uint64_t bytes)
+int coroutine_fn zone_table_begin_write(ZoneTable *t, ZoneWrite *w,
+                                        uint64_t offset, uint64_t bytes)
 {
-    uint32_t i = zone_index(t, *offset);
-    uint64_t wp;
+    uint32_t i = zone_index(t, offset);
+    QemuLockable *held;
     int ret;
 
-    if (!in_device(t, *offset, 1) || *offset != zone_start(t, i) ||
-        zone_is_conventional(t, i)) {
-        return -EINVAL;
+    if (!in_device(t, offset, bytes)) {
+        return -ERANGE;
+    }
+    if (zone_is_conventional(t, i)) {
+        *w = (ZoneWrite) { .start = offset, .end = offset + bytes, .zone = i };
+        return in_one_zone(t, offset, bytes) ? 0 : -ERANGE;
     }
 
-    QEMU_LOCK_GUARD(&t->lock);
+    held = lock_to_begin(t, i);
+    ret = begin_write(t, w, i, offset, bytes);
+    qemu_lockable_unlock(held);
+    return ret;
+}
+
+static int coroutine_fn begin_append(ZoneTable *t, ZoneWrite *w, uint32_t i,
+                                     uint64_t *offset, uint64_t bytes)
+{
+    uint64_t wp;
+    int ret;
 
     wait_for_zone(t, i);
     ret = check_writable(t, i);
@@ -610,6 +712,24 @@ int coroutine_fn zone_table_begin_append(ZoneTable *t, ZoneWrite *w,
         reserve(t, w, i, wp, bytes);
         *offset = wp;
     }
+    return ret;
+}
+
+int coroutine_fn zone_table_begin_append(ZoneTable *t, ZoneWrite *w,
+                                         uint64_t *offset, uint64_t bytes)
+{
+    uint32_t i = zone_index(t, *offset);
+    QemuLockable *held;
+    int ret;
+
+    if (!in_device(t, *offset, 1) || *offset != zone_start(t, i) ||
+        zone_is_conventional(t, i)) {
+        return -EINVAL;
+    }
+
+    held = lock_to_begin(t, i);
+    ret = begin_append(t, w, i, offset, bytes);
+    qemu_lockable_unlock(held);
     return ret;
 }
 
@@ -688,7 +808,7 @@ static bool can_claim(const ZoneTable *t, const ZoneWrite *w)
     const Zone *z = &t->zones[w->zone];
 
     /* Where one zone needs a record, all get one. */
-    if (!t->claims || !w->has_sum || !hbitmap_empty(t->dirty) ||
+    if (!t->claims || !w->has_sum || t->nr_dirty ||
         t->tail_bytes + (w->end - w->start) > ZONE_CLAIMS_MAX_BYTES) {
         return false;
     }
@@ -718,6 +838,12 @@ static ZoneTail *new_tail(ZoneTable *t, uint32_t i, uint64_t from)
 static void note_written(ZoneTable *t, const ZoneWrite *w)
 {
     ZoneTail *tail;
+
+    if (block_is_dirty(t, w->zone)) {
+        return;
+    }
+
+    QEMU_LOCK_GUARD(&t->records_lock);
 
     if (!can_claim(t, w)) {
         mark_dirty(t, w->zone);
@@ -780,18 +906,47 @@ static void coroutine_fn zone_became_idle(ZoneTable *t, uint32_t i)
     qemu_co_queue_restart_all(&t->changed);
 }
 
+/*
+ * Does the end of @w change nothing but its zone?  The queue: whoever waits, for
+ * any zone, looks again when a write has ended.  (An operation on this zone
+ * waits there until its writes have ended.)
+ */
+static bool ends_alone(ZoneTable *t, const ZoneWrite *w, int ret)
+{
+    const Zone *z = &t->zones[w->zone];
+
+    return ret >= 0 && w->state == ZW_IN_FLIGHT &&
+           zone_state_is_open(z->state) && !zone_has_zrwa(z) &&
+           reserved_end(z) < zone_writable_end(t, w->zone) &&
+           qemu_co_queue_empty(&t->changed);
+}
+
+static QemuLockable *lock_to_end(ZoneTable *t, const ZoneWrite *w, int ret)
+{
+    ZoneStripe *stripe = zone_stripe(t, w->zone);
+
+    qemu_mutex_lock(&stripe->mutex);
+    if (ends_alone(t, w, ret)) {
+        return &stripe->lock;
+    }
+    qemu_mutex_unlock(&stripe->mutex);
+    lock_all(t);
+    return &t->all;
+}
+
 int coroutine_fn zone_table_end_write(ZoneTable *t, ZoneWrite *w, int ret)
 {
+    QemuLockable *held;
     Zone *z;
 
     if (!w->reserved) {
         return bdrv_zone_io_error(ret);
     }
 
-    qemu_mutex_lock(&t->lock);
+    held = lock_to_end(t, w, ret);
 
     z = &t->zones[w->zone];
-    t->writes--;
+    zone_stripe(t, w->zone)->writes--;
 
     if (w->state == ZW_FAILED) {
         /* One below failed; its caller removed us only if we were written */
@@ -814,11 +969,11 @@ int coroutine_fn zone_table_end_write(ZoneTable *t, ZoneWrite *w, int ret)
     if (w->state == ZW_WRITTEN) {
         w->waiter = qemu_coroutine_self();
         w->waiter_context = qemu_get_current_aio_context();
-        qemu_mutex_unlock(&t->lock);
+        qemu_lockable_unlock(held);
         qemu_coroutine_yield();
         ret = w->state == ZW_FAILED ? w->ret : 0;
     } else {
-        qemu_mutex_unlock(&t->lock);
+        qemu_lockable_unlock(held);
     }
     return bdrv_zone_io_error(ret);
 }
@@ -967,10 +1122,10 @@ static bool is_long(const ZoneMgmt *m)
 static void coroutine_fn walk_pause(ZoneTable *t, const ZoneMgmt *m, uint32_t i)
 {
     if (is_long(m) && (i - m->first) % ZONES_PER_TURN == ZONES_PER_TURN - 1) {
-        qemu_mutex_unlock(&t->lock);
+        unlock_all(t);
         aio_co_schedule(qemu_get_current_aio_context(), qemu_coroutine_self());
         qemu_coroutine_yield();
-        qemu_mutex_lock(&t->lock);
+        lock_all(t);
     }
 }
 
@@ -986,6 +1141,16 @@ static bool has_to_wait(const ZoneTable *t, const ZoneMgmt *m)
     return t->walker;
 }
 
+static uint32_t writes_in_progress(const ZoneTable *t)
+{
+    uint32_t writes = 0;
+
+    for (int k = 0; k < STRIPES; k++) {
+        writes += t->stripes[k].writes;
+    }
+    return writes;
+}
+
 /*
  * From here on no other operation on these zones begins.  While a long one
  * walks over its zones, none does at all, and there are no writes: so all of
@@ -994,13 +1159,13 @@ static bool has_to_wait(const ZoneTable *t, const ZoneMgmt *m)
 static void coroutine_fn begin_turn(ZoneTable *t, ZoneMgmt *m)
 {
     while (has_to_wait(t, m)) {
-        qemu_co_queue_wait(&t->changed, &t->lock);
+        qemu_co_queue_wait(&t->changed, &t->all);
     }
     QLIST_INSERT_HEAD(&t->mgmts, m, next);
     if (is_long(m)) {
         t->walker = m;
-        while (t->writes) {
-            qemu_co_queue_wait(&t->changed, &t->lock);
+        while (writes_in_progress(t)) {
+            qemu_co_queue_wait(&t->changed, &t->all);
         }
     }
 }
@@ -1190,14 +1355,14 @@ int coroutine_fn zone_table_begin_mgmt(ZoneTable *t, ZoneMgmt *m,
         return ret;
     }
 
-    QEMU_LOCK_GUARD(&t->lock);
+    QEMU_LOCK_GUARD(&t->all);
 
     begin_turn(t, m);
     ret = select_zones(t, m);
     if (ret == 0) {
         start_zones(t, m);
         while (m->busy_zones) {
-            qemu_co_queue_wait(&t->changed, &t->lock);
+            qemu_co_queue_wait(&t->changed, &t->all);
         }
         if (op == BLK_ZO_ZRWA_COMMIT) {
             ret = commit_zrwa(t, m, offset + bytes);
@@ -1217,7 +1382,7 @@ int coroutine_fn zone_table_begin_mgmt(ZoneTable *t, ZoneMgmt *m,
 
 void zone_table_ext_written(ZoneTable *t, ZoneMgmt *m)
 {
-    QEMU_LOCK_GUARD(&t->lock);
+    QEMU_LOCK_GUARD(&t->all);
 
     set_attributes(t, m->first, t->zones[m->first].attributes | BDRV_ZA_EXT);
     mark_dirty(t, m->first);
@@ -1258,7 +1423,7 @@ static void end_zone(ZoneTable *t, const ZoneMgmt *m, uint32_t i, bool stored)
 
 int coroutine_fn zone_table_end_mgmt(ZoneTable *t, ZoneMgmt *m, int ret)
 {
-    QEMU_LOCK_GUARD(&t->lock);
+    QEMU_LOCK_GUARD(&t->all);
 
     for (uint32_t i = m->first; m->commit && i <= m->last; i++) {
         end_zone(t, m, i, ret >= 0);
@@ -1272,7 +1437,7 @@ bool zone_mgmt_next_reset(ZoneTable *t, const ZoneMgmt *m, uint32_t *i)
 {
     uint32_t end = MIN(m->last, *i + ZONES_PER_TURN) + 1;
 
-    QEMU_LOCK_GUARD(&t->lock);
+    QEMU_LOCK_GUARD(&t->all);
 
     for (; *i < end; (*i)++) {
         const Zone *z = &t->zones[*i];
@@ -1292,7 +1457,7 @@ void coroutine_fn zone_table_begin_look(ZoneTable *t, ZoneMgmt *m,
         .last = zone_index(t, offset),
     };
 
-    QEMU_LOCK_GUARD(&t->lock);
+    QEMU_LOCK_GUARD(&t->all);
 
     begin_turn(t, m);
 }
@@ -1305,7 +1470,7 @@ void zone_table_report(ZoneTable *t, uint64_t offset, unsigned int *nr_zones,
     uint32_t first = zone_index(t, offset);
     unsigned int n;
 
-    QEMU_LOCK_GUARD(&t->lock);
+    QEMU_LOCK_GUARD(&t->all);
 
     if (offset >= t->geometry.size) {
         *nr_zones = 0;
@@ -1361,7 +1526,7 @@ int64_t zone_table_readable(ZoneTable *t, uint64_t offset, uint64_t bytes,
         return bytes;
     }
 
-    QEMU_LOCK_GUARD(&t->lock);
+    QEMU_LOCK_GUARD(&t->all);
 
     *data = offset < t->zones[zone_index(t, offset)].data_end;
     while (pos < end) {
@@ -1382,7 +1547,7 @@ int64_t zone_table_readable(ZoneTable *t, uint64_t offset, uint64_t bytes,
 
 void zone_table_count(ZoneTable *t, ZoneCounts *counts)
 {
-    QEMU_LOCK_GUARD(&t->lock);
+    QEMU_LOCK_GUARD(&t->all);
 
     memcpy(counts->in_state, t->count, sizeof(counts->in_state));
 }
@@ -1454,7 +1619,7 @@ bool zone_table_load(ZoneTable *t, uint32_t index, const ZoneRecord *record)
 void zone_table_position(ZoneTable *t, uint32_t index, uint64_t *wp,
                          uint64_t *data_end)
 {
-    QEMU_LOCK_GUARD(&t->lock);
+    QEMU_LOCK_GUARD(&zone_stripe(t, index)->mutex);
 
     *wp = t->zones[index].wp;
     *data_end = t->zones[index].data_end;
@@ -1462,7 +1627,7 @@ void zone_table_position(ZoneTable *t, uint32_t index, uint64_t *wp,
 
 uint64_t zone_table_unused(ZoneTable *t, uint32_t index)
 {
-    QEMU_LOCK_GUARD(&t->lock);
+    QEMU_LOCK_GUARD(&zone_stripe(t, index)->mutex);
 
     return reserved_end(&t->zones[index]);
 }
@@ -1483,7 +1648,7 @@ static void get_record(const ZoneTable *t, uint32_t i, bool live, ZoneRecord *r)
 void zone_table_record(ZoneTable *t, uint32_t index, bool live,
                        ZoneRecord *record)
 {
-    QEMU_LOCK_GUARD(&t->lock);
+    QEMU_LOCK_GUARD(&zone_stripe(t, index)->mutex);
 
     get_record(t, index, live, record);
 }
@@ -1491,7 +1656,7 @@ void zone_table_record(ZoneTable *t, uint32_t index, bool live,
 unsigned int zone_table_records(ZoneTable *t, uint32_t first, unsigned int n,
                                 bool live, ZoneRecord *records)
 {
-    QEMU_LOCK_GUARD(&t->lock);
+    QEMU_LOCK_GUARD(&t->all);
 
     n = MIN(n, t->geometry.zones.nr_zones - first);
     for (unsigned int k = 0; k < n; k++) {
@@ -1557,12 +1722,13 @@ static void drop_tails(ZoneTable *t)
 ZoneSnapshot *zone_table_take_snapshot(ZoneTable *t, bool live)
 {
     ZoneSnapshot *snap;
+    uint32_t nr = nr_blocks(t), block;
     int64_t i;
 
-    QEMU_LOCK_GUARD(&t->lock);
+    QEMU_LOCK_GUARD(&t->all);
 
     drop_tails(t);
-    if (hbitmap_empty(t->dirty)) {
+    if (!t->nr_dirty) {
         return NULL;
     }
     snap = g_new(ZoneSnapshot, 1);
@@ -1572,15 +1738,14 @@ ZoneSnapshot *zone_table_take_snapshot(ZoneTable *t, bool live)
         .records = g_array_new(false, true, sizeof(ZoneRecord)),
         .released = g_array_new(false, false, sizeof(ZoneReleased)),
     };
-    while (snap->blocks->len < SNAPSHOT_BLOCKS &&
-           (i = hbitmap_next_dirty(t->dirty, 0, INT64_MAX)) >= 0) {
-        uint32_t block = i >> ZONE_DIRTY_SHIFT;
-
-        hbitmap_reset(t->dirty, (uint64_t)block << ZONE_DIRTY_SHIFT,
-                      ZONE_BLOCK_RECORDS);
+    for (block = find_first_bit(t->dirty, nr);
+         block < nr && snap->blocks->len < SNAPSHOT_BLOCKS;
+         block = find_next_bit(t->dirty, nr, block + 1)) {
+        clear_bit_atomic(block, t->dirty);
+        t->nr_dirty--;
         add_block(t, snap, block, live);
     }
-    snap->more = !hbitmap_empty(t->dirty);
+    snap->more = t->nr_dirty;
     while ((i = hbitmap_next_dirty(t->released, 0, INT64_MAX)) >= 0) {
         hbitmap_reset(t->released, i, 1);
         add_released(t, snap, i);
@@ -1590,7 +1755,7 @@ ZoneSnapshot *zone_table_take_snapshot(ZoneTable *t, bool live)
 
 void zone_table_drop_snapshot(ZoneTable *t, ZoneSnapshot *snap, bool stored)
 {
-    WITH_QEMU_LOCK_GUARD(&t->lock) {
+    WITH_QEMU_LOCK_GUARD(&t->all) {
         for (guint b = 0; !stored && b < snap->blocks->len; b++) {
             mark_dirty(t, g_array_index(snap->blocks, uint32_t, b)
                           << ZONE_DIRTY_SHIFT);
@@ -1606,18 +1771,25 @@ void zone_table_drop_snapshot(ZoneTable *t, ZoneSnapshot *snap, bool stored)
     g_free(snap);
 }
 
+static void mark_dirty_from(ZoneTable *t, uint32_t first)
+{
+    for (uint32_t b = first >> ZONE_DIRTY_SHIFT; b < nr_blocks(t); b++) {
+        mark_dirty(t, b << ZONE_DIRTY_SHIFT);
+    }
+}
+
 void zone_table_mark_dirty(ZoneTable *t, uint32_t first)
 {
-    QEMU_LOCK_GUARD(&t->lock);
+    QEMU_LOCK_GUARD(&t->all);
 
-    hbitmap_set(t->dirty, first, t->geometry.zones.nr_zones - first);
+    mark_dirty_from(t, first);
 }
 
 bool zone_table_is_dirty(ZoneTable *t)
 {
-    QEMU_LOCK_GUARD(&t->lock);
+    QEMU_LOCK_GUARD(&t->all);
 
-    return !hbitmap_empty(t->dirty) || t->nr_tails;
+    return t->nr_dirty || t->nr_tails;
 }
 
 void zone_table_enable_claims(ZoneTable *t)
@@ -1637,7 +1809,7 @@ static int get_claims(const ZoneTable *t, ZoneClaim *claims)
     ZoneTail *tail;
     int n = 0;
 
-    if (!hbitmap_empty(t->dirty)) {
+    if (t->nr_dirty) {
         return -1;
     }
     QLIST_FOREACH(tail, &t->tails, next) {
@@ -1650,7 +1822,7 @@ int zone_table_get_claims(ZoneTable *t, ZoneClaim *claims)
 {
     int n;
 
-    WITH_QEMU_LOCK_GUARD(&t->lock) {
+    WITH_QEMU_LOCK_GUARD(&t->all) {
         n = get_claims(t, claims);
     }
     if (n > 0) {
@@ -1680,7 +1852,7 @@ int zone_table_get_claims_with(ZoneTable *t, ZoneClaim *claims,
 {
     int n = -1;
 
-    WITH_QEMU_LOCK_GUARD(&t->lock) {
+    WITH_QEMU_LOCK_GUARD(&t->all) {
         if (w->start == t->zones[w->zone].data_end &&
             w->end < zone_writable_end(t, w->zone) && can_claim(t, w)) {
             n = add_claim(t, claims, get_claims(t, claims), w);
@@ -1694,7 +1866,7 @@ int zone_table_get_claims_with(ZoneTable *t, ZoneClaim *claims,
 
 void zone_table_next_epoch(ZoneTable *t, uint32_t index)
 {
-    QEMU_LOCK_GUARD(&t->lock);
+    QEMU_LOCK_GUARD(&t->all);
 
     t->zones[index].epoch = (t->zones[index].epoch + 1) % ZONE_EPOCHS;
     mark_dirty(t, index);
@@ -1758,6 +1930,19 @@ static Zone *new_zones(uint32_t nr_zones)
     return zones;
 }
 
+/* After the number of zones has changed, for which there were @old blocks */
+static void resize_dirty(ZoneTable *t, uint32_t old)
+{
+    uint32_t nr = nr_blocks(t);
+
+    if (nr < old) {
+        t->nr_dirty -= bitmap_count_one_with_offset(t->dirty, nr, old - nr);
+        bitmap_clear(t->dirty, nr, old - nr);
+    } else {
+        t->dirty = bitmap_zero_extend(t->dirty, old, nr);
+    }
+}
+
 int zone_table_resize(ZoneTable *t, uint64_t size)
 {
     uint32_t old_nr_zones = t->geometry.zones.nr_zones;
@@ -1765,7 +1950,7 @@ int zone_table_resize(ZoneTable *t, uint64_t size)
     uint32_t nr_zones;
     Zone *old;
 
-    QEMU_LOCK_GUARD(&t->lock);
+    QEMU_LOCK_GUARD(&t->all);
 
     if (size == old_size) {
         return 0;
@@ -1786,7 +1971,7 @@ int zone_table_resize(ZoneTable *t, uint64_t size)
         init_zone(t, i);
     }
     t->count[BLK_ZS_EMPTY] += nr_zones - old_nr_zones;
-    hbitmap_truncate(t->dirty, ROUND_UP(nr_zones, ZONE_BLOCK_RECORDS));
+    resize_dirty(t, DIV_ROUND_UP(old_nr_zones, ZONE_BLOCK_RECORDS));
     hbitmap_truncate(t->released, nr_zones);
     return 0;
 }
@@ -1794,7 +1979,7 @@ int zone_table_resize(ZoneTable *t, uint64_t size)
 void zone_table_set_limits(ZoneTable *t, uint32_t max_open_zones,
                            uint32_t max_active_zones, uint64_t max_append)
 {
-    QEMU_LOCK_GUARD(&t->lock);
+    QEMU_LOCK_GUARD(&t->all);
 
     t->geometry.zones.max_open = max_open_zones;
     t->geometry.zones.max_active = max_active_zones;
@@ -1813,11 +1998,25 @@ ZoneTable *zone_table_new(const ZoneGeometry *geometry)
     t->geometry = *geometry;
     t->geometry.zones.nr_zones = nr_zones;
     t->lru_first = t->lru_last = NO_ZONE;
-    t->dirty = hbitmap_alloc(ROUND_UP(nr_zones, ZONE_BLOCK_RECORDS),
-                             ZONE_DIRTY_SHIFT);
+    t->dirty = bitmap_new(nr_blocks(t));
     t->released = hbitmap_alloc(nr_zones, 0);
     t->zones = new_zones(nr_zones);
-    qemu_mutex_init(&t->lock);
+    t->stripes = qemu_memalign(sizeof(ZoneStripe),
+                               STRIPES * sizeof(ZoneStripe));
+    for (int k = 0; k < STRIPES; k++) {
+        ZoneStripe *stripe = &t->stripes[k];
+
+        qemu_mutex_init(&stripe->mutex);
+        stripe->lock = *QEMU_MAKE_LOCKABLE(&stripe->mutex);
+        stripe->writes = 0;
+    }
+    t->all = (QemuLockable) {
+        .object = t,
+        .lock = lock_all,
+        .unlock = unlock_all,
+    };
+    qemu_mutex_init(&t->order_lock);
+    qemu_mutex_init(&t->records_lock);
     qemu_co_queue_init(&t->changed);
     QLIST_INIT(&t->mgmts);
     QLIST_INIT(&t->tails);
@@ -1837,9 +2036,14 @@ void zone_table_free(ZoneTable *t)
     }
     assert(QLIST_EMPTY(&t->mgmts));
     drop_tails(t);
-    hbitmap_free(t->dirty);
+    g_free(t->dirty);
     hbitmap_free(t->released);
-    qemu_mutex_destroy(&t->lock);
+    for (int k = 0; k < STRIPES; k++) {
+        qemu_mutex_destroy(&t->stripes[k].mutex);
+    }
+    qemu_vfree(t->stripes);
+    qemu_mutex_destroy(&t->order_lock);
+    qemu_mutex_destroy(&t->records_lock);
     qemu_vfree(t->zones);
     g_free(t);
 }

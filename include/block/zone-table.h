@@ -8,8 +8,8 @@
  * the records on stable storage.
  *
  * All positions and sizes are bytes.  All functions may be called from any
- * thread; the table has one mutex, which is never held across a yield.  Only
- * functions marked coroutine_fn can wait.  Zone rules are reported with the
+ * thread; the table has locks of its own, which are never held across a yield.
+ * Only functions marked coroutine_fn can wait.  Zone rules are reported with the
  * errno values of block-zoned.h.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later

@@ -27,7 +27,9 @@ typedef struct Acknowledged {
 
 typedef struct Stress {
     ZoneTable *t;
+    bool claims;
     int running;                                    /* workers; atomic */
+    unsigned int next;                              /* worker; atomic */
     unsigned int epoch[STRESS_ZONES];               /* resets; atomic */
     uint8_t busy[STRESS_ZONES * ZONE_BLOCKS];       /* being written; atomic */
 } Stress;
@@ -246,6 +248,9 @@ static void stress_run(Stress *s, const ZoneGeometry *g,
     int64_t deadline;
 
     s->t = zone_table_new(g);
+    if (s->claims) {
+        zone_table_enable_claims(s->t);
+    }
     s->running = ARRAY_SIZE(workers);
 
     for (int i = 0; i < NR_THREADS; i++) {
@@ -491,6 +496,186 @@ static void test_area_threads(void)
     zone_table_free(as->s.t);
 }
 
+/*
+ * Claims while others write: at any time, what is stored and what is claimed are
+ * all that was acknowledged before, each byte once.  The data are zeroes.
+ */
+#define CLAIM_ZONE      (16 * GiB)
+
+typedef struct ClaimStress {
+    Stress s;
+    uint64_t stored[STRESS_ZONES];                  /* by the first worker */
+    uint64_t written[STRESS_ZONES];                 /* atomic */
+    ZoneChecksum block;                             /* of a block of zeroes */
+    unsigned int claims;                            /* seen */
+} ClaimStress;
+
+static void coroutine_fn claim_stress_write(Worker *w)
+{
+    ClaimStress *cs = container_of(w->s, ClaimStress, s);
+    uint32_t zone = g_rand_int_range(w->rand, 0, STRESS_ZONES);
+    uint64_t offset = zone * CLAIM_ZONE, bytes;
+    Acknowledged a = { zone };
+    ZoneWrite zw;
+
+    bytes = g_rand_int_range(w->rand, 1, 9) * BLOCK;
+    g_assert_cmpint(zone_table_begin_append(w->s->t, &zw, &offset, bytes),
+                    ==, 0);
+    stress_io(w);
+    zw.has_sum = g_rand_int_range(w->rand, 0, 1000);
+    zw.sum = (ZoneChecksum) ZONE_CHECKSUM_INIT;
+    for (uint64_t n = bytes / BLOCK; n; n--) {
+        zone_checksum_append(&zw.sum, &cs->block, BLOCK);
+    }
+    g_assert_cmpint(zone_table_end_write(w->s->t, &zw, 0), ==, 0);
+    qatomic_add(&cs->written[zone], bytes);
+    g_array_append_val(w->acknowledged, a);
+}
+
+static void claim_stress_store(ClaimStress *cs)
+{
+    ZoneSnapshot *snap = zone_table_take_snapshot(cs->s.t, false);
+
+    if (snap) {
+        for (uint32_t i = 0; i < STRESS_ZONES; i++) {
+            uint64_t end = g_array_index(snap->records, ZoneRecord, i).data_end;
+
+            g_assert_cmphex(end, >=, cs->stored[i]);
+            cs->stored[i] = end;
+        }
+        zone_table_drop_snapshot(cs->s.t, snap, true);
+    }
+}
+
+static void claim_stress_claim(ClaimStress *cs)
+{
+    ZoneClaim claims[ZONE_CLAIMS_MAX];
+    uint64_t written[STRESS_ZONES], end[STRESS_ZONES];
+    int n;
+
+    for (uint32_t i = 0; i < STRESS_ZONES; i++) {
+        written[i] = qatomic_read(&cs->written[i]);
+        end[i] = cs->stored[i];
+    }
+    n = zone_table_get_claims(cs->s.t, claims);
+    if (n < 0) {
+        return;
+    }
+    cs->claims += n;
+    for (int k = 0; k < n; k++) {
+        ZoneChecksum sum = ZONE_CHECKSUM_INIT;
+
+        g_assert_cmphex(claims[k].from, ==, end[claims[k].zone]);
+        end[claims[k].zone] = claims[k].to;
+        for (uint64_t b = claims[k].from; b < claims[k].to; b += BLOCK) {
+            zone_checksum_append(&sum, &cs->block, BLOCK);
+        }
+        g_assert_cmphex(zone_checksum_value(&claims[k].sum), ==,
+                        zone_checksum_value(&sum));
+    }
+    for (uint32_t i = 0; i < STRESS_ZONES; i++) {
+        g_assert_cmphex(end[i], >=, i * CLAIM_ZONE + written[i]);
+    }
+}
+
+static void coroutine_fn claim_stress_worker(void *opaque)
+{
+    Worker *w = opaque;
+    ClaimStress *cs = container_of(w->s, ClaimStress, s);
+    bool stores = qatomic_fetch_inc(&cs->s.next) == 0;
+
+    for (int i = 0; i < NR_STEPS; i++) {
+        claim_stress_write(w);
+        if (stores && i % 16 == 0) {
+            claim_stress_claim(cs);
+        }
+        if (stores && i % 64 == 0) {
+            claim_stress_store(cs);
+        }
+    }
+    qatomic_dec(&w->s->running);
+}
+
+static void test_claim_threads(void)
+{
+    ZoneGeometry g = stress_geometry();
+    g_autoptr(GArray) all = g_array_new(false, false, sizeof(Acknowledged));
+    g_autofree ClaimStress *cs = g_new0(ClaimStress, 1);
+    g_autofree void *zeroes = g_malloc0(BLOCK);
+    BlockZoneDescriptor d[STRESS_ZONES];
+    unsigned int nr = STRESS_ZONES;
+
+    g.size = STRESS_ZONES * CLAIM_ZONE;
+    g.zones.size = g.zones.capacity = CLAIM_ZONE;
+    g.zones.max_open = g.zones.max_active = 0;
+    cs->block = (ZoneChecksum) ZONE_CHECKSUM_INIT;
+    zone_checksum_update(&cs->block, zeroes, BLOCK);
+    cs->s.claims = true;
+    for (uint32_t i = 0; i < STRESS_ZONES; i++) {
+        cs->stored[i] = i * CLAIM_ZONE;
+    }
+    stress_run(&cs->s, &g, claim_stress_worker, all);
+    claim_stress_claim(cs);
+    g_assert_cmpuint(cs->claims, >, 0);
+    claim_stress_store(cs);
+    zone_table_report(cs->s.t, 0, &nr, d);
+    for (uint32_t i = 0; i < STRESS_ZONES; i++) {
+        g_assert_cmphex(cs->stored[i], ==, i * CLAIM_ZONE + cs->written[i]);
+        g_assert_cmphex(d[i].wp, ==, cs->stored[i]);
+    }
+    zone_table_free(cs->s.t);
+}
+
+/*
+ * Writes that change the state of their zone, each worker's in zones of its own:
+ * some fail, as the first in their zone too, and the last one makes it full.
+ */
+#define FILL_ZONES      200     /* per worker */
+
+static void coroutine_fn fill_worker(void *opaque)
+{
+    Worker *w = opaque;
+    uint32_t first = qatomic_fetch_inc(&w->s->next) * FILL_ZONES;
+
+    for (uint32_t zone = first; zone < first + FILL_ZONES; zone++) {
+        for (uint64_t done = 0; done < CAPACITY;) {
+            uint64_t bytes = MIN(CAPACITY - done, 4 * BLOCK);
+            int ret = g_rand_int_range(w->rand, 0, 4) ? 0 : -ENOSPC;
+            uint64_t offset = zone * ZONE;
+            Acknowledged a = { zone };
+            ZoneWrite zw;
+
+            g_assert_cmpint(zone_table_begin_append(w->s->t, &zw, &offset,
+                                                    bytes), ==, 0);
+            g_assert_cmphex(offset, ==, zone * ZONE + done);
+            stress_io(w);
+            g_assert_cmpint(zone_table_end_write(w->s->t, &zw, ret), ==, ret);
+            if (ret == 0) {
+                done += bytes;
+                g_array_append_val(w->acknowledged, a);
+            }
+        }
+    }
+    qatomic_dec(&w->s->running);
+}
+
+static void test_fill_threads(void)
+{
+    ZoneGeometry g = stress_geometry();
+    g_autoptr(GArray) all = g_array_new(false, false, sizeof(Acknowledged));
+    g_autofree Stress *s = g_new0(Stress, 1);
+    uint32_t nr_zones = NR_THREADS * NR_WORKERS * FILL_ZONES;
+    ZoneCounts c;
+
+    g.size = nr_zones * ZONE;
+    g.zones.max_open = g.zones.max_active = 0;
+    stress_run(s, &g, fill_worker, all);
+    zone_table_count(s->t, &c);
+    g_assert_cmpuint(c.in_state[BLK_ZS_FULL], ==, nr_zones);
+    expect_counts("after all threads", s->t);
+    zone_table_free(s->t);
+}
+
 int main(int argc, char **argv)
 {
     qemu_init_main_loop(&error_abort);
@@ -499,5 +684,9 @@ int main(int argc, char **argv)
     g_test_add_func("/zone-table/threads/keep-the-rules", test_threads);
     g_test_add_func("/zone-table/threads/keep-the-rules-of-areas",
                     test_area_threads);
+    g_test_add_func("/zone-table/threads/fill-zones-of-their-own",
+                    test_fill_threads);
+    g_test_add_func("/zone-table/threads/claim-what-they-wrote",
+                    test_claim_threads);
     return g_test_run();
 }
