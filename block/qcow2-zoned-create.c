@@ -300,8 +300,8 @@ bool qcow2_zoned_measure(QemuOpts *opts, uint64_t size, int version,
 }
 
 /* Give @bs zones of this geometry, all of them empty, that are not stored. */
-static int GRAPH_RDLOCK add_zones(BlockDriverState *bs,
-                                  const ZoneGeometry *geometry, Error **errp)
+static int coroutine_fn GRAPH_RDLOCK
+add_zones(BlockDriverState *bs, const ZoneGeometry *geometry, Error **errp)
 {
     BDRVQcow2State *s = bs->opaque;
     Qcow2Zoned *z = qcow2_zoned_new(geometry);
@@ -323,7 +323,7 @@ static int GRAPH_RDLOCK add_zones(BlockDriverState *bs,
 }
 
 /* Both have the same geometry, and no requests. */
-static int coroutine_mixed_fn GRAPH_RDLOCK
+static int coroutine_fn GRAPH_RDLOCK
 copy_zones(BlockDriverState *to, BlockDriverState *from)
 {
     BDRVQcow2State *to_s = to->opaque, *from_s = from->opaque;
@@ -421,8 +421,8 @@ static bool GRAPH_RDLOCK check_can_get_zones(BlockDriverState *bs,
     return zone_geometry_check(g, s->cluster_size, errp);
 }
 
-int qcow2_zoned_inherit(BlockDriverState *bs, BlockDriverState *base,
-                        Error **errp)
+int coroutine_fn qcow2_zoned_co_inherit(BlockDriverState *bs,
+                                        BlockDriverState *base, Error **errp)
 {
     BDRVQcow2State *s = bs->opaque;
     const ZoneGeometry *g;
@@ -461,7 +461,7 @@ int qcow2_zoned_inherit(BlockDriverState *bs, BlockDriverState *base,
         ret = qcow2_update_header(bs);
     }
     if (ret == 0) {
-        ret = bdrv_flush(bs->file->bs);
+        ret = bdrv_co_flush(bs->file->bs);
     }
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not write the zone table");

@@ -87,8 +87,9 @@ bool qcow2_zoned_measure(QemuOpts *opts, uint64_t size, int version,
  * data is flushed: take over its zones, with all states.  An image without
  * zones gets some.
  */
-int GRAPH_RDLOCK qcow2_zoned_inherit(BlockDriverState *bs,
-                                     BlockDriverState *base, Error **errp);
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_co_inherit(BlockDriverState *bs, BlockDriverState *base,
+                       Error **errp);
 
 /*
  * Bring data and zones of @bs to its backing file @base; nobody uses both.  At

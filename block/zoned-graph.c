@@ -198,10 +198,10 @@ bool bdrv_zoned_may_create_overlay(BlockDriver *drv, BlockDriverState *base,
 
     source = bdrv_zoned_source(base);
     if (source->bl.zones.model != BLK_Z_HM ||
-        (drv == source->drv && drv->bdrv_zones_inherit)) {
+        (drv == source->drv && drv->bdrv_co_zones_inherit)) {
         return true;
     }
-    if (source->drv->bdrv_zones_inherit) {
+    if (source->drv->bdrv_co_zones_inherit) {
         error_setg(errp, "Backing file '%s' is zoned, so its overlay must be "
                    "of format '%s'", user_name(base), source->drv->format_name);
     } else {

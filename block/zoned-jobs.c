@@ -24,53 +24,37 @@ bool bdrv_refuse_zoned(BlockDriverState *bs, const char *what, Error **errp)
     return true;
 }
 
-bool zoned_inherit(BlockDriverState *bs, BlockDriverState *base, Error **errp)
-{
-    GRAPH_RDLOCK_GUARD_MAINLOOP();
+/*
+ * Called with a read lock of the graph.  A coroutine, because it reads and writes
+ * metadata: the main loop polls meanwhile, and must not hold that lock.
+ */
+typedef int coroutine_fn ZonedDriverFunc(BlockDriverState *bs,
+                                         BlockDriverState *base, Error **errp);
 
-    if (bs->bl.zones.model == BLK_Z_NONE &&
-        base->bl.zones.model == BLK_Z_NONE) {
-        return true;
-    }
-    if (!bs->drv->bdrv_zones_inherit) {
-        error_setg(errp, "Node '%s' is zoned and node '%s' cannot be",
-                   bdrv_get_node_name(base), bdrv_get_node_name(bs));
-        return false;
-    }
-    if (bs->drv->bdrv_zones_inherit(bs, bdrv_skip_filters(base), errp) < 0) {
-        return false;
-    }
-    bdrv_refresh_limits(bs, NULL, NULL);
-    return true;
-}
-
-typedef struct ZonedCommit {
+typedef struct ZonedDriverCall {
+    ZonedDriverFunc *func;
     BlockDriverState *bs, *base;
     Error **errp;
     int ret;
-} ZonedCommit;
+} ZonedDriverCall;
 
-static void coroutine_fn zoned_commit_entry(void *opaque)
+static void coroutine_fn call_driver_entry(void *opaque)
 {
-    ZonedCommit *c = opaque;
-    int ret = -ENOTSUP;
+    ZonedDriverCall *c = opaque;
+    int ret;
 
     WITH_GRAPH_RDLOCK_GUARD() {
-        if (c->bs->drv->bdrv_co_zones_commit) {
-            ret = c->bs->drv->bdrv_co_zones_commit(c->bs, c->base, c->errp);
-        } else {
-            error_setg(c->errp, "Node '%s' is zoned and node '%s' is not",
-                       bdrv_get_node_name(c->base), bdrv_get_node_name(c->bs));
-        }
+        ret = c->func(c->bs, c->base, c->errp);
     }
     c->ret = ret;
     aio_wait_kick();
 }
 
-static int commit_zones(BlockDriverState *bs, BlockDriverState *base,
-                        Error **errp)
+static int call_driver(ZonedDriverFunc *func, BlockDriverState *bs,
+                       BlockDriverState *base, Error **errp)
 {
-    ZonedCommit c = {
+    ZonedDriverCall c = {
+        .func = func,
         .bs = bs,
         .base = base,
         .errp = errp,
@@ -78,9 +62,45 @@ static int commit_zones(BlockDriverState *bs, BlockDriverState *base,
     };
 
     aio_co_enter(qemu_get_current_aio_context(),
-                 qemu_coroutine_create(zoned_commit_entry, &c));
+                 qemu_coroutine_create(call_driver_entry, &c));
     AIO_WAIT_WHILE_UNLOCKED(NULL, c.ret == -EINPROGRESS);
     return c.ret;
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+co_inherit(BlockDriverState *bs, BlockDriverState *base, Error **errp)
+{
+    if (!bs->drv->bdrv_co_zones_inherit) {
+        error_setg(errp, "Node '%s' is zoned and node '%s' cannot be",
+                   bdrv_get_node_name(base), bdrv_get_node_name(bs));
+        return -ENOTSUP;
+    }
+    return bs->drv->bdrv_co_zones_inherit(bs, bdrv_skip_filters(base), errp);
+}
+
+bool zoned_inherit(BlockDriverState *bs, BlockDriverState *base, Error **errp)
+{
+    if (bs->bl.zones.model == BLK_Z_NONE &&
+        base->bl.zones.model == BLK_Z_NONE) {
+        return true;
+    }
+    if (call_driver(co_inherit, bs, base, errp) < 0) {
+        return false;
+    }
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+    bdrv_refresh_limits(bs, NULL, NULL);
+    return true;
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+co_commit(BlockDriverState *bs, BlockDriverState *base, Error **errp)
+{
+    if (!bs->drv->bdrv_co_zones_commit) {
+        error_setg(errp, "Node '%s' is zoned and node '%s' is not",
+                   bdrv_get_node_name(base), bdrv_get_node_name(bs));
+        return -ENOTSUP;
+    }
+    return bs->drv->bdrv_co_zones_commit(bs, base, errp);
 }
 
 /* Make @base as large as the overlay, commit, and empty the overlay. */
@@ -95,7 +115,7 @@ static int commit_and_empty(BlockBackend *overlay, BlockBackend *base,
         ret = blk_truncate(base, length, false, PREALLOC_MODE_OFF, 0, errp);
     }
     if (ret == 0) {
-        ret = commit_zones(bs, blk_bs(base), errp);
+        ret = call_driver(co_commit, bs, blk_bs(base), errp);
     }
     if (ret == 0) {
         ret = blk_make_empty(overlay, errp);
