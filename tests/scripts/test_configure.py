@@ -39,13 +39,16 @@ class TestConfigure(Sandbox):
     def runs(self):
         return len((self.top / 'build/runs').read_text().splitlines())
 
+    def content(self):
+        """All of the source that was named, with what says when it changed."""
+        return {path: (path.stat().st_mtime_ns, path.stat().st_mode,
+                       path.read_bytes() if path.is_file() else None)
+                for path in self.source.rglob('*')}
+
     def test_copies_the_named_source_and_leaves_it_alone(self):
-        def content():
-            return {path: path.read_bytes() for path in self.source.rglob('*')
-                    if path.is_file()}
-        before = content()
+        before = self.content()
         self.configure()
-        self.assertEqual(content(), before)
+        self.assertEqual(self.content(), before)
         pristine = self.top / 'build/pristine'
         self.assertFalse((pristine / '.git').exists())
         self.assertFalse((pristine / 'build').exists())
@@ -103,6 +106,19 @@ class TestConfigure(Sandbox):
         self.write('my-qemu/VERSION', '10.1.0\n')
         self.assertIn('warning: this is QEMU 10.1.0; the patches are kept for '
                       '10.0, 10.2', self.configure())
+
+    def test_other_version_that_a_patch_does_not_fit_is_left_alone(self):
+        self.write('my-qemu/VERSION', '11.0.0\n')
+        self.write('my-qemu/block/io.c', 'one\n2\nthree\n')
+        before = self.content()
+        for message in ('warning: this is QEMU 11.0.0',
+                        'Patch hook.patch does not apply',
+                        'does not apply to QEMU 11.0.0; the patches are kept for '
+                        '10.0, 10.2, and it may need some of its own: '
+                        'docs/devel/building.rst, "Another version of QEMU"'):
+            self.fail_with(message, './configure', '--qemu-source=my-qemu')
+        self.assertEqual(self.content(), before)
+        self.assertFalse((self.top / 'build/obj').exists())
 
     def test_finds_the_version_of_a_source(self):
         self.write('my-qemu/VERSION', '10.2.1\n')

@@ -174,12 +174,61 @@ Overlay: tests/zoned.c
         self.fail_with('block/meson.build needs block/zoned.c',
                        'scripts/series', '--check')
 
+    def test_refuses_an_interface_that_arrives_later(self):
+        self.write('qapi/zoned.json', '{}\n')
+        self.write('patches/series', 'raw.patch\nhook.patch\n')
+        self.write('patches/raw.patch', RAW.replace(
+            '+more', '+#include "qapi/qapi-visit-zoned.h"'))
+        self.write('patches/hook.patch', HOOK.replace(
+            'Overlay:', 'Overlay: qapi/zoned.json'))
+        self.succeed('scripts/overlay')
+        self.fail_with('block/raw.c needs qapi/zoned.json', 'scripts/series',
+                       '--check')
+
+    def test_refuses_a_patch_without_a_message(self):
+        self.write('patches/hook.patch', HOOK[HOOK.index('--- a/'):])
+        self.succeed('scripts/overlay')
+        self.fail_with('patches/hook.patch has no header', 'scripts/series')
+
+    def checkpatch(self, line):
+        """Have QEMU's checker say this of each patch."""
+        self.write('build/pristine/scripts/checkpatch.pl',
+                   f'#!/bin/sh\necho "0001-x.patch:7: {line}"\n')
+        (self.pristine / 'scripts/checkpatch.pl').chmod(0o755)
+        return self.run_script('scripts/series', '--checkpatch')
+
+    def test_errors_of_checkpatch_are_refused(self):
+        done = self.checkpatch('ERROR: trailing whitespace')
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn('0001-x.patch:7: ERROR: trailing whitespace', done.stdout)
+
+    def test_warnings_of_checkpatch_need_a_reason(self):
+        done = self.checkpatch('WARNING: line over 80 characters')
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn('warns 1 times: line over 80 characters (none is over 90',
+                      done.stdout)
+        done = self.checkpatch('WARNING: Block comments use a leading /*')
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn('Block comments', done.stdout)
+
+    def test_refuses_unknown_options_and_ranges(self):
+        for args in (['--chekc'], ['--build', '4-2'], ['--build', '0']):
+            self.fail_with('usage:', 'scripts/series', *args)
+        done = self.build('3')
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn('there is no step 3: there are 2', done.stdout)
+
     def build(self, *args):
         """Build the steps of a QEMU whose one source does not compile if broken."""
         self.write('build/pristine/configure', r'''#!/bin/sh
+echo "$@" > arguments
+mkdir -p tests/qemu-iotests
 cat > build.ninja <<'END'
 rule compile
   command = ! grep -h 'error[:]' $in && mkdir -p storage-daemon && cat $in > $out
+rule script
+  command = cp $in $out && chmod +x $out
+build tests/unit/test-zoned: script ../qemu/tests/unit/test-zoned.c
 END
 for program in qemu-img qemu-io qemu-nbd qemu-system-x86_64 \
                storage-daemon/qemu-storage-daemon; do
@@ -214,6 +263,30 @@ done >> build.ninja
                       done.stdout)
         self.assertIn('2/3 zoned/hook: ok', done.stdout)
         self.assertIn('these do not: 1/3 fixes/raw ', done.stdout)
+        done = self.build('1-1')
+        self.assertIn('1/3 fixes/raw: DOES NOT BUILD', done.stdout)
+        self.assertNotEqual(done.returncode, 0)
+
+    def test_warnings_are_errors(self):
+        self.build()
+        self.assertIn('--enable-werror', (
+            self.top / 'build/series-build/obj/arguments').read_text())
+
+    def test_runs_the_tests_of_a_step(self):
+        self.write('patches/series', 'raw.patch\nhook.patch\n')
+        self.write('patches/raw.patch', RAW)
+        self.write('patches/hook.patch', HOOK.replace(
+            'Overlay:', 'Overlay: tests/unit/test-zoned.c'))
+        for script, said in (('echo ok 1', '2/3 hook: ok'),
+                             ('echo not ok 1', 'FAILED: tests/unit/test-zoned'),
+                             ('exit 1', 'FAILED: tests/unit/test-zoned')):
+            self.write('tests/unit/test-zoned.c', f'#!/bin/sh\n{script}\n')
+            self.succeed('scripts/overlay')
+            done = self.build('1-2')
+            self.assertIn(said, done.stdout)
+            self.assertIn('1/3 raw: ok' if script == 'echo ok 1' else
+                          '1/3 raw: built before', done.stdout)
+            self.assertEqual(done.returncode == 0, script == 'echo ok 1')
 
     def test_builds_only_what_has_changed(self):
         self.two_series()
