@@ -295,7 +295,7 @@ int coroutine_fn zbc_read(ZbcReq *r)
     if (ret < 0) {
         return ret;
     }
-    qemu_iovec_init(&qiov, 1);
+    qemu_iovec_init(&qiov, r->req.sg->nsg);
     mapped = map_memory(r, &qiov, DMA_DIRECTION_FROM_DEVICE);
     if (mapped) {
         zbc_drop_buf(r);
@@ -339,7 +339,7 @@ int coroutine_fn zbc_write(ZbcReq *r)
     if (list_is_short(r, r->bytes)) {
         return memory_failed(r);
     }
-    qemu_iovec_init(&qiov, 1);
+    qemu_iovec_init(&qiov, r->req.sg->nsg);
     mapped = map_memory(r, &qiov, DMA_DIRECTION_TO_DEVICE);
     if (!mapped) {
         if (!fetch(r, r->bytes)) {
