@@ -504,7 +504,7 @@ int scsi_zbc_characteristics(SCSIDevice *dev, uint8_t *buf)
 
 /* --- Attachment --- */
 
-void scsi_zbc_set_defaults(SCSIDevice *dev)
+void scsi_zbc_set_defaults(SCSIDevice *dev, uint16_t *rotation_rate)
 {
     const BlockZoneLimits *zl = blk_zone_limits(dev->conf.blk);
     BlockConf *conf = &dev->conf;
@@ -523,6 +523,10 @@ void scsi_zbc_set_defaults(SCSIDevice *dev)
     }
     if (conf->discard_granularity == -1) {
         conf->discard_granularity = 0;
+    }
+    /* Linux takes "not reported" for yes, and writes one request at a time */
+    if (!*rotation_rate) {
+        *rotation_rate = 1;
     }
     blk_set_dev_knows_zones(conf->blk);
 }

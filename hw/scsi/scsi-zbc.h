@@ -18,10 +18,11 @@
 /* --- Attachment --- */
 
 /*
- * If the node has zones, choose block sizes that suit them where the user has
- * not.  To be called before the sizes are checked.
+ * If the node has zones, choose what suits them where the user has not: block
+ * sizes, and a medium that does not rotate (@rotation_rate is 1; 0: not
+ * reported).  To be called before the sizes are checked.
  */
-void scsi_zbc_set_defaults(SCSIDevice *dev);
+void scsi_zbc_set_defaults(SCSIDevice *dev, uint16_t *rotation_rate);
 
 /*
  * If the node has zones, make @dev a ZBC disk, or fail where that cannot show

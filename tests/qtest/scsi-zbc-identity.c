@@ -121,6 +121,27 @@ static void test_not_host_aware(void)
     g_assert_cmphex(data[8] & 0x30, ==, 0);
 }
 
+static void assert_rotation_rate(const Setup *setup, unsigned rate)
+{
+    Disk *d = new_disk(setup);
+    uint8_t data[255];
+
+    assert_ok(inquiry(d, true, 0xb1, data, sizeof(data)));
+    g_assert_cmpint(lduw_be_p(data + 4), ==, rate);
+    delete_disk(d);
+}
+
+/* "Not reported" would be a rotating medium for Linux. */
+static void test_rotation_rate(void)
+{
+    static const Setup rotating = { .device = ",rotation_rate=7200" };
+    static const Setup plain = { .plain = true };
+
+    assert_rotation_rate(&standard, 1);
+    assert_rotation_rate(&rotating, 7200);
+    assert_rotation_rate(&plain, 0);
+}
+
 static void check_characteristics(const Setup *setup, uint32_t max_open)
 {
     Disk *d = new_disk(setup);
@@ -434,6 +455,7 @@ void add_identity_tests(void)
     add("vital-product-data", test_pages);
     add("block-limits", test_block_limits);
     add("not-host-aware", test_not_host_aware);
+    add("rotation-rate", test_rotation_rate);
     add("zoned-characteristics", test_characteristics);
     add_with("capacity", &standard, test_capacity);
     add_with("capacity-of-512e", &emulated_512, test_capacity);
