@@ -42,13 +42,13 @@ def write_script(path, text):
     path.chmod(0o755)
 
 
-def bundle(top):
+def bundle(top, programs=PROGRAMS):
     """Collect programs, their libraries, and QEMU's iotests in a directory."""
     for name in ('bin', 'lib', f'obj/{IOTESTS}', f'src/{IOTESTS}/tests',
                  f'src/{IOTESTS}/sample_images'):
         (top / name).mkdir(parents=True)
     libraries = {LOADER}
-    for path in PROGRAMS:
+    for path in programs:
         name = Path(path).name
         subprocess.run(['strip', '-o', top / 'bin' / name, OBJ / path],
                        check=True)
@@ -78,14 +78,21 @@ def make_disk(directory, image):
 
 
 class HostCase(unittest.TestCase):
+    """The guest has these programs of the host in /mnt/host/obj."""
+    PROGRAMS = PROGRAMS
     maxDiff = None
+
+    @classmethod
+    def bundle(cls, top):
+        """Collect what the guest gets as /mnt/host."""
+        bundle(top, cls.PROGRAMS)
 
     @classmethod
     def setUpClass(cls):
         prepare()
         cls.dir = Path(tempfile.mkdtemp(prefix='host-', dir=IMAGE))
         cls.addClassCleanup(shutil.rmtree, cls.dir)
-        bundle(cls.dir / 'host')
+        cls.bundle(cls.dir / 'host')
         make_disk(cls.dir / 'host', cls.dir / 'host.img')
         cls.guest = Guest(['-blockdev', 'driver=raw,node-name=host,'
                            'read-only=on,file.driver=file,'

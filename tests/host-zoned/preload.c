@@ -6,9 +6,9 @@
  * not say host-aware: what the kernel would tell of it in sysfs, the ioctls
  * for zones, and the rules of sequential zones for everything that writes.
  * Zones are empty when the program starts, except as HOST_ZONED_STATES says
- * ("3:14,4:13": zone 3 is full, zone 4 is read-only). Flushes, ioctls and
- * refused writes are told on standard error in lines that begin with
- * "device:".
+ * ("3:14,4:13": zone 3 is full, zone 4 is read-only). There can be
+ * HOST_ZONED_MAX_OPEN open zones, if set. Flushes, ioctls and refused writes
+ * are told on standard error in lines that begin with "device:".
  *
  * Only for the tests: there is one device, aio=threads only.
  *
@@ -42,7 +42,7 @@ static struct {
 } zones[MAX_ZONES];
 
 static uint64_t zone_size, size, capacity;
-static unsigned nr_zones, nr_conv;
+static unsigned nr_zones, nr_conv, max_open;
 static bool host_aware;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -64,6 +64,7 @@ static void __attribute__((constructor)) init(void)
     capacity = number("HOST_ZONED_CAPACITY", zone_size);
     size = number("HOST_ZONED_SIZE", 8 << 20);
     nr_conv = number("HOST_ZONED_CONV", 0);
+    max_open = number("HOST_ZONED_MAX_OPEN", 0);
     nr_zones = (size + zone_size - 1) / zone_size;
     host_aware = model && !strcmp(model, "host-aware");
     for (unsigned i = 0; i < nr_zones; i++) {
@@ -110,6 +111,38 @@ static void pause_for(const char *name)
     usleep(number(name, 0));
 }
 
+static bool is_open(unsigned i)
+{
+    return zones[i].cond == BLK_ZONE_COND_IMP_OPEN ||
+           zones[i].cond == BLK_ZONE_COND_EXP_OPEN;
+}
+
+static void close_zone(unsigned i)
+{
+    zones[i].cond = zones[i].wp == i * zone_size ? BLK_ZONE_COND_EMPTY
+                                                 : BLK_ZONE_COND_CLOSED;
+}
+
+/* Can zone @i be open?  An implicitly open zone is closed for it if need be. */
+static bool make_room(unsigned i)
+{
+    unsigned open = 0, implicit = nr_zones;
+
+    for (unsigned k = 0; k < nr_zones; k++) {
+        open += is_open(k);
+        if (zones[k].cond == BLK_ZONE_COND_IMP_OPEN && implicit == nr_zones) {
+            implicit = k;
+        }
+    }
+    if (is_open(i) || !max_open || open < max_open) {
+        return true;
+    }
+    if (implicit < nr_zones) {
+        close_zone(implicit);
+    }
+    return implicit < nr_zones;
+}
+
 /* What the kernel does with a write: cut it at zone ends, then it is checked */
 static int write_zones(uint64_t offset, uint64_t bytes)
 {
@@ -133,11 +166,18 @@ static int write_zones(uint64_t offset, uint64_t bytes)
                 ret = EIO;
                 break;
             }
+            if (!make_room(i)) {
+                ret = ETOOMANYREFS;
+                break;
+            }
             if (offset + n > zones[i].wp) {
                 zones[i].wp = offset + n;
             }
-            zones[i].cond = zones[i].wp == writable_end(i)
-                            ? BLK_ZONE_COND_FULL : BLK_ZONE_COND_IMP_OPEN;
+            if (zones[i].wp == writable_end(i)) {
+                zones[i].cond = BLK_ZONE_COND_FULL;
+            } else if (!is_open(i)) {
+                zones[i].cond = BLK_ZONE_COND_IMP_OPEN;
+            }
         }
         offset += n;
         bytes -= n;
@@ -172,48 +212,66 @@ static int report_zones(struct blk_zone_report *report)
     return 0;
 }
 
-static int manage_zones(unsigned long op, const struct blk_zone_range *range)
+/* What was written to the zone reads as zeroes. */
+static void reset_zone(int fd, unsigned i)
+{
+    int (*real_fallocate)(int, int, off64_t, off64_t) = real("fallocate64");
+
+    real_fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                   i * zone_size, zone_end(i) - i * zone_size);
+    zones[i].wp = i * zone_size;
+    zones[i].cond = BLK_ZONE_COND_EMPTY;
+}
+
+/* An errno */
+static int manage_zone(int fd, unsigned long op, unsigned i)
+{
+    switch (op) {
+    case BLKRESETZONE:
+        reset_zone(fd, i);
+        return 0;
+    case BLKFINISHZONE:
+        zones[i].cond = BLK_ZONE_COND_FULL;
+        return 0;
+    case BLKOPENZONE:
+        if (!make_room(i)) {
+            return ETOOMANYREFS;
+        }
+        zones[i].cond = BLK_ZONE_COND_EXP_OPEN;
+        return 0;
+    default:
+        close_zone(i);
+        return 0;
+    }
+}
+
+static int manage_zones(int fd, unsigned long op,
+                        const struct blk_zone_range *range)
 {
     uint64_t offset = range->sector * 512, bytes = range->nr_sectors * 512;
     bool all = op == BLKRESETZONE && bytes == size;
+    int ret = 0;
 
     fprintf(stderr, "device: management of 0x%llx\n",
             (unsigned long long)offset);
     pthread_mutex_lock(&lock);
-    for (unsigned i = offset / zone_size; i * zone_size < offset + bytes; i++) {
-        uint64_t start = i * zone_size;
+    for (unsigned i = offset / zone_size;
+         i * zone_size < offset + bytes && !ret; i++) {
+        bool worn = zones[i].cond == BLK_ZONE_COND_READONLY ||
+                    zones[i].cond == BLK_ZONE_COND_OFFLINE;
 
-        if (i < nr_conv || zones[i].cond == BLK_ZONE_COND_READONLY ||
-            zones[i].cond == BLK_ZONE_COND_OFFLINE) {
-            if (all) {
-                continue;
-            }
-            pthread_mutex_unlock(&lock);
-            errno = EIO;
-            return -1;
-        }
-        switch (op) {
-        case BLKRESETZONE:
-            zones[i].wp = start;
-            zones[i].cond = BLK_ZONE_COND_EMPTY;
-            break;
-        case BLKFINISHZONE:
-            zones[i].cond = BLK_ZONE_COND_FULL;
-            break;
-        case BLKOPENZONE:
-            zones[i].cond = BLK_ZONE_COND_EXP_OPEN;
-            break;
-        default:
-            zones[i].cond = zones[i].wp == start ? BLK_ZONE_COND_EMPTY
-                                                 : BLK_ZONE_COND_CLOSED;
-            break;
+        if (i >= nr_conv && !worn) {
+            ret = manage_zone(fd, op, i);
+        } else if (!all) {
+            ret = EIO;
         }
     }
     pthread_mutex_unlock(&lock);
-    return 0;
+    errno = ret;
+    return ret ? -1 : 0;
 }
 
-static int device_ioctl(unsigned long request, void *argument)
+static int device_ioctl(int fd, unsigned long request, void *argument)
 {
     switch (request) {
     case BLKREPORTZONE:
@@ -223,7 +281,7 @@ static int device_ioctl(unsigned long request, void *argument)
     case BLKOPENZONE:
     case BLKCLOSEZONE:
     case BLKFINISHZONE:
-        return manage_zones(request, argument);
+        return manage_zones(fd, request, argument);
     case BLKZEROOUT: {
         uint64_t *range = argument;
         int ret = write_zones(range[0], range[1]);
@@ -260,7 +318,7 @@ int ioctl(int fd, unsigned long request, ...)
     va_start(ap, request);
     argument = va_arg(ap, void *);
     va_end(ap);
-    return is_device(fd) ? device_ioctl(request, argument)
+    return is_device(fd) ? device_ioctl(fd, request, argument)
                          : real_ioctl(fd, request, argument);
 }
 
@@ -298,6 +356,36 @@ static int device_write(int fd, uint64_t offset, uint64_t bytes)
     return ret;
 }
 
+/* Offline zones cannot be read. */
+static int device_read(int fd, uint64_t offset, uint64_t bytes)
+{
+    int ret = 0;
+
+    if (is_device(fd)) {
+        pthread_mutex_lock(&lock);
+        for (unsigned i = offset / zone_size;
+             i < nr_zones && i * zone_size < offset + bytes; i++) {
+            if (zones[i].cond == BLK_ZONE_COND_OFFLINE) {
+                ret = EIO;
+            }
+        }
+        pthread_mutex_unlock(&lock);
+        pause_for("HOST_ZONED_READ_DELAY");
+    }
+    errno = ret;
+    return ret;
+}
+
+static uint64_t iov_bytes(const struct iovec *iov, int n)
+{
+    uint64_t bytes = 0;
+
+    for (int i = 0; i < n; i++) {
+        bytes += iov[i].iov_len;
+    }
+    return bytes;
+}
+
 ssize_t pwrite64(int fd, const void *buffer, size_t bytes, off64_t offset)
 {
     ssize_t (*real_pwrite)(int, const void *, size_t, off64_t) =
@@ -311,12 +399,8 @@ ssize_t pwritev64(int fd, const struct iovec *iov, int n, off64_t offset)
 {
     ssize_t (*real_pwritev)(int, const struct iovec *, int, off64_t) =
         real("pwritev64");
-    size_t bytes = 0;
 
-    for (int i = 0; i < n; i++) {
-        bytes += iov[i].iov_len;
-    }
-    return device_write(fd, offset, bytes) ? -1
+    return device_write(fd, offset, iov_bytes(iov, n)) ? -1
            : real_pwritev(fd, iov, n, offset);
 }
 
@@ -324,10 +408,8 @@ ssize_t pread64(int fd, void *buffer, size_t bytes, off64_t offset)
 {
     ssize_t (*real_pread)(int, void *, size_t, off64_t) = real("pread64");
 
-    if (is_device(fd)) {
-        pause_for("HOST_ZONED_READ_DELAY");
-    }
-    return real_pread(fd, buffer, bytes, offset);
+    return device_read(fd, offset, bytes) ? -1
+           : real_pread(fd, buffer, bytes, offset);
 }
 
 ssize_t preadv64(int fd, const struct iovec *iov, int n, off64_t offset)
@@ -335,10 +417,8 @@ ssize_t preadv64(int fd, const struct iovec *iov, int n, off64_t offset)
     ssize_t (*real_preadv)(int, const struct iovec *, int, off64_t) =
         real("preadv64");
 
-    if (is_device(fd)) {
-        pause_for("HOST_ZONED_READ_DELAY");
-    }
-    return real_preadv(fd, iov, n, offset);
+    return device_read(fd, offset, iov_bytes(iov, n)) ? -1
+           : real_preadv(fd, iov, n, offset);
 }
 
 /* glib's, which QEMU reads sysfs with */
@@ -370,6 +450,8 @@ int g_file_get_contents(const char *name, char **text, size_t *length,
     } else if (!strcmp(key, "zone_write_granularity")) {
         sprintf(value, "%llu\n",
                 (unsigned long long)number("HOST_ZONED_GRANULARITY", 512));
+    } else if (!strcmp(key, "max_open_zones") && max_open) {
+        sprintf(value, "%u\n", max_open);
     } else if (!strcmp(key, "zone_append_max_bytes")) {
         strcpy(value, "0\n");
     } else {

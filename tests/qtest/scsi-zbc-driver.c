@@ -14,15 +14,19 @@ const Setup worn_out = { .worn = true };
 const Setup emulated_512 = { .block = 512, .physical = 4096 };
 const Setup native_4k = { .block = 4096 };
 
+Kind disk_kind;
+
 char *create_image(const Setup *setup)
 {
     g_autofree char *options = setup->plain ? g_strdup("") :
         g_strdup_printf("-o zone.mode=host-managed,zone.size=%" PRIu64
                         ",zone.conventional_zones=%d,zone.max_open_zones=%d%s",
                         (uint64_t)ZONE, NR_CONV, MAX_OPEN, setup->image ?: "");
-    char *path = zoned_image_create(options, setup->size ?: "64M");
+    char *path = disk_kind == OF_AN_IMAGE
+                 ? zoned_image_create(options, setup->size ?: "64M")
+                 : zoned_image_create_raw(DISK);
 
-    if (setup->worn) {
+    if (setup->worn && disk_kind == OF_AN_IMAGE) {
         /* 8K of data that nobody wrote */
         zoned_image_wear_out(path, ZONE_RDONLY, 13,
                              ZONE_RDONLY * ZONE + 8 * KiB);
@@ -37,12 +41,16 @@ static unsigned lun_count(const Setup *setup)
     return setup->luns ?: 1;
 }
 
-static void add_lun(Disk *d, GString *options, unsigned i)
+static void add_node(Disk *d, GString *options, unsigned i)
 {
     const Setup *setup = d->setup;
-    unsigned block = setup->block ?: SECTOR;
 
-    if (setup->drive) {
+    if (d->kind != OF_AN_IMAGE) {
+        g_string_append_printf(options, "-blockdev driver=host_device,"
+                               "node-name=zoned%u,cache.direct=on,"
+                               "filename=%s ", i, d->kind == OF_THE_HOST
+                               ? d->image[i] : getenv("ZBC_DISK"));
+    } else if (setup->drive) {
         g_string_append_printf(options, "-drive if=none,id=zoned%u,"
                                "format=qcow2,file=%s ", i, d->image[i]);
     } else {
@@ -59,11 +67,25 @@ static void add_lun(Disk *d, GString *options, unsigned i)
                                setup->debug ? "debug" : "file", i,
                                setup->blockdev ?: "");
     }
-    g_string_append_printf(options, "-device scsi-hd,id=disk%u,bus=scsi.0,"
+}
+
+static void add_lun(Disk *d, GString *options, unsigned i)
+{
+    const Setup *setup = d->setup;
+    unsigned block = setup->block ?: SECTOR;
+
+    add_node(d, options, i);
+    g_string_append_printf(options, "-device %s,id=disk%u,bus=scsi.0,"
                            "scsi-id=0,lun=%u,drive=zoned%u,"
-                           "logical_block_size=%u,physical_block_size=%u,"
-                           "werror=stop,rerror=stop%s ", i, i, i, block,
-                           setup->physical ?: block, setup->device ?: "");
+                           "werror=stop,rerror=stop%s",
+                           d->kind == PASSED_THROUGH ? "scsi-block" : "scsi-hd",
+                           i, i, i, setup->device ?: "");
+    if (d->kind != PASSED_THROUGH) {
+        g_string_append_printf(options, ",logical_block_size=%u,"
+                               "physical_block_size=%u", block,
+                               setup->physical ?: block);
+    }
+    g_string_append_c(options, ' ');
 }
 
 static QVirtQueue *set_up_queue(Disk *d, unsigned index)
@@ -134,10 +156,18 @@ void power_on(Disk *d, const char *more)
     for (unsigned i = 0; i < lun_count(setup); i++) {
         add_lun(d, luns, i);
     }
+    if (d->kind == OF_THE_HOST) {
+        host_zoned_begin(d->image[0], &(HostZoned) {
+            .model = "host-managed", .size = DISK, .zone_size = ZONE,
+            .conventional = NR_CONV, .max_open = MAX_OPEN,
+            .states = setup->worn ? "14:13,15:15" : NULL,
+        });
+    }
     d->machine = qtest_pc_boot("-machine pc -nodefaults %s %s "
                                "-device virtio-scsi-pci,id=scsi,addr=%x.0%s %s",
                                more, setup->objects ?: "", PCI_SLOT,
                                setup->adapter ?: "", luns->str);
+    host_zoned_end();
     g_string_free(luns, TRUE);
     d->qts = d->machine->qts;
     d->block = setup->block ?: SECTOR;
@@ -154,6 +184,7 @@ Disk *new_disk(const Setup *setup)
     Disk *d = g_new0(Disk, 1);
 
     d->setup = setup;
+    d->kind = disk_kind;
     for (unsigned i = 0; i < lun_count(setup); i++) {
         d->image[i] = create_image(setup);
     }
@@ -194,7 +225,8 @@ void delete_shared_disk(void)
 
 Disk *get_disk(const Setup *setup)
 {
-    if (shared_disk && shared_disk->setup != setup) {
+    if (shared_disk && (shared_disk->setup != setup ||
+                        shared_disk->kind != disk_kind)) {
         delete_shared_disk();
     }
     if (!shared_disk) {
@@ -652,7 +684,9 @@ static char *describe_zone(Disk *d, const uint8_t *z)
     g_assert_cmpint(condition, <, ARRAY_SIZE(names));
     g_assert_nonnull(names[condition]);
     if (condition > 4) {
-        g_assert_cmphex(wp, ==, UINT64_MAX);
+        if (d->kind != PASSED_THROUGH) {
+            g_assert_cmphex(wp, ==, UINT64_MAX);
+        }
         return g_strdup(names[condition]);
     }
     if (condition == 1) {
@@ -775,12 +809,14 @@ typedef struct Test {
     void (*function)(void);
     void (*function_with)(const void *data);
     const void *data;
+    Kind kind;
 } Test;
 
 static void run_test(const void *opaque)
 {
     const Test *test = opaque;
 
+    disk_kind = test->kind;
     if (test->function) {
         test->function();
     } else {
@@ -788,21 +824,59 @@ static void run_test(const void *opaque)
     }
 }
 
-static void add_test(const char *name, Test test)
-{
-    g_autofree char *path = g_strdup_printf("scsi-zbc/%s", name);
+static bool has_host_zoned;
 
+void find_host_zones(const char *program)
+{
+    has_host_zoned = host_zoned_find(program);
+}
+
+static bool has_kind(Kind kind)
+{
+    return getenv("ZBC_DISK") ? kind == PASSED_THROUGH
+           : kind == OF_AN_IMAGE || (kind == OF_THE_HOST && has_host_zoned);
+}
+
+static void add_test_of_kind(Kind kind, const char *name, Test test)
+{
+    static const char *const prefixes[] = {
+        "", "host-device/", "passed-through/",
+    };
+    g_autofree char *path = g_strdup_printf("scsi-zbc/%s%s", prefixes[kind],
+                                            name);
+
+    test.kind = kind;
     qtest_add_data_func_full(path, g_memdup2(&test, sizeof(test)), run_test,
                              g_free);
 }
 
+static void add_test(unsigned kinds, const char *name, Test test)
+{
+    for (Kind kind = OF_AN_IMAGE; kind <= PASSED_THROUGH; kind++) {
+        if ((kinds & 1 << kind) && has_kind(kind)) {
+            add_test_of_kind(kind, name, test);
+        }
+    }
+}
+
+void add_of(unsigned kinds, const char *name, void (*function)(void))
+{
+    add_test(kinds, name, (Test) { .function = function });
+}
+
+void add_of_with(unsigned kinds, const char *name, const void *data,
+                 void (*function)(const void *))
+{
+    add_test(kinds, name, (Test) { .function_with = function, .data = data });
+}
+
 void add(const char *name, void (*function)(void))
 {
-    add_test(name, (Test) { .function = function });
+    add_of(1 << OF_AN_IMAGE, name, function);
 }
 
 void add_with(const char *name, const void *data,
               void (*function)(const void *))
 {
-    add_test(name, (Test) { .function_with = function, .data = data });
+    add_of_with(1 << OF_AN_IMAGE, name, data, function);
 }

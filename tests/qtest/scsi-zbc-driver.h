@@ -2,7 +2,7 @@
  * Tests of SCSI disks with zones: what they share
  *
  * A driver of a few functions sends commands that no guest kernel would to a
- * scsi-hd behind virtio-scsi-pci; after each, the sense, the data, what of the
+ * SCSI disk behind virtio-scsi-pci; after each, the sense, the data, what of the
  * buffers was not to be touched, and the report of all zones must be exactly
  * right.
  *
@@ -93,6 +93,15 @@ static inline uint32_t get_be32(const uint8_t *p)
 
 /* --- The disk --- */
 
+typedef enum Kind {
+    OF_AN_IMAGE,            /* scsi-hd of a qcow2 image */
+    OF_THE_HOST,            /* scsi-hd of a zoned device of the host */
+    PASSED_THROUGH,         /* scsi-block of a ZBC disk of the host */
+} Kind;
+
+/* What the test that runs now is for */
+extern Kind disk_kind;
+
 typedef struct Setup {
     const char *size;       /* of the disk, if not DISK */
     const char *image;      /* more options of qemu-img create, with a comma */
@@ -111,6 +120,7 @@ typedef struct Setup {
 
 typedef struct Disk {
     const Setup *setup;
+    Kind kind;
     char *image[MAX_LUNS];
     QOSState *machine;
     QTestState *qts;
@@ -247,9 +257,25 @@ void wait_for_stop(Disk *d);
 QDict *statistics(Disk *d);
 int64_t statistic(Disk *d, const char *name);
 
+/* A test of disks of images */
 void add(const char *name, void (*function)(void));
 void add_with(const char *name, const void *data,
               void (*function)(const void *));
+/*
+ * A test of several kinds of disks, bits of 1 << Kind.  With zoned devices of
+ * the host, its name begins with "host-device/", and with disks that are passed
+ * through, with "passed-through/".  These are the only ones if the environment
+ * has ZBC_DISK: such a disk, which has zones like all here.
+ */
+void add_of(unsigned kinds, const char *name, void (*function)(void));
+void add_of_with(unsigned kinds, const char *name, const void *data,
+                 void (*function)(const void *));
+
+#define KINDS_WITH_IMAGE_AND_HOST (1 << OF_AN_IMAGE | 1 << OF_THE_HOST)
+#define ALL_KINDS (KINDS_WITH_IMAGE_AND_HOST | 1 << PASSED_THROUGH)
+
+/* Find what makes devices of the host, beside @program. */
+void find_host_zones(const char *program);
 
 /* --- Assertions --- */
 
@@ -275,5 +301,6 @@ void add_memory_tests(void);
 void add_medium_tests(void);
 void add_life_tests(void);
 void add_plain_tests(void);
+void add_passthrough_tests(void);
 
 #endif

@@ -1,7 +1,8 @@
 /*
  * Tests of SCSI disks with zones, seen from the guest's side of the queue
  *
- * A scsi-hd on a zoned qcow2 image is a host-managed ZBC disk.  It is driven
+ * A scsi-hd on a zoned qcow2 image, or on a zoned device of the host, is a
+ * host-managed ZBC disk; scsi-block passes one through.  It is driven
  * without a guest here, so that every command can be sent, the broken ones
  * too; after each, the sense, the data and the report of all zones must be
  * exactly right.
@@ -19,6 +20,7 @@ int main(int argc, char **argv)
 {
     int ret;
 
+    find_host_zones(argv[0]);
     g_test_init(&argc, &argv, NULL);
     if (!have_qemu_img()) {
         g_test_message("QTEST_QEMU_IMG not set or qemu-img missing");
@@ -32,6 +34,7 @@ int main(int argc, char **argv)
     add_medium_tests();
     add_life_tests();
     add_plain_tests();
+    add_passthrough_tests();
     ret = g_test_run();
     delete_shared_disk();
     return ret;

@@ -9,32 +9,6 @@
 
 /* --- The disk --- */
 
-/* Makes a device of the host out of a file (tests/host-zoned/preload.c) */
-static char *host_zoned_library;
-
-void find_host_zones(const char *program)
-{
-    g_autofree char *directory = g_path_get_dirname(program);
-
-    host_zoned_library = g_build_filename(directory, "libhost-zoned.so", NULL);
-}
-
-static void set_host_device(const char *path, const char *delay)
-{
-    g_autofree char *zone = g_strdup_printf("%" PRIu64, (uint64_t)ZONE);
-    g_autofree char *size = g_strdup_printf("%" PRIu64, (uint64_t)DISK);
-    g_autofree char *conv = g_strdup_printf("%d", NR_CONV);
-
-    g_setenv("LD_PRELOAD", host_zoned_library, true);
-    g_setenv("HOST_ZONED_FILE", path, true);
-    g_setenv("HOST_ZONED_MODEL", "host-aware", true);
-    g_setenv("HOST_ZONED_ZONE", zone, true);
-    g_setenv("HOST_ZONED_SIZE", size, true);
-    g_setenv("HOST_ZONED_CONV", conv, true);
-    g_setenv("HOST_ZONED_REPORT_DELAY", delay, true);
-    g_setenv("HOST_ZONED_READ_DELAY", delay, true);
-}
-
 char *create_image(const Setup *setup)
 {
     g_autofree char *options = setup->plain ? g_strdup("") :
@@ -176,7 +150,10 @@ void boot(Disk *d, const char *more)
     g_autofree char *nodes = block_nodes(d), *client = NULL;
 
     if (d->setup->host_aware) {
-        set_host_device(d->image, d->setup->slow ?: "0");
+        host_zoned_begin(d->image, &(HostZoned) {
+            .model = "host-aware", .size = DISK, .zone_size = ZONE,
+            .conventional = NR_CONV, .delay = d->setup->slow,
+        });
     }
     client = d->exported ? start_daemon(d, nodes) : NULL;
     d->machine = qtest_pc_boot(
@@ -186,7 +163,7 @@ void boot(Disk *d, const char *more)
         client ? "chardev=daemon" : "drive=zoned,werror=stop,rerror=stop",
         client ? "" : d->setup->device ?: "");
     d->qts = d->machine->qts;
-    g_unsetenv("LD_PRELOAD");
+    host_zoned_end();
 }
 
 void power_on(Disk *d)
@@ -847,9 +824,16 @@ void add(const char *name, void (*function)(void))
     add_both(name, (Test) { .function = function });
 }
 
+static bool has_host_zoned;
+
+void find_host_zones(const char *program)
+{
+    has_host_zoned = host_zoned_find(program);
+}
+
 void add_host_aware(const char *name, void (*function)(void))
 {
-    if (g_file_test(host_zoned_library, G_FILE_TEST_EXISTS)) {
+    if (has_host_zoned) {
         add(name, function);
     }
 }

@@ -142,3 +142,41 @@ void zoned_image_set_attributes(const char *path, unsigned zone,
     g_assert_cmpint(write(fd, &word, sizeof(word)), ==, sizeof(word));
     close(fd);
 }
+
+/* --- A zoned device of the host --- */
+
+static char *host_zoned_library;
+
+bool host_zoned_find(const char *program)
+{
+    g_autofree char *directory = g_path_get_dirname(program);
+
+    host_zoned_library = g_build_filename(directory, "libhost-zoned.so", NULL);
+    return g_file_test(host_zoned_library, G_FILE_TEST_EXISTS);
+}
+
+static void set_number(const char *name, uint64_t value)
+{
+    g_autofree char *text = g_strdup_printf("%" PRIu64, value);
+
+    g_setenv(name, text, true);
+}
+
+void host_zoned_begin(const char *path, const HostZoned *host)
+{
+    g_setenv("LD_PRELOAD", host_zoned_library, true);
+    g_setenv("HOST_ZONED_FILE", path, true);
+    g_setenv("HOST_ZONED_MODEL", host->model, true);
+    set_number("HOST_ZONED_SIZE", host->size);
+    set_number("HOST_ZONED_ZONE", host->zone_size);
+    set_number("HOST_ZONED_CONV", host->conventional);
+    set_number("HOST_ZONED_MAX_OPEN", host->max_open);
+    g_setenv("HOST_ZONED_STATES", host->states ?: "", true);
+    g_setenv("HOST_ZONED_REPORT_DELAY", host->delay ?: "0", true);
+    g_setenv("HOST_ZONED_READ_DELAY", host->delay ?: "0", true);
+}
+
+void host_zoned_end(void)
+{
+    g_unsetenv("LD_PRELOAD");
+}

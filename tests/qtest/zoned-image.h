@@ -39,4 +39,26 @@ void zoned_image_wear_out(const char *path, unsigned zone, uint64_t state,
 void zoned_image_set_attributes(const char *path, unsigned zone,
                                 uint8_t attributes);
 
+/* --- A zoned device of the host, made of a file --- */
+
+typedef struct HostZoned {
+    const char *model;      /* "host-managed" or "host-aware" */
+    uint64_t size;          /* bytes */
+    uint64_t zone_size;     /* bytes */
+    unsigned conventional;  /* zones, the first ones */
+    unsigned max_open;      /* zones, 0: no limit */
+    const char *states;     /* of zones, as tests/host-zoned/preload.c has it */
+    const char *delay;      /* of reads and reports, in microseconds, or NULL */
+} HostZoned;
+
+/* Find the library that does this, beside the test @program. */
+bool host_zoned_find(const char *program);
+
+/*
+ * From here to host_zoned_end(), programs that are started find the file @path
+ * to be such a device, new and empty.
+ */
+void host_zoned_begin(const char *path, const HostZoned *host);
+void host_zoned_end(void);
+
 #endif
