@@ -113,8 +113,6 @@ class TapResult(unittest.TestResult):
 
     def addFailure(self, test, err):
         super().addFailure(test, err)
-        if self.failfast:
-            self.stop()
         self.point('not ok', test)
         for line in ''.join(traceback.format_exception(*err)).splitlines():
             print(f'# {line}', flush=True)
@@ -123,16 +121,12 @@ class TapResult(unittest.TestResult):
 
 
 def main():
-    """All tests of the file, or those with one of the words given in their name.
-
-    With --failfast, up to the first that fails.
-    """
-    words = [arg for arg in sys.argv[1:] if arg != '--failfast']
+    """All tests of the file, or those with one of the words given in their name."""
+    words = sys.argv[1:]
     tests = [test for suite in unittest.defaultTestLoader.loadTestsFromModule(
              sys.modules['__main__']) for test in suite
              if not words or any(word in test.id() for word in words)]
     print(f'1..{len(tests)}')
     result = TapResult()
-    result.failfast = len(words) < len(sys.argv) - 1
     unittest.TestSuite(tests).run(result)
     sys.exit(0 if result.wasSuccessful() else 1)

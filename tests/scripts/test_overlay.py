@@ -115,6 +115,10 @@ class TestOverlay(Sandbox):
         self.fail_with('Patch hook.patch does not apply', 'scripts/overlay')
         self.assertEqual(self.text('block/io.c'), 'one\nhook\ntwo\nthree\n')
 
+    def test_patch_may_not_need_fuzz(self):
+        self.write('build/pristine/block/io.c', 'one\ntwo\n3\n')
+        self.fail_with('Patch hook.patch does not apply', 'scripts/overlay')
+
     def test_refuses_edits_of_a_patched_file(self):
         self.overlay()
         self.write('build/qemu/block/io.c', 'one\nedited\ntwo\nthree\n')
@@ -227,6 +231,15 @@ class TestOverlay(Sandbox):
         self.fail_with('patches/10.2/hook.patch.diff is for other hunks than those '
                        'of patches/hook.patch', 'scripts/overlay')
         self.assertFalse(self.qemu.exists())
+
+    def test_refuses_other_hunks_that_the_diff_applies_to(self):
+        more = '--- a/block/raw.c\n+++ b/block/raw.c\n@@ -1 +1,2 @@\n raw\n+more\n'
+        self.use_version('10.2.2')
+        self.write('patches/hook.patch', HOOK + more)
+        self.write_override('10.2', 'hook.patch', self.OWN + more)
+        self.overlay()
+        self.write('patches/hook.patch', HOOK + more.replace('+more', '+other'))
+        self.fail_with('hook.patch.diff is for other hunks', 'scripts/overlay')
 
     def test_refuses_hunks_of_no_patch(self):
         self.use_version('10.2.2')

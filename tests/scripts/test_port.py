@@ -143,6 +143,15 @@ class TestPort(Sandbox):
         self.assertIn('2 patches, of which 10.2 differs in 0', self.port())
         self.assertEqual(self.result(), 'one\nhook\ntwo\nthree\n')
 
+    def test_refuses_patches_that_do_not_apply(self):
+        self.write('patches/10.2/series', 'two.patch\n')
+        self.write('patches/10.2/two.patch', HOOK.replace(' two', ' 2'))
+        self.fail_with('patches/10.2/two.patch does not apply', 'scripts/port',
+                       env=self.env)
+        self.write('patches/hook.patch', HOOK.replace(' two', ' 2'))
+        self.fail_with('patches/hook.patch does not apply to QEMU 10.0',
+                       'scripts/port', env=self.env)
+
     def test_refuses_the_default_version(self):
         self.fail_with('patches/ itself is for QEMU 10.0', 'scripts/port')
 

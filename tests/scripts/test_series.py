@@ -198,9 +198,10 @@ Overlay: tests/zoned.c
         return self.run_script('scripts/series', '--checkpatch')
 
     def test_errors_of_checkpatch_are_refused(self):
-        done = self.checkpatch('ERROR: trailing whitespace')
-        self.assertNotEqual(done.returncode, 0)
-        self.assertIn('0001-x.patch:7: ERROR: trailing whitespace', done.stdout)
+        for error in 'trailing whitespace', 'line over 80 characters':
+            done = self.checkpatch(f'ERROR: {error}')
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(f"says:\n0001-x.patch:7: ERROR: {error}", done.stdout)
 
     def test_warnings_of_checkpatch_need_a_reason(self):
         done = self.checkpatch('WARNING: line over 80 characters')
@@ -209,7 +210,7 @@ Overlay: tests/zoned.c
                       done.stdout)
         done = self.checkpatch('WARNING: Block comments use a leading /*')
         self.assertNotEqual(done.returncode, 0)
-        self.assertIn('Block comments', done.stdout)
+        self.assertIn('says:\n0001-x.patch:7: WARNING: Block comments', done.stdout)
 
     def test_refuses_unknown_options_and_ranges(self):
         for args in (['--chekc'], ['--build', '4-2'], ['--build', '0']):
