@@ -531,16 +531,25 @@ void scsi_zbc_set_defaults(SCSIDevice *dev, uint16_t *rotation_rate)
     blk_set_dev_knows_zones(conf->blk);
 }
 
+/*
+ * Zones need an adapter that has the whole data of a command at once (most do
+ * not), sends commands without data (megasas does not), and takes a report that
+ * is shorter than its buffer for no error (pvscsi does not).
+ */
+static bool adapter_is_known(const SCSIDevice *dev)
+{
+    return object_dynamic_cast(OBJECT(dev->qdev.parent_bus->parent),
+                               "virtio-scsi-device");
+}
+
 static bool check_options(SCSIDevice *dev, bool removable, Error **errp)
 {
     const BlockConf *conf = &dev->conf;
-    DeviceState *adapter = dev->qdev.parent_bus->parent;
 
-    /* A command's data has to be there at once */
-    if (!scsi_bus_from_device(dev)->info->get_sg_list) {
+    if (!adapter_is_known(dev)) {
         error_setg(errp, "Zoned disks are not supported by the host adapter "
                    "'%s'; use 'virtio-scsi'",
-                   object_get_typename(OBJECT(adapter)));
+                   object_get_typename(OBJECT(dev->qdev.parent_bus->parent)));
         return false;
     }
     if (removable) {
