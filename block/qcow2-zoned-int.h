@@ -28,6 +28,7 @@
 
 typedef struct Qcow2ZonedGoto Qcow2ZonedGoto;
 typedef struct ZoneMap ZoneMap;
+typedef struct ZoneResets ZoneResets;
 
 struct Qcow2Zoned {
     const ZoneGeometry *geometry;   /* that of @table, if there is one */
@@ -49,6 +50,7 @@ struct Qcow2Zoned {
     CoMutex map_lock;           /* one that maps a zone, or fills it in */
     ZoneMap *map;               /* where zones are in the image file; RCU */
     Qcow2ZonedSpace *space;     /* what they have of the host's */
+    ZoneResets *resets;         /* NULL until the first one; RCU */
 };
 
 static inline bool qcow2_is_zoned(BlockDriverState *bs)
@@ -125,6 +127,9 @@ qcow2_zoned_zero_at(BlockDriverState *bs, uint64_t host, uint64_t offset,
 
 /* Where zones are in the file has to be asked (again); also after a resize. */
 void qcow2_zoned_forget_mapping(Qcow2Zoned *z);
+
+/* Nobody uses @z any more. */
+void qcow2_zoned_free_mapping(Qcow2Zoned *z);
 
 /* A zone is mapped in steps: where that one begins and ends which has @offset */
 uint64_t qcow2_zoned_map_step_start(BlockDriverState *bs, uint64_t offset);

@@ -152,6 +152,95 @@ static bool zone_host_offset(BlockDriverState *bs, uint64_t offset,
     return true;
 }
 
+/* --- How often zones have been reset --- */
+
+struct ZoneResets {
+    struct rcu_head rcu;
+    uint32_t nr_zones;
+    Stat64 all;                 /* of all zones */
+    uint32_t of_zone[];         /* atomic; one reset of a zone at a time */
+};
+
+/* What there are of zeroes takes memory when it is written only. */
+static ZoneResets *new_resets(uint32_t nr_zones)
+{
+    ZoneResets *r = g_malloc0(sizeof(*r) + nr_zones * sizeof(r->of_zone[0]));
+
+    r->nr_zones = nr_zones;
+    return r;
+}
+
+/* Zone @i is being reset.  One that is empty anyway does not count. */
+static void count_reset(Qcow2Zoned *z, uint32_t i)
+{
+    uint64_t start = i * z->geometry->zones.size, wp, data_end;
+    ZoneResets *r;
+
+    zone_table_position(z->table, i, &wp, &data_end);
+    if (wp == start && data_end == start) {
+        return;
+    }
+    RCU_READ_LOCK_GUARD();
+    r = qatomic_rcu_read(&z->resets);
+    if (!r) {
+        ZoneResets *first = new_resets(zone_table_nr_zones(z->table));
+
+        r = qatomic_cmpxchg(&z->resets, NULL, first);
+        if (r) {
+            g_free(first);
+        } else {
+            r = first;
+        }
+    }
+    qatomic_set(&r->of_zone[i], r->of_zone[i] + 1);
+    stat64_add(&r->all, 1);
+}
+
+/* The number of zones has changed, perhaps; they are not in use. */
+static void resize_resets(Qcow2Zoned *z)
+{
+    uint32_t nr_zones = zone_table_nr_zones(z->table);
+    ZoneResets *old = z->resets, *r;
+
+    if (!old || old->nr_zones == nr_zones) {
+        return;
+    }
+    r = new_resets(nr_zones);
+    r->all = old->all;
+    memcpy(r->of_zone, old->of_zone,
+           MIN(nr_zones, old->nr_zones) * sizeof(r->of_zone[0]));
+    qatomic_rcu_set(&z->resets, r);
+    g_free_rcu(old, rcu);
+}
+
+uint32_t qcow2_zoned_resets(BlockDriverState *bs, uint32_t zone)
+{
+    BDRVQcow2State *s = bs->opaque;
+    ZoneResets *r;
+
+    RCU_READ_LOCK_GUARD();
+
+    r = qcow2_is_zoned(bs) ? qatomic_rcu_read(&s->zoned->resets) : NULL;
+    return r && zone < r->nr_zones ? qatomic_read(&r->of_zone[zone]) : 0;
+}
+
+void qcow2_zoned_stats(BlockDriverState *bs, BlockZoneStats *stats)
+{
+    BDRVQcow2State *s = bs->opaque;
+    ZoneResets *r;
+
+    RCU_READ_LOCK_GUARD();
+
+    if (qcow2_is_zoned(bs)) {
+        r = qatomic_rcu_read(&s->zoned->resets);
+        stats->has_zones_reset = true;
+        stats->zones_reset = r ? stat64_get(&r->all) : 0;
+        stats->has_implicit_closes = true;
+        stats->implicit_closes =
+            zone_table_implicit_closes(s->zoned->table);
+    }
+}
+
 void qcow2_zoned_forget_mapping(Qcow2Zoned *z)
 {
     ZoneMap *map = g_malloc0(sizeof(*map) + zone_table_nr_zones(z->table) *
@@ -163,6 +252,13 @@ void qcow2_zoned_forget_mapping(Qcow2Zoned *z)
         g_free_rcu(map, rcu);
     }
     qcow2_zoned_space_forget(z->space, zone_table_nr_zones(z->table));
+    resize_resets(z);
+}
+
+void qcow2_zoned_free_mapping(Qcow2Zoned *z)
+{
+    g_free(z->map);
+    g_free(z->resets);
 }
 
 /* --- Mapping --- */
@@ -896,6 +992,7 @@ empty_zones(BlockDriverState *bs, const ZoneMgmt *m)
         uint32_t from = i;
 
         if (zone_mgmt_next_reset(s->zoned->table, m, &i)) {
+            count_reset(s->zoned, i);
             forget_part(bs, i);
             if (unused) {
                 qcow2_zoned_space_unused(bs, i);

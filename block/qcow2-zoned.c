@@ -257,7 +257,7 @@ void qcow2_zoned_close(BlockDriverState *bs)
         }
         zone_table_free(s->zoned->table);
         qcow2_zone_claims_free(&s->zoned->claims);
-        g_free(s->zoned->map);
+        qcow2_zoned_free_mapping(s->zoned);
         qcow2_zoned_space_free(s->zoned->space);
         g_free(s->zoned);
         s->zoned = NULL;

@@ -33,6 +33,7 @@
 #include "qemu/lockable.h"
 #include "qemu/madvise.h"
 #include "qemu/memalign.h"
+#include "qemu/stats64.h"
 #include "qemu/units.h"
 #include "block/aio.h"
 #include "block/block-zoned.h"
@@ -108,6 +109,7 @@ struct ZoneTable {
     ZoneMgmt *walker;           /* all others wait, and so do new writes */
     uint32_t count[BLK_ZS_OFFLINE + 1];
     uint32_t zrwa_zones;
+    Stat64 implicit_closes;     /* so far; to be read without */
     uint32_t repairs;           /* that will make a zone active */
     HBitmap *released;          /* see mark_released() */
     bool claims;                /* tails are kept */
@@ -418,9 +420,15 @@ static void open_zone(ZoneTable *t, uint32_t i, BlockZoneState state)
         if (t->geometry.zones.max_open &&
             open_zones(t) >= t->geometry.zones.max_open) {
             set_state(t, t->lru_first, BLK_ZS_CLOSED);
+            stat64_add(&t->implicit_closes, 1);
         }
     }
     set_state(t, i, state);
+}
+
+uint64_t zone_table_implicit_closes(const ZoneTable *t)
+{
+    return stat64_get(&t->implicit_closes);
 }
 
 /* --- Writes --- */

@@ -25,6 +25,7 @@
 #define ANSWER_MAX_LOOKS (256 * 1024)
 
 typedef struct ZoneQuery {
+    BlockBackend *blk;
     uint32_t states;             /* 0: any; bits are 1 << BlockdevZoneState */
     uint32_t room;               /* zones that the answer can still have */
     uint32_t looks;              /* zones that can still be looked at */
@@ -36,6 +37,8 @@ static int coroutine_fn query_zone(const BlockZoneDescriptor *zone,
                                    void *opaque)
 {
     ZoneQuery *query = opaque;
+    BlockDriverState *bs = blk_bs(query->blk);
+    uint32_t index = zone->start / query->report->zone_size;
     BlockdevZone *info;
 
     if (!query->room || !query->looks) {
@@ -50,7 +53,12 @@ static int coroutine_fn query_zone(const BlockZoneDescriptor *zone,
     }
     query->room--;
     info = g_new(BlockdevZone, 1);
-    zoned_report_info(zone, zone->start / query->report->zone_size, info);
+    zoned_report_info(zone, index, info);
+    if (zone->type != BLK_ZT_CONV && bs->drv &&
+        bs->drv->bdrv_zone_resets) {
+        info->has_resets = true;
+        info->resets = bs->drv->bdrv_zone_resets(bs, index);
+    }
     QAPI_LIST_APPEND(query->tail, info);
     return 0;
 }
@@ -62,6 +70,7 @@ query_zones(BlockBackend *blk, int64_t size, uint64_t offset, uint32_t count,
     uint64_t zone_size = blk_bs(blk)->bl.zones.size;
     g_autoptr(BlockdevZoneReport) report = g_new0(BlockdevZoneReport, 1);
     ZoneQuery query = {
+        .blk = blk,
         .room = count,
         .looks = ANSWER_MAX_LOOKS,
         .report = report,

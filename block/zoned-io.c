@@ -8,6 +8,107 @@
 #include "block/block-io.h"
 #include "block/zoned-io.h"
 
+/* --- Counting --- */
+
+static void count(BdrvChild *child, BlockZoneCounter counter, uint64_t n)
+{
+    stat64_add(&child->zone_counters.n[counter], n);
+    stat64_add(&child->bs->zone_counters.n[counter], n);
+}
+
+/*
+ * Count @ret, if it is the errno of a broken rule.  -EINVAL is one of @zone_op
+ * only, see block-zoned.h.
+ */
+static void count_refusal(BdrvChild *child, int ret, bool zone_op)
+{
+    switch (ret) {
+    case -ERANGE:
+        count(child, BDRV_ZC_BOUNDARY, 1);
+        break;
+    case -ESPIPE:
+        count(child, BDRV_ZC_WRITE_POINTER, 1);
+        break;
+    case -EFBIG:
+        count(child, BDRV_ZC_FULL, 1);
+        break;
+    case -EROFS:
+        count(child, BDRV_ZC_READ_ONLY, 1);
+        break;
+    case -ENODEV:
+        count(child, BDRV_ZC_OFFLINE, 1);
+        break;
+    case -EOVERFLOW:
+        count(child, BDRV_ZC_ACTIVE_LIMIT, 1);
+        break;
+    case -ETOOMANYREFS:
+        count(child, BDRV_ZC_OPEN_LIMIT, 1);
+        break;
+    case -ENOTTY:
+    case -EUSERS:
+        count(child, BDRV_ZC_RANDOM_WRITE_AREA, 1);
+        break;
+    case -EINVAL:
+        if (zone_op) {
+            count(child, BDRV_ZC_INVALID, 1);
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+void bdrv_zone_count_write(BdrvChild *child, int64_t bytes,
+                           BdrvRequestFlags flags, int ret)
+{
+    if (child->bs->bl.zones.model == BLK_Z_NONE ||
+        (flags & BDRV_REQ_WRITE_UNCHANGED)) {
+        return;
+    }
+    if (ret < 0) {
+        count_refusal(child, ret, false);
+    } else {
+        count(child, BDRV_ZC_WRITES, 1);
+        count(child, BDRV_ZC_WRITE_BYTES, bytes);
+    }
+}
+
+static void count_append(BdrvChild *child, int64_t bytes, int ret)
+{
+    if (ret < 0) {
+        count_refusal(child, ret, true);
+    } else {
+        count(child, BDRV_ZC_APPENDS, 1);
+        count(child, BDRV_ZC_APPEND_BYTES, bytes);
+    }
+}
+
+static void count_mgmt(BdrvChild *child, BlockZoneOp op, int ret)
+{
+    if (ret < 0) {
+        count_refusal(child, ret, true);
+        return;
+    }
+    switch (op) {
+    case BLK_ZO_OPEN:
+        count(child, BDRV_ZC_OPENS, 1);
+        break;
+    case BLK_ZO_CLOSE:
+        count(child, BDRV_ZC_CLOSES, 1);
+        break;
+    case BLK_ZO_FINISH:
+        count(child, BDRV_ZC_FINISHES, 1);
+        break;
+    case BLK_ZO_RESET:
+        count(child, BDRV_ZC_RESETS, 1);
+        break;
+    default:
+        break;
+    }
+}
+
+/* --- Operations --- */
+
 /*
  * Zone management and append are writes: of the zones named, or of a place in
  * the zone that is known afterwards only.  Until then the whole range counts
@@ -56,16 +157,14 @@ int coroutine_fn bdrv_co_zone_get_ext(BlockDriverState *bs, int64_t offset,
     return ret;
 }
 
-int coroutine_fn bdrv_co_zone_mgmt(BdrvChild *child, BlockZoneOp op,
-                                   BlockZoneFlags flags, int64_t offset,
-                                   int64_t len, const void *ext)
+static int coroutine_fn GRAPH_RDLOCK
+do_zone_mgmt(BdrvChild *child, BlockZoneOp op, BlockZoneFlags flags,
+             int64_t offset, int64_t len, const void *ext)
 {
     BlockDriverState *bs = child->bs;
     BlockDriver *drv = bs->drv;
     BdrvTrackedRequest req;
     int ret;
-    IO_CODE();
-    assert_bdrv_graph_readable();
 
     if (!drv || !drv->bdrv_co_zone_mgmt || bs->bl.zones.model == BLK_Z_NONE) {
         return drv ? -ENOTSUP : -ENOMEDIUM;
@@ -86,17 +185,28 @@ int coroutine_fn bdrv_co_zone_mgmt(BdrvChild *child, BlockZoneOp op,
     return ret;
 }
 
-int coroutine_fn bdrv_co_zone_append(BdrvChild *child, int64_t *offset,
-                        QEMUIOVector *qiov,
-                        BdrvRequestFlags flags)
+int coroutine_fn bdrv_co_zone_mgmt(BdrvChild *child, BlockZoneOp op,
+                                   BlockZoneFlags flags, int64_t offset,
+                                   int64_t len, const void *ext)
+{
+    int ret;
+    IO_CODE();
+    assert_bdrv_graph_readable();
+
+    ret = do_zone_mgmt(child, op, flags, offset, len, ext);
+    count_mgmt(child, op, ret);
+    return ret;
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+do_zone_append(BdrvChild *child, int64_t *offset, QEMUIOVector *qiov,
+               BdrvRequestFlags flags)
 {
     BlockDriverState *bs = child->bs;
     BlockDriver *drv = bs->drv;
     BdrvTrackedRequest req;
     int64_t zone = *offset;
     int ret;
-    IO_CODE();
-    assert_bdrv_graph_readable();
 
     if (!drv || !drv->bdrv_co_zone_append || bs->bl.zones.model == BLK_Z_NONE) {
         return drv ? -ENOTSUP : -ENOMEDIUM;
@@ -125,5 +235,18 @@ int coroutine_fn bdrv_co_zone_append(BdrvChild *child, int64_t *offset,
     if (ret == 0 && (flags & BDRV_REQ_FUA)) {
         ret = bdrv_zone_io_error(bdrv_co_flush(bs));
     }
+    return ret;
+}
+
+int coroutine_fn bdrv_co_zone_append(BdrvChild *child, int64_t *offset,
+                                     QEMUIOVector *qiov,
+                                     BdrvRequestFlags flags)
+{
+    int ret;
+    IO_CODE();
+    assert_bdrv_graph_readable();
+
+    ret = do_zone_append(child, offset, qiov, flags);
+    count_append(child, qiov->size, ret);
     return ret;
 }

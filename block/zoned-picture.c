@@ -34,12 +34,15 @@ void zoned_picture_init(ZonePicture *picture, uint32_t first, uint32_t count,
     picture->group = pow2ceil(DIV_ROUND_UP(count, max_cells));
     picture->nr_cells = DIV_ROUND_UP(count, picture->group);
     picture->cells = g_new0(ZoneTotals, picture->nr_cells);
+    picture->resets = g_new0(uint32_t, picture->nr_cells);
 }
 
 void zoned_picture_destroy(ZonePicture *picture)
 {
     g_free(picture->cells);
+    g_free(picture->resets);
     picture->cells = NULL;
+    picture->resets = NULL;
 }
 
 void zoned_picture_add(ZonePicture *picture, uint32_t index,
@@ -50,6 +53,19 @@ void zoned_picture_add(ZonePicture *picture, uint32_t index,
     assert(cell < picture->nr_cells);
     zoned_report_add(&picture->cells[cell], zone);
     zoned_report_add(&picture->totals, zone);
+}
+
+void zoned_picture_add_resets(ZonePicture *picture, uint32_t index,
+                              uint32_t resets)
+{
+    uint32_t cell = (index - picture->first) / picture->group;
+
+    assert(cell < picture->nr_cells);
+    picture->resets[cell] = MAX(picture->resets[cell], resets);
+    if (resets > picture->most_resets) {
+        picture->most_resets = resets;
+        picture->most_reset_zone = index;
+    }
 }
 
 static uint64_t cell_capacity(const ZoneTotals *cell)
@@ -98,18 +114,19 @@ static int fill_level(const ZoneTotals *cell, int steps)
     return cell->written ? MAX(level, 1) : 0;
 }
 
-static void print_block(const ZoneTotals *cell, BlockdevZoneState state)
+static void add_block(GString *s, const ZoneTotals *cell,
+                      BlockdevZoneState state)
 {
     static const char *const blocks[] = {
         "·", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"
     };
 
     if (state == BLOCKDEV_ZONE_STATE_NOT_WRITE_POINTER) {
-        fputs("▒", stdout);
+        g_string_append(s, "▒");
     } else if (state == BLOCKDEV_ZONE_STATE_OFFLINE) {
-        fputs("×", stdout);
+        g_string_append(s, "×");
     } else {
-        fputs(blocks[fill_level(cell, ARRAY_SIZE(blocks) - 1)], stdout);
+        g_string_append(s, blocks[fill_level(cell, ARRAY_SIZE(blocks) - 1)]);
     }
 }
 
@@ -126,31 +143,43 @@ static char plain_character(const ZoneTotals *cell, BlockdevZoneState state)
     return '0' + MIN(fill_level(cell, 10), 9);
 }
 
-static void print_cell(const ZoneTotals *cell, ZonePictureStyle style)
+static void add_cell(GString *s, const ZoneTotals *cell,
+                     ZonePictureStyle style)
 {
     BlockdevZoneState state = cell_state(cell);
 
     if (style != ZONE_PICTURE_PLAIN) {
-        printf("\033[%sm", state_styles[state].terminal);
+        g_string_append_printf(s, "\033[%sm", state_styles[state].terminal);
     }
     if (style == ZONE_PICTURE_BLOCKS) {
-        print_block(cell, state);
+        add_block(s, cell, state);
     } else {
-        putchar(plain_character(cell, state));
+        g_string_append_c(s, plain_character(cell, state));
     }
     if (style != ZONE_PICTURE_PLAIN) {
-        printf("\033[0m");
+        g_string_append(s, "\033[0m");
     }
 }
 
-static void print_legend(const ZonePicture *p, ZonePictureStyle style)
+static void add_group(GString *s, const ZonePicture *p)
+{
+    if (p->group == 1) {
+        g_string_append(s, "A character is a zone");
+    } else {
+        g_string_append_printf(s, "A character is %" PRIu32 " zones",
+                               p->group);
+    }
+}
+
+static void add_legend(GString *s, const ZonePicture *p,
+                       ZonePictureStyle style)
 {
     static const BlockZoneState states[BLOCKDEV_ZONE_STATE__MAX] = {
         BLK_ZS_NOT_WP, BLK_ZS_EMPTY, BLK_ZS_IOPEN, BLK_ZS_EOPEN, BLK_ZS_CLOSED,
         BLK_ZS_FULL, BLK_ZS_RDONLY, BLK_ZS_OFFLINE,
     };
 
-    printf("\n");
+    g_string_append_c(s, '\n');
     for (int i = 0; i < BLOCKDEV_ZONE_STATE__MAX; i++) {
         BlockdevZoneState state = zoned_report_state(states[i]);
         BlockZoneDescriptor half = { .cap = 2, .wp = 1, .state = states[i] };
@@ -163,36 +192,64 @@ static void print_legend(const ZonePicture *p, ZonePictureStyle style)
             half.wp = 0;
         }
         zoned_report_add(&example, &half);
-        printf("  ");
-        print_cell(&example, style);
-        printf(" %" PRIu32 " %s\n", p->totals.in_state[state],
-               BlockdevZoneState_str(state));
+        g_string_append(s, "  ");
+        add_cell(s, &example, style);
+        g_string_append_printf(s, " %" PRIu32 " %s\n", p->totals.in_state[state],
+                               BlockdevZoneState_str(state));
     }
-    printf("A character is ");
-    if (p->group == 1) {
-        printf("a zone");
-    } else {
-        printf("%" PRIu32 " zones", p->group);
-    }
-    printf(style == ZONE_PICTURE_BLOCKS
-           ? ", filled to its write pointer.\n"
-           : "; a digit is the tenths of it that are written.\n");
+    add_group(s, p);
+    g_string_append(s, style == ZONE_PICTURE_BLOCKS
+                    ? ", filled to its write pointer.\n"
+                    : "; a digit is the tenths of it that are written.\n");
 }
 
-void zoned_picture_print(const ZonePicture *p, ZonePictureStyle style,
-                         unsigned int columns)
+/* How often zones have been reset, beside that one which was most often */
+static void add_wear(GString *s, const ZonePicture *p, uint32_t resets)
 {
+    if (!resets) {
+        g_string_append_c(s, '.');
+    } else {
+        g_string_append_c(s, '0' + MIN(resets * 10ULL / p->most_resets, 9));
+    }
+}
+
+static void add_wear_legend(GString *s, const ZonePicture *p)
+{
+    g_string_append_c(s, '\n');
+    add_group(s, p);
+    if (p->most_resets) {
+        g_string_append_printf(s, "; a digit is the tenths of %" PRIu32
+                               " resets, that zone %" PRIu32 " had.\n",
+                               p->most_resets, p->most_reset_zone);
+    } else {
+        g_string_append(s, "; no zone has been reset.\n");
+    }
+}
+
+GString *zoned_picture_text(const ZonePicture *p, ZonePictureStyle style,
+                            unsigned int columns)
+{
+    GString *s = g_string_new(NULL);
     /* The number of the first zone and two spaces are before the cells */
     uint32_t per_line = pow2floor(MAX(columns, 26) - 10);
 
     for (uint32_t i = 0; i < p->nr_cells; i += per_line) {
-        printf("%8" PRIu32 "  ", p->first + i * p->group);
+        g_string_append_printf(s, "%8" PRIu32 "  ", p->first + i * p->group);
         for (uint32_t k = i; k < MIN(i + per_line, p->nr_cells); k++) {
-            print_cell(&p->cells[k], style);
+            if (style == ZONE_PICTURE_WEAR) {
+                add_wear(s, p, p->resets[k]);
+            } else {
+                add_cell(s, &p->cells[k], style);
+            }
         }
-        printf("\n");
+        g_string_append_c(s, '\n');
     }
-    print_legend(p, style);
+    if (style == ZONE_PICTURE_WEAR) {
+        add_wear_legend(s, p);
+    } else {
+        add_legend(s, p, style);
+    }
+    return s;
 }
 
 /* --- SVG --- */

@@ -142,9 +142,12 @@ static const char *size_cell(ZoneColumn *column, uint64_t value)
 
 void zoned_report_heading(const ZoneLines *lines, GString *line)
 {
-    g_string_printf(line, "%8s  %12s  %9s  %9s  %12s  %12s  %-17s  %s", "Zone",
-                    "Start", "Length", "Capacity", "Pointer at", "Left",
-                    "State", "Attributes");
+    g_string_printf(line, "%8s  %12s  %9s  %9s  %12s  %12s  ", "Zone", "Start",
+                    "Length", "Capacity", "Pointer at", "Left");
+    if (lines->resets) {
+        g_string_append_printf(line, "%10s  ", "Resets");
+    }
+    g_string_append_printf(line, "%-17s  %s", "State", "Attributes");
 }
 
 void zoned_report_line(ZoneLines *lines, const BlockdevZone *zone,
@@ -162,6 +165,11 @@ void zoned_report_line(ZoneLines *lines, const BlockdevZone *zone,
                     : "-",
                     zone->has_remaining
                     ? size_cell(&lines->left, zone->remaining) : "-");
+    if (lines->resets && zone->has_resets) {
+        g_string_append_printf(line, "%10" PRIu32 "  ", zone->resets);
+    } else if (lines->resets) {
+        g_string_append_printf(line, "%10s  ", "-");
+    }
     if (!zone->attributes) {
         g_string_append(line, BlockdevZoneState_str(zone->state));
         return;

@@ -477,11 +477,13 @@ static unsigned int terminal_columns(void)
 static int run_report_map(ZoneTool *tool)
 {
     unsigned int columns = terminal_columns();
+    g_autoptr(GString) text = NULL;
     ZonePicture picture;
     int ret = draw(tool, columns / 2 * MAX_LINES, &picture);
 
     if (ret == 0) {
-        zoned_picture_print(&picture, terminal_style(), columns);
+        text = zoned_picture_text(&picture, terminal_style(), columns);
+        fputs(text->str, stdout);
         print_totals(&picture.totals);
     }
     zoned_picture_destroy(&picture);

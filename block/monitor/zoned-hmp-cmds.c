@@ -8,6 +8,8 @@
 #include "block/block-hmp-cmds.h"
 #include "block/block_int.h"
 #include "block/zoned-graph.h"
+#include "block/zoned-picture.h"
+#include "block/zoned-range.h"
 #include "block/zoned-report.h"
 #include "monitor/hmp.h"
 #include "monitor/monitor.h"
@@ -80,6 +82,10 @@ static void print_zones(Monitor *mon, const BlockdevZoneReport *report)
     g_autoptr(GString) line = g_string_new(NULL);
     ZoneLines lines = {};
 
+    for (const BlockdevZoneList *zone = report->zones; zone;
+         zone = zone->next) {
+        lines.resets = lines.resets || zone->value->has_resets;
+    }
     zoned_report_heading(&lines, line);
     monitor_printf(mon, "%s\n", line->str);
     for (const BlockdevZoneList *zone = report->zones; zone;
@@ -121,35 +127,130 @@ static bool coroutine_fn find_offset(const char *node_name, int64_t zone,
     return true;
 }
 
-static BlockdevZoneReport *coroutine_fn
-query(const char *name, int64_t zone, int64_t count, Error **errp)
+static void coroutine_fn show_zones(Monitor *mon, const char *node_name,
+                                    uint64_t offset, int64_t count,
+                                    Error **errp)
 {
+    g_autoptr(BlockdevZoneReport) report = NULL;
+
+    /* What is negative is out of range as a very large number, too. */
+    report = qmp_query_block_zones(node_name, true, offset, true, count, false,
+                                   NULL, errp);
+    if (report) {
+        print_zones(mon, report);
+    }
+}
+
+/* --- Maps --- */
+
+#define MAP_COLUMNS 80
+#define MAP_CELLS (64 * 40)
+
+typedef struct ZoneMapping {
+    BlockBackend *blk;
+    ZonePicture picture;
+} ZoneMapping;
+
+static int coroutine_fn map_zone(const BlockZoneDescriptor *zone, void *opaque)
+{
+    ZoneMapping *m = opaque;
+    BlockDriverState *bs = blk_bs(m->blk);
+    uint32_t index = zone->start / bs->bl.zones.size;
+
+    zoned_picture_add(&m->picture, index, zone);
+    if (zone->type != BLK_ZT_CONV && bs->drv && bs->drv->bdrv_zone_resets) {
+        zoned_picture_add_resets(&m->picture, index,
+                                 bs->drv->bdrv_zone_resets(bs, index));
+    }
+    return 0;
+}
+
+/* @blk is zoned; @count zones, or up to the last one, from @first on */
+static int coroutine_fn draw_map(Monitor *mon, BlockBackend *blk,
+                                 uint32_t first, int64_t count,
+                                 ZonePictureStyle style)
+{
+    const BlockZoneLimits *zones = &blk_bs(blk)->bl.zones;
+    g_autoptr(GString) text = NULL;
+    ZoneMapping m = { .blk = blk };
+    int ret;
+
+    count = MIN(count, zones->nr_zones - first);
+    zoned_picture_init(&m.picture, first, count, MAP_CELLS);
+    ret = blk_co_for_each_zone(blk, first * zones->size, count * zones->size,
+                               0, map_zone, &m);
+    if (ret == 0) {
+        text = zoned_picture_text(&m.picture, style, MAP_COLUMNS);
+        monitor_puts(mon, text->str);
+    }
+    zoned_picture_destroy(&m.picture);
+    return ret;
+}
+
+static void coroutine_fn show_map(Monitor *mon, const char *node_name,
+                                  uint64_t offset, int64_t count,
+                                  ZonePictureStyle style, Error **errp)
+{
+    BlockDriverState *bs;
+    BlockBackend *blk;
+    int ret;
+
+    if (count < 1) {
+        error_setg(errp, "count (%" PRIi64 ") must be at least 1", count);
+        return;
+    }
+    WITH_GRAPH_RDLOCK_GUARD() {
+        bs = bdrv_find_zoned(node_name, false, errp);
+        if (!bs) {
+            return;
+        }
+        bdrv_ref(bs);
+    }
+    blk = blk_co_new_with_bs(bs, 0, BLK_PERM_ALL, errp);
+    bdrv_co_unref(bs);
+    if (!blk) {
+        return;
+    }
+    ret = draw_map(mon, blk, offset / blk_bs(blk)->bl.zones.size, count, style);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not report zones");
+    }
+    blk_co_unref(blk);
+}
+
+/* --- The command --- */
+
+static void coroutine_fn info_zones(Monitor *mon, const QDict *qdict,
+                                    Error **errp)
+{
+    const char *name = qdict_get_str(qdict, "device");
+    bool wear = qdict_get_try_bool(qdict, "wear", false);
     g_autofree char *node_name = find_node_name(name, errp);
     uint64_t offset;
 
-    if (!node_name || !find_offset(node_name, zone, &offset, errp)) {
-        return NULL;
+    if (!node_name ||
+        !find_offset(node_name, qdict_get_try_int(qdict, "zone", 0), &offset,
+                     errp)) {
+        return;
     }
-    /* What is negative is out of range as a very large number, too. */
-    return qmp_query_block_zones(node_name, true, offset, true, count, false,
-                                 NULL, errp);
+    if (wear || qdict_get_try_bool(qdict, "map", false)) {
+        show_map(mon, node_name, offset,
+                 qdict_get_try_int(qdict, "count", INT64_MAX),
+                 wear ? ZONE_PICTURE_WEAR : ZONE_PICTURE_PLAIN, errp);
+    } else {
+        show_zones(mon, node_name, offset,
+                   qdict_get_try_int(qdict, "count", DEFAULT_COUNT), errp);
+    }
 }
 
 void coroutine_fn hmp_info_zones(Monitor *mon, const QDict *qdict)
 {
-    const char *name = qdict_get_try_str(qdict, "device");
-    g_autoptr(BlockdevZoneReport) report = NULL;
     Error *err = NULL;
 
-    if (!name) {
-        print_disks(mon);
-        return;
-    }
-    report = query(name, qdict_get_try_int(qdict, "zone", 0),
-                   qdict_get_try_int(qdict, "count", DEFAULT_COUNT), &err);
-    if (err) {
+    if (qdict_haskey(qdict, "device")) {
+        info_zones(mon, qdict, &err);
         hmp_handle_error(mon, err);
-        return;
+    } else {
+        print_disks(mon);
     }
-    print_zones(mon, report);
 }

@@ -216,6 +216,9 @@ typedef struct ZoneCounts {
 } ZoneCounts;
 void zone_table_count(ZoneTable *t, ZoneCounts *counts);
 
+/* How many zones have been closed since zone_table_new() because another opened */
+uint64_t zone_table_implicit_closes(const ZoneTable *t);
+
 /* The field's name of a zone state */
 const char *zone_state_name(BlockZoneState state);
 

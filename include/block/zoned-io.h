@@ -1,5 +1,6 @@
 /*
- * What zone operations share with other I/O: block/io.c has these functions
+ * What zone operations share with other I/O: block/io.c has these functions,
+ * unless it is said otherwise
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -20,5 +21,12 @@ bdrv_co_write_req_prepare(BdrvChild *child, int64_t offset, int64_t bytes,
 void coroutine_fn GRAPH_RDLOCK
 bdrv_co_write_req_finish(BdrvChild *child, int64_t offset, int64_t bytes,
                          BdrvTrackedRequest *req, int ret);
+
+/*
+ * In zoned-io.c, for block/io.c: count a write of @child with the result @ret, if
+ * there are zones.
+ */
+void bdrv_zone_count_write(BdrvChild *child, int64_t bytes,
+                           BdrvRequestFlags flags, int ret);
 
 #endif

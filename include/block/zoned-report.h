@@ -50,13 +50,16 @@ void zoned_report_add(ZoneTotals *totals, const BlockZoneDescriptor *zone);
 #define ZONED_SIZE_MAX 24
 const char *zoned_report_size(char buf[ZONED_SIZE_MAX], uint64_t bytes);
 
-/* A table of zones, line by line; begins with zeroes */
+/* A table of zones, line by line; what is private begins with zeroes */
 typedef struct ZoneColumn {
     uint64_t value;
     char text[ZONED_SIZE_MAX];
 } ZoneColumn;
 
 typedef struct ZoneLines {
+    bool resets;                 /* with a column for them */
+
+    /* Private */
     ZoneColumn start, length, capacity, written, left;
 } ZoneLines;
 
