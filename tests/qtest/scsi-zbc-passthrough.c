@@ -28,7 +28,7 @@ static void test_identity(void)
     g_assert_cmpint(get_be32(data + 16), ==, MAX_OPEN);
 }
 
-/* ZONE COUNT is no length, so nothing is expected to be transferred. */
+/* ZONE COUNT is where other commands have a length, and nothing is sent. */
 static void test_zone_count(void)
 {
     Disk *d = get_disk(&standard);
