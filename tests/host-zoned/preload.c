@@ -226,23 +226,27 @@ static void reset_zone(int fd, unsigned i)
 /* An errno */
 static int manage_zone(int fd, unsigned long op, unsigned i)
 {
+    int error = 0;
+
     switch (op) {
     case BLKRESETZONE:
         reset_zone(fd, i);
-        return 0;
+        break;
     case BLKFINISHZONE:
         zones[i].cond = BLK_ZONE_COND_FULL;
-        return 0;
+        break;
     case BLKOPENZONE:
-        if (!make_room(i)) {
-            return ETOOMANYREFS;
+        if (make_room(i)) {
+            zones[i].cond = BLK_ZONE_COND_EXP_OPEN;
+        } else {
+            error = ETOOMANYREFS;
         }
-        zones[i].cond = BLK_ZONE_COND_EXP_OPEN;
-        return 0;
+        break;
     default:
         close_zone(i);
-        return 0;
+        break;
     }
+    return error;
 }
 
 static int manage_zones(int fd, unsigned long op,
