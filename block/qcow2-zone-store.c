@@ -644,6 +644,19 @@ int coroutine_fn qcow2_zones_store_found(BlockDriverState *bs, bool live)
     return ret < 0 ? ret : store_table(bs, live, true);
 }
 
+void qcow2_zones_store_error(BlockDriverState *bs, int ret, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    /* Where the table overlaps other metadata, nothing was written. */
+    if (s->incompatible_features & QCOW2_INCOMPAT_CORRUPT) {
+        error_setg(errp, "Could not store the zone table: the image is "
+                   "corrupt");
+    } else {
+        error_setg_errno(errp, -ret, "Could not store the zone table");
+    }
+}
+
 /* Concurrent callers share the work.  *@write becomes its number, for claims. */
 static int coroutine_fn GRAPH_RDLOCK
 write_zones(BlockDriverState *bs, bool by_flush, uint64_t *write)

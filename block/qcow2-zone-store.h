@@ -103,6 +103,8 @@ qcow2_zones_store_locked(BlockDriverState *bs, bool live);
  */
 int coroutine_fn GRAPH_RDLOCK
 qcow2_zones_store_found(BlockDriverState *bs, bool live);
+/* Say why one of these returned @ret. */
+void qcow2_zones_store_error(BlockDriverState *bs, int ret, Error **errp);
 
 /*
  * Write the header, durably.  If that fails the file has this header or the one

@@ -105,7 +105,7 @@ resize_locked(BlockDriverState *bs, int64_t size, bool exact,
     int ret = qcow2_zones_store_locked(bs, false);
 
     if (ret < 0) {
-        error_setg_errno(errp, -ret, "Could not store the zone table");
+        qcow2_zones_store_error(bs, ret, errp);
         return ret;
     }
 
@@ -214,7 +214,7 @@ bool qcow2_zoned_amend(BlockDriverState *bs, QemuOpts *opts, Error **errp)
     /* A claim that made a zone active did so without this limit */
     ret = qcow2_zones_store_locked(bs, false);
     if (ret < 0) {
-        error_setg_errno(errp, -ret, "Could not store the zone table");
+        qcow2_zones_store_error(bs, ret, errp);
         return false;
     }
     zone_table_set_limits(qcow2_zone_table(bs), g.zones.max_open,

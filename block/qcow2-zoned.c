@@ -189,7 +189,7 @@ static int coroutine_fn GRAPH_RDLOCK read_zones(BlockDriverState *bs,
     if (ret == 0 && z->claims.nr && !z->claims.unread && bdrv_is_writable(bs)) {
         ret = qcow2_zones_store_found(bs, z->flags & FLAG_LIVE_STATES);
         if (ret < 0) {
-            error_setg_errno(errp, -ret, "Could not store the zone table");
+            qcow2_zones_store_error(bs, ret, errp);
         }
     }
     return ret;
