@@ -23,6 +23,7 @@ DIR = BUILD / 'series-build'
 SOURCE = DIR / 'qemu'
 OBJ = DIR / 'obj'
 RESULTS = DIR / 'results.json'
+INSTALLED = DIR / 'installed.json'
 LOG = DIR / 'log'
 PROGRAMS = ['qemu-img', 'qemu-io', 'qemu-nbd', 'qemu-system-x86_64',
             'storage-daemon/qemu-storage-daemon']
@@ -72,6 +73,17 @@ def install(tree, commit, paths):
         mode = git(tree, 'ls-tree', commit, '--', path).split()[0]
         new.chmod(0o755 if mode == b'100755' else 0o644)
         new.rename(target)
+
+
+def forget_others(paths):
+    """Have pristine what an earlier series changed, and this one does not."""
+    earlier = json.loads(INSTALLED.read_text()) if INSTALLED.exists() else []
+    for path in set(earlier) - set(paths):
+        (SOURCE / path).unlink(missing_ok=True)
+        if (PRISTINE / path).is_file():
+            # Not a link: it has to be newer than what was compiled of it.
+            shutil.copy(PRISTINE / path, SOURCE / path)
+    INSTALLED.write_text(json.dumps(paths))
 
 
 def options():
@@ -210,6 +222,7 @@ def build(tree, steps, paths, first, last):
         die('QEMU is not configured; run ./configure')
     env = environment()
     set_up(env)
+    forget_others(paths)
     LOG.mkdir(exist_ok=True)
     results = set(json.loads(RESULTS.read_text())) if RESULTS.exists() else set()
     bad = []

@@ -300,6 +300,17 @@ done >> build.ninja
         self.assertIn('1/3 fixes/raw: built before', done.stdout)
         self.assertIn('2/3 zoned/hook: ok', done.stdout)
 
+    def test_builds_without_what_the_last_series_had(self):
+        self.two_series()
+        self.write('patches/fixes/raw.patch', RAW.replace('+more', '+error: here'))
+        self.succeed('scripts/overlay')
+        self.assertIn('DOES NOT BUILD', self.build().stdout)
+        self.write('patches/series', 'zoned/hook.patch\n')
+        self.succeed('scripts/overlay')
+        done = self.build()
+        self.assertIn('1/2 zoned/hook: ok', done.stdout)
+        self.assert_pristine_untouched()
+
     def test_builds_a_range(self):
         self.two_series()
         self.assertIn('1 of 1 steps', self.build('2-2').stdout)
