@@ -160,7 +160,8 @@ void boot(Disk *d, const char *more)
         "-machine pc -nodefaults %s %s -device %s,id=disk,addr=%x.0,%s%s",
         more, client ?: nodes,
         client ? "vhost-user-blk-pci" : "virtio-blk-pci", PCI_SLOT,
-        client ? "chardev=daemon" : "drive=zoned,werror=stop,rerror=stop",
+        client ? "chardev=daemon,queue-size=256"
+               : "drive=zoned,werror=stop,rerror=stop",
         client ? "" : d->setup->device ?: "");
     d->qts = d->machine->qts;
     host_zoned_end();
