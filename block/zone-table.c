@@ -18,10 +18,10 @@
  * a zone, so the resource counts cannot drift.
  *
  * Locks: each zone belongs to one of a few stripes, which have a lock each.  A
- * write to a zone that is open already changes nothing but this zone, as long
- * as nobody waits, so begins_alone() and ends_alone() let it do with the lock
- * of its stripe.  Everything else holds the locks of all stripes (t->all), and
- * so has the table for itself.
+ * write to a zone that is open already, while nobody waits, changes this zone,
+ * and what order_lock and records_lock protect; begins_alone() and ends_alone()
+ * let it do with the lock of its stripe.  Everything else holds the locks of
+ * all stripes (t->all), and so has the table for itself.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -149,6 +149,14 @@ static void unlock_all(void *opaque)
     for (int k = STRIPES - 1; k >= 0; k--) {
         qemu_mutex_unlock(&t->stripes[k].mutex);
     }
+}
+
+/* Only the stripe of zone @i is locked; what needs more looks again then. */
+static QemuLockable *lock_all_instead(ZoneTable *t, uint32_t i)
+{
+    qemu_mutex_unlock(&zone_stripe(t, i)->mutex);
+    lock_all(t);
+    return &t->all;
 }
 
 /* --- Geometry --- */
@@ -645,15 +653,9 @@ static bool begins_alone(const ZoneTable *t, uint32_t i)
 /* Returns what is locked then. */
 static QemuLockable *lock_to_begin(ZoneTable *t, uint32_t i)
 {
-    ZoneStripe *stripe = zone_stripe(t, i);
-
-    qemu_mutex_lock(&stripe->mutex);
-    if (begins_alone(t, i)) {
-        return &stripe->lock;
-    }
-    qemu_mutex_unlock(&stripe->mutex);
-    lock_all(t);
-    return &t->all;
+    qemu_mutex_lock(&zone_stripe(t, i)->mutex);
+    return begins_alone(t, i) ? &zone_stripe(t, i)->lock
+                              : lock_all_instead(t, i);
 }
 
 static int coroutine_fn begin_write(ZoneTable *t, ZoneWrite *w, uint32_t i,
@@ -931,15 +933,9 @@ static bool ends_alone(ZoneTable *t, const ZoneWrite *w, int ret)
 
 static QemuLockable *lock_to_end(ZoneTable *t, const ZoneWrite *w, int ret)
 {
-    ZoneStripe *stripe = zone_stripe(t, w->zone);
-
-    qemu_mutex_lock(&stripe->mutex);
-    if (ends_alone(t, w, ret)) {
-        return &stripe->lock;
-    }
-    qemu_mutex_unlock(&stripe->mutex);
-    lock_all(t);
-    return &t->all;
+    qemu_mutex_lock(&zone_stripe(t, w->zone)->mutex);
+    return ends_alone(t, w, ret) ? &zone_stripe(t, w->zone)->lock
+                                 : lock_all_instead(t, w->zone);
 }
 
 int coroutine_fn zone_table_end_write(ZoneTable *t, ZoneWrite *w, int ret)
