@@ -126,6 +126,46 @@ static bool wants_zones(const BlockdevCreateOptionsQcow2 *create)
     return create->zone && create->zone->mode != BLOCKDEV_ZONE_MODE_NONE;
 }
 
+/* The default zone size is not one that a small image can have. */
+static bool check_default_size(uint64_t size, size_t cluster_size,
+                               Error **errp)
+{
+    uint64_t least = MAX(cluster_size, 4 * KiB);
+    uint64_t choice = MAX(pow2floor(size) / 16, least);
+
+    if (size >= DEFAULT_ZONE_SIZE) {
+        return true;
+    }
+    if (size < least) {
+        error_setg(errp, "size (%" PRIu64 ") of a zoned image must be at least "
+                   "%" PRIu64 ", one zone of one cluster", size, least);
+        return false;
+    }
+    error_setg(errp, "zone.size is not given, and its default (%llu) exceeds "
+               "the image size (%" PRIu64 "); choose a smaller one, such as "
+               "zone.size=%" PRIu64 "%c", DEFAULT_ZONE_SIZE, size,
+               choice / (choice < MiB ? KiB : MiB), choice < MiB ? 'K' : 'M');
+    return false;
+}
+
+/* Without a backing file: are the options complete? */
+static bool check_defaults(const BlockdevCreateOptionsQcow2 *create,
+                           size_t cluster_size, Error **errp)
+{
+    const BlockZoneGeometry *o = &create->zone->u.host_managed;
+
+    if (!o->has_size &&
+        !check_default_size(create->size, cluster_size, errp)) {
+        return false;
+    }
+    if (o->zrwa && o->zrwa->has_size && !o->zrwa->has_flush_granularity) {
+        error_setg(errp, "zone.zrwa_size requires "
+                   "zone.zrwa_flush_granularity");
+        return false;
+    }
+    return true;
+}
+
 /* NULL if it cannot be opened, or has no zones */
 static BlockBackend *coroutine_fn open_zoned(const char *filename, int flags)
 {
@@ -175,6 +215,18 @@ open_backing(const char *filename, const BlockdevCreateOptionsQcow2 *create)
     return backing;
 }
 
+/* Of an image that is there */
+static const char *how_to_change(const char *option)
+{
+    if (g_str_equal(option, "size")) {
+        return ", and resize the overlay with 'qemu-img resize'";
+    }
+    if (g_str_has_prefix(option, "zone.max_")) {
+        return ", and change that of the overlay with 'qemu-img amend'";
+    }
+    return "";
+}
+
 /* An overlay has the zones of its backing file, and no option says otherwise */
 static bool check_inherited(const BlockdevCreateOptionsQcow2 *create,
                             const ZoneGeometry *base, Error **errp)
@@ -186,7 +238,7 @@ static bool check_inherited(const BlockdevCreateOptionsQcow2 *create,
     if (create->zone &&
         create->zone->mode != BLOCKDEV_ZONE_MODE_HOST_MANAGED) {
         error_setg(errp, "zone.mode (%s) must be that of the backing file "
-                   "(host-managed)",
+                   "(host-managed); leave it out",
                    BlockdevZoneMode_str(create->zone->mode));
         return false;
     }
@@ -194,7 +246,8 @@ static bool check_inherited(const BlockdevCreateOptionsQcow2 *create,
     option = zone_geometry_difference(&wanted, base, &value, &inherited);
     if (option) {
         error_setg(errp, "%s (%" PRIu64 ") must be that of the backing file "
-                   "(%" PRIu64 ")", option, value, inherited);
+                   "(%" PRIu64 "); leave it out%s", option, value, inherited,
+                   how_to_change(option));
     }
     return !option;
 }
@@ -232,15 +285,18 @@ qcow2_zoned_check_create(const char *filename,
         if (!check_inherited(create, &geometry, errp)) {
             return false;
         }
-    } else {
+    } else if (check_defaults(create, cluster_size, errp)) {
         geometry = create_geometry(create, NULL);
+    } else {
+        return false;
     }
     if (!check_image(version, create->data_file_raw, errp)) {
         return false;
     }
     if (create->backing_file && !*backing) {
         error_setg(errp, "zone.mode=host-managed cannot be used with a "
-                   "backing file that is not a zoned qcow2 image");
+                   "backing file that is not a zoned qcow2 image, or cannot "
+                   "be opened ('%s')", create->backing_file);
         return false;
     }
     return zone_geometry_check(&geometry, cluster_size, errp);
@@ -282,6 +338,9 @@ bool qcow2_zoned_measure(QemuOpts *opts, uint64_t size, int version,
     }
     if (!wants_zones(&create)) {
         return true;
+    }
+    if (!check_defaults(&create, cluster_size, errp)) {
+        return false;
     }
     g = create_geometry(&create, NULL);
     if (!check_image(version,

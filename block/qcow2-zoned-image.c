@@ -77,6 +77,7 @@ static int resize_zones(Qcow2Zoned *z, uint64_t size)
 static bool check_resize(const Qcow2Zoned *z, size_t cluster_size,
                          uint64_t size, Error **errp)
 {
+    ERRP_GUARD();
     ZoneGeometry geometry = *z->geometry;
 
     geometry.size = size;
@@ -87,6 +88,11 @@ static bool check_resize(const Qcow2Zoned *z, size_t cluster_size,
     }
     if (!zone_geometry_check(&geometry, cluster_size, errp)) {
         error_prepend(errp, "Cannot resize the zoned image: ");
+        geometry.zones.max_open = geometry.zones.max_active = 0;
+        if (zone_geometry_check(&geometry, cluster_size, NULL)) {
+            error_append_hint(errp, "Lower the limit with 'qemu-img amend' "
+                              "first.\n");
+        }
         return false;
     }
     return true;

@@ -8,6 +8,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/error-report.h"
 #include "qapi/error.h"
 #include "block/block_int.h"
 #include "block/zoned-copy.h"
@@ -20,11 +21,13 @@ bool zoned_copy_check(BlockBackend *target, bool in_order, bool is_zero,
         return true;
     }
     if (bdrv_cow_bs(blk_bs(target))) {
-        error_setg(errp, "A zoned target cannot have a backing file");
+        error_setg(errp, "A zoned target cannot have a backing file; "
+                   "leave out -B");
         return false;
     }
     if (!in_order) {
-        error_setg(errp, "A zoned target cannot be written out of order");
+        error_setg(errp, "A zoned target cannot be written out of order; "
+                   "leave out -W");
         return false;
     }
     if (!is_zero) {
@@ -190,9 +193,23 @@ int coroutine_fn zoned_copy_prepare(ZonedCopy *copy, int64_t offset,
     return ret < 0 ? ret : trim(copy, offset, bytes, flags);
 }
 
+/* The target was made without zones, and could have had them. */
+static void warn_of_lost_zones(const ZonedCopy *copy)
+{
+    if (copy->src && blk_zone_limits(copy->src) &&
+        !blk_zone_limits(copy->target) &&
+        blk_bs(copy->target)->drv->bdrv_co_zones_inherit) {
+        warn_report("The zones of the source are not copied; with -o "
+                    "zone.mode=host-managed,zone.size=%" PRIu64 " the target "
+                    "has zones of the same size",
+                    blk_zone_limits(copy->src)->size);
+    }
+}
+
 int coroutine_mixed_fn zoned_copy_finish(ZonedCopy *copy)
 {
     int64_t length = blk_getlength(copy->target);
 
+    warn_of_lost_zones(copy);
     return length < 0 ? length : copy_states(copy, length);
 }

@@ -122,7 +122,7 @@ bool bdrv_zoned_may_attach(BlockDriverState *parent, BlockDriverState *child,
         return check_overlay(parent, child, errp);
     }
     error_setg(errp, "Node '%s' is zoned, and driver '%s' does not support "
-               "zoned children", bdrv_get_node_name(child),
+               "zoned children", user_name(child),
                parent->drv->format_name);
     return false;
 }
@@ -138,8 +138,8 @@ bool bdrv_zoned_may_replace(BdrvChild *child, BlockDriverState *to,
         return true;
     }
     error_setg(errp, "Node '%s' cannot take the place of node '%s': "
-               "their zones are different", bdrv_get_node_name(to),
-               bdrv_get_node_name(child->bs));
+               "their zones are different", user_name(to),
+               user_name(child->bs));
     return false;
 }
 
@@ -154,7 +154,7 @@ bool bdrv_zoned_check_open(BlockDriverState *bs, Error **errp)
     if (bs->copy_on_read &&
         !(bs->supported_write_flags & BDRV_REQ_WRITE_UNCHANGED)) {
         error_setg(errp, "Node '%s' is zoned, so copy-on-read is not supported",
-                   bdrv_get_node_name(bs));
+                   user_name(bs));
         return false;
     }
     /* Smaller writes are padded, and then they are not at the write pointer */
@@ -162,7 +162,7 @@ bool bdrv_zoned_check_open(BlockDriverState *bs, Error **errp)
         bs->bl.request_alignment > zones->write_granularity) {
         error_setg(errp, "Node '%s' has a request alignment of %" PRIu32
                    " bytes, but its zones are written in units of %" PRIu32,
-                   bdrv_get_node_name(bs), bs->bl.request_alignment,
+                   user_name(bs), bs->bl.request_alignment,
                    zones->write_granularity);
         return false;
     }
@@ -179,12 +179,12 @@ bool bdrv_zoned_check_raw(BlockDriverState *bs, bool limited, bool writable,
     }
     if (limited) {
         error_setg(errp, "Cannot use offset/size with zoned node '%s'",
-                   bdrv_get_node_name(child));
+                   user_name(child));
         return false;
     }
     if (bs->probed && writable) {
         error_setg(errp, "Format 'raw' must be specified explicitly for "
-                   "writing to zoned node '%s'", bdrv_get_node_name(child));
+                   "writing to zoned node '%s'", user_name(child));
         return false;
     }
     return true;
@@ -245,7 +245,7 @@ bool bdrv_zoned_may_use(BlockDriverState *bs, const char *device, Error **errp)
     }
     error_setg(errp, "Node '%s' is zoned, and device '%s' does not support "
                "zones; use 'virtio-blk', 'nvme-ns' or 'scsi-hd'",
-               bdrv_get_node_name(bs), device);
+               user_name(bs), device);
     return false;
 }
 

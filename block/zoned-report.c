@@ -5,6 +5,8 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/qemu-print.h"
+#include "qobject/qdict.h"
 #include "block/block-zoned.h"
 #include "block/zoned-report.h"
 
@@ -181,4 +183,79 @@ void zoned_report_line(ZoneLines *lines, const BlockdevZone *zone,
                                BlockdevZoneAttribute_str(a->value));
         separator = ",";
     }
+}
+
+/* --- An image --- */
+
+static void print_size(int spaces, const char *name, uint64_t bytes)
+{
+    char buf[ZONED_SIZE_MAX];
+
+    qemu_printf("%*s%s: %s (%" PRIu64 " bytes)\n", spaces, "", name,
+                zoned_report_size(buf, bytes), bytes);
+}
+
+static void print_number(int spaces, const char *name, uint32_t n)
+{
+    qemu_printf("%*s%s: %" PRIu32 "\n", spaces, "", name, n);
+}
+
+static void print_limit(int spaces, const char *name, uint32_t n)
+{
+    qemu_printf("%*s%s: %" PRIu32 "%s\n", spaces, "", name, n,
+                n ? "" : " (no limit)");
+}
+
+static void print_states(int spaces, const ImageInfoZoneStates *states)
+{
+    qemu_printf("%*sstates:\n", spaces, "");
+    spaces += 4;
+    print_number(spaces, "empty", states->empty);
+    print_number(spaces, "implicitly open", states->implicitly_open);
+    print_number(spaces, "explicitly open", states->explicitly_open);
+    print_number(spaces, "closed", states->closed);
+    print_number(spaces, "full", states->full);
+    print_number(spaces, "read only", states->read_only);
+    print_number(spaces, "offline", states->offline);
+}
+
+static void print_zrwa(int spaces, const BlockZoneRandomWriteArea *zrwa)
+{
+    qemu_printf("%*szrwa:\n", spaces, "");
+    spaces += 4;
+    print_size(spaces, "size", zrwa->size);
+    print_size(spaces, "flush granularity", zrwa->flush_granularity);
+    print_limit(spaces, "zones", zrwa->zones);
+}
+
+void zoned_report_image(int indentation, const ImageInfoSpecific *info,
+                        QDict *data)
+{
+    const ImageInfoZone *zone = info->type == IMAGE_INFO_SPECIFIC_KIND_QCOW2
+                                ? info->u.qcow2.data->zone : NULL;
+    int spaces = indentation * 4;
+
+    if (!zone) {
+        return;
+    }
+    qdict_del(data, "zone");
+    qemu_printf("%*szone:\n", spaces, "");
+    spaces += 4;
+    qemu_printf("%*smode: %s\n", spaces, "",
+                BlockdevZoneMode_str(zone->mode));
+    print_number(spaces, "zones", zone->zones);
+    print_size(spaces, "size", zone->size);
+    print_size(spaces, "capacity", zone->capacity);
+    print_number(spaces, "conventional zones", zone->conventional_zones);
+    print_limit(spaces, "max open zones", zone->max_open_zones);
+    print_limit(spaces, "max active zones", zone->max_active_zones);
+    print_size(spaces, "max append bytes", zone->max_append_bytes);
+    if (zone->has_descriptor_extension_size) {
+        print_size(spaces, "descriptor extension size",
+                   zone->descriptor_extension_size);
+    }
+    if (zone->zrwa) {
+        print_zrwa(spaces, zone->zrwa);
+    }
+    print_states(spaces, zone->states);
 }

@@ -350,6 +350,34 @@ void nvme_zbd_init(NvmeNamespace *ns)
 
 /* --- Realize --- */
 
+/* The namespace that belongs to the drive of a controller is not a device. */
+static bool has_props(NvmeNamespace *ns)
+{
+    return OBJECT(ns)->class;
+}
+
+/* Zones in memory, if any: QEMU's own emulation knows no "not given". */
+static void zns_use_memory(NvmeNamespace *ns)
+{
+    NvmeNamespaceParams *p = &ns->params;
+    uint32_t *limits[] = {
+        &p->max_active_zones, &p->max_open_zones, &p->zd_extension_size,
+        &p->numzrwa,
+    };
+
+    for (int i = 0; i < ARRAY_SIZE(limits); i++) {
+        if (*limits[i] == NVME_ZBD_NOT_GIVEN) {
+            *limits[i] = 0;
+        }
+    }
+    if (p->zoned) {
+        warn_report_once("The drive of an nvme-ns with zoned=on has no zones: "
+                         "they are kept in memory and are empty after each "
+                         "start; a qcow2 image that is created with "
+                         "-o zone.mode=host-managed keeps its zones");
+    }
+}
+
 static bool zns_check_params(NvmeNamespace *ns, const BlockZoneLimits *zl,
                              Error **errp)
 {
@@ -360,19 +388,24 @@ static bool zns_check_params(NvmeNamespace *ns, const BlockZoneLimits *zl,
     } params[] = {
         { "zoned.zone_size", p->zone_size_bs, 0, zl->size },
         { "zoned.zone_capacity", p->zone_cap_bs, 0, zl->capacity },
-        { "zoned.max_active", p->max_active_zones, 0, zl->max_active },
-        { "zoned.max_open", p->max_open_zones, 0, zl->max_open },
-        { "zoned.descr_ext_size", p->zd_extension_size, 0, zl->ext_size },
-        { "zoned.numzrwa", p->numzrwa, 0, zl->max_zrwa },
+        { "zoned.max_active", p->max_active_zones, NVME_ZBD_NOT_GIVEN,
+          zl->max_active },
+        { "zoned.max_open", p->max_open_zones, NVME_ZBD_NOT_GIVEN,
+          zl->max_open },
+        { "zoned.descr_ext_size", p->zd_extension_size, NVME_ZBD_NOT_GIVEN,
+          zl->ext_size },
+        { "zoned.numzrwa", p->numzrwa, NVME_ZBD_NOT_GIVEN, zl->max_zrwa },
         { "zoned.zrwas", p->zrwas, 0, zl->zrwa_size },
         { "zoned.zrwafg", p->zrwafg, -1, zl->zrwa_granularity },
     };
 
-    for (int i = 0; i < ARRAY_SIZE(params); i++) {
+    for (int i = 0; has_props(ns) && i < ARRAY_SIZE(params); i++) {
         if (params[i].given != params[i].unset &&
             params[i].given != params[i].actual) {
             error_setg(errp, "%s is %" PRIu64 " but the zoned drive has %"
-                       PRIu64 "; leave it out", params[i].name,
+                       PRIu64 "; leave it out (what the zones are like is "
+                       "chosen with the zone.* options of 'qemu-img create')",
+                       params[i].name,
                        params[i].given, params[i].actual);
             return false;
         }
@@ -399,7 +432,10 @@ static bool zns_check_zones(NvmeNamespace *ns, const BlockZoneLimits *zl,
 
     if (blk_getlength(zns_blk(ns)) != zns_total_bytes(zl)) {
         error_setg(errp, "the last zone of the drive is smaller than %" PRIu64
-                   " bytes, which NVMe namespaces cannot have", zl->size);
+                   " bytes, which NVMe namespaces cannot have; choose a size "
+                   "of the image that is a multiple of zone.size (for an "
+                   "existing one with 'qemu-img resize'), or use 'virtio-blk' "
+                   "or 'scsi-hd'", zl->size);
         return false;
     }
     while (i < zl->nr_zones) {
@@ -416,7 +452,9 @@ static bool zns_check_zones(NvmeNamespace *ns, const BlockZoneLimits *zl,
             if (zones[k].type == BLK_ZT_CONV) {
                 error_setg(errp, "zone %" PRIu32 " of the drive is a "
                            "conventional one, which NVMe namespaces cannot "
-                           "have", i);
+                           "have; create the image with "
+                           "zone.conventional_zones=0, or use 'virtio-blk' or "
+                           "'scsi-hd'", i);
                 return false;
             }
         }
@@ -466,15 +504,16 @@ static bool zns_check_sizes(const BlockZoneLimits *zl, uint32_t block,
     if (!zns_append_limit(zl)) {
         error_setg(errp, "zone append limit %" PRIu64 " of the drive "
                    "(zone.max_append_bytes of a qcow2 image) is less than "
-                   "8192, the smallest that NVMe can tell the guest",
-                   zl->max_append);
+                   "8192, the smallest that NVMe can tell the guest; choose "
+                   "zone.max_append_bytes=8K or more (for an existing image "
+                   "with 'qemu-img amend')", zl->max_append);
         return false;
     }
     if (block > 4096ull << zns_append_limit(zl)) {
         error_setg(errp, "logical_block_size %" PRIu32 " is larger than the "
                    "zone append limit %" PRIu64 " of the drive "
-                   "(zone.max_append_bytes of a qcow2 image)", block,
-                   zl->max_append);
+                   "(zone.max_append_bytes of a qcow2 image, which 'qemu-img "
+                   "amend' changes)", block, zl->max_append);
         return false;
     }
     return true;
@@ -487,6 +526,7 @@ bool nvme_zbd_probe(NvmeNamespace *ns, Error **errp)
     BlockZoneLimits zl;
 
     if (!bs) {
+        zns_use_memory(ns);
         return true;
     }
     zl = bs->bl.zones;

@@ -14,6 +14,9 @@
 
 #include "nvme.h"
 
+/* The default of properties for which 0 is a value that can be given */
+#define NVME_ZBD_NOT_GIVEN UINT32_MAX
+
 /*
  * If the node has zones, can @ns have them?  To be called before the block
  * sizes are set: the default is what the zones need.

@@ -10,6 +10,7 @@
 #define BLOCK_ZONED_REPORT_H
 
 #include "block/block-common.h"
+#include "qapi/qapi-types-block-core.h"
 #include "qapi/qapi-types-zoned.h"
 
 /* The state of a zone as QAPI has it */
@@ -67,5 +68,12 @@ typedef struct ZoneLines {
 void zoned_report_heading(const ZoneLines *lines, GString *line);
 void zoned_report_line(ZoneLines *lines, const BlockdevZone *zone,
                        GString *line);
+
+/*
+ * Print the zones of an image for people, in an order that does not change,
+ * and take them out of @data, which is what is printed of @info otherwise.
+ */
+void zoned_report_image(int indentation, const ImageInfoSpecific *info,
+                        QDict *data);
 
 #endif

@@ -28,6 +28,9 @@ HAS_EXTENSION = 0x80 << 51
 # Zone states: as qemu-io prints them, and in the record of a zone
 STATES = {0: 'conv', 1: 'empty', 2: 'iopen', 3: 'eopen', 4: 'closed',
           13: 'rdonly', 14: 'full', 15: 'offline'}
+STATE_NAMES = {0: 'not-write-pointer', 1: 'empty', 2: 'implicitly-open',
+               3: 'explicitly-open', 4: 'closed', 13: 'read-only', 14: 'full',
+               15: 'offline'}
 
 # What every option is unless a test says otherwise: four zones of 1 MiB
 GEOMETRY = {'zone.mode': 'host-managed', 'zone.size': '1M'}
@@ -72,13 +75,16 @@ def parse_report(output: str) -> List[Zone]:
     for line in output.splitlines():
         match = re.fullmatch(r'start: 0x([0-9a-f]+), len 0x([0-9a-f]+), '
                              r'cap 0x([0-9a-f]+), wptr 0x([0-9a-f]+), '
-                             r'zcond:(\d+), \[type: (\d+)\]', line)
+                             r'zcond:(\d+), \[type: (\d+)\]'
+                             r'(?:, state: ([a-z-]+))?', line)
         if not match:
             raise ZoneRules(f'not a zone: {line!r}')
         start, length, capacity, wp = (int(n, 16) * 512
                                        for n in match.groups()[:4])
         state, kind = int(match.group(5)), int(match.group(6))
         zone = Zone(start, length, capacity, wp, STATES[state], kind == 2)
+        if match.group(7) not in (None, STATE_NAMES[state]):
+            raise ZoneRules(f'not the name of the state: {line}')
 
         # These hold for every zone there is
         if zone.state == 'empty' and zone.wp != zone.start or \
