@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # Break each check of the scripts once; the tests beside this file must notice.
 #
-# Usage: tests/scripts/mutants.py [WORD...]     those with a WORD in them
+# Usage: tests/scripts/mutants.py [WORD...]     those with all these words
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
@@ -150,7 +150,8 @@ MUTANTS = {
         ('../configure', 'does_not_fit', 'scripts/overlay\nconfigure_qemu\n',
          'scripts/overlay || true\nconfigure_qemu\n'),
         ('overlay', 'does_not_fit', '    if quilt.returncode:\n', '    if False:\n'),
-        ('overlay', 'does_not_fit', "        sys.stderr.write(quilt.stdout)\n        die(f'the",
+        ('overlay', 'does_not_fit',
+         "        sys.stderr.write(quilt.stdout)\n        die(f'the",
          "        die(f'the"),
         ('overlay', 'does_not_fit', 'if number(qemu_version()) != number(version):',
          'if False:'),
@@ -198,7 +199,7 @@ def main(words):
     for test, mutants in MUTANTS.items():
         for path, names, old, new in mutants:
             name = f'{path}: {old.strip()} -> {new.strip() or "nothing"}'
-            if not all(word in f'{test} {name}' for word in words):
+            if not all(word in f'{test} {names} {name}' for word in words):
                 continue
             failed = run(test, path, names, old, new)
             survived += not failed
