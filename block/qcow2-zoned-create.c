@@ -19,7 +19,7 @@
 #include "system/block-backend.h"
 #include "qcow2-zoned-int.h"
 
-#define DEFAULT_ZONE_SIZE (256 * MiB)
+#define DEFAULT_ZONE_SIZE (UINT64_C(256) * MiB)
 #define DEFAULT_MAX_APPEND (512 * KiB)
 
 /* --- Creation --- */
@@ -141,9 +141,9 @@ static bool check_default_size(uint64_t size, size_t cluster_size,
                    "%" PRIu64 ", one zone of one cluster", size, least);
         return false;
     }
-    error_setg(errp, "zone.size is not given, and its default (%llu) exceeds "
-               "the image size (%" PRIu64 "); choose a smaller one, such as "
-               "zone.size=%" PRIu64 "%c", DEFAULT_ZONE_SIZE, size,
+    error_setg(errp, "zone.size is not given, and its default (%" PRIu64 ") "
+               "exceeds the image size (%" PRIu64 "); choose a smaller one, "
+               "such as zone.size=%" PRIu64 "%c", DEFAULT_ZONE_SIZE, size,
                choice / (choice < MiB ? KiB : MiB), choice < MiB ? 'K' : 'M');
     return false;
 }

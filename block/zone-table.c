@@ -19,9 +19,9 @@
  *
  * Locks: each zone belongs to one of a few stripes, which have a lock each.  A
  * write to a zone that is open already, while nobody waits, changes this zone,
- * and what order_lock and records_lock protect; begins_alone() and ends_alone()
- * let it do with the lock of its stripe.  Everything else holds the locks of
- * all stripes (t->all), and so has the table for itself.
+ * and what records_lock protects; begins_alone() and ends_alone() let it do
+ * with the lock of its stripe.  Everything else holds the locks of all stripes
+ * (t->all), and so has the table for itself.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -46,10 +46,11 @@ typedef struct Zone {
     uint64_t wp;                /* completed prefix */
     uint64_t data_end;          /* end of readable data; see has_data() */
     QTAILQ_HEAD(, ZoneWrite) writes;    /* in the order of their ranges */
-    uint32_t lru_prev, lru_next;        /* implicitly open zones */
+    uint32_t queue_prev, queue_next;    /* while implicitly open */
     uint8_t state;              /* BlockZoneState; see has_data() */
     uint8_t pending;            /* Pending */
-    uint8_t next_state;         /* with PENDING_STATE: BlockZoneState */
+    uint8_t next_state:4;       /* with PENDING_STATE: BlockZoneState */
+    bool used:1;                /* written since it came into the queue */
     uint8_t attributes;         /* BDRV_ZA_* */
     uint16_t overwrites;        /* in progress, in a random write area */
     uint8_t cause;              /* errno of the write that failed: draining */
@@ -65,6 +66,19 @@ QEMU_BUILD_BUG_ON(ZONE_EPOCHS != 1 << 4);
 
 /* A million zones are common: 64 bytes a zone are for this and the store. */
 QEMU_BUILD_BUG_ON(sizeof(Zone) > 48);
+
+/* More make everything but writes slower */
+#define STRIPES 8
+#define CACHE_LINE 64
+#define ZONES_IN_LINES 4        /* that fill some cache lines */
+
+QEMU_BUILD_BUG_ON(ZONES_IN_LINES * sizeof(Zone) % CACHE_LINE);
+
+/* Zones of different stripes, as neighbours are, share no cache line. */
+typedef struct ZoneArray {
+    Zone *zones;
+    uint32_t per_stripe;
+} ZoneArray;
 
 /* What an operation waits for to become durable; new writes wait for it. */
 typedef enum Pending {
@@ -88,11 +102,8 @@ typedef struct ZoneTail {
     QLIST_ENTRY(ZoneTail) next;
 } ZoneTail;
 
-/* More make everything but writes slower */
-#define STRIPES 8
-
 /* In cache lines of its own */
-typedef struct QEMU_ALIGNED(64) ZoneStripe {
+typedef struct QEMU_ALIGNED(CACHE_LINE) ZoneStripe {
     QemuMutex mutex;
     QemuLockable lock;          /* the same */
     uint32_t writes;            /* in progress, in its sequential zones */
@@ -113,12 +124,9 @@ struct ZoneTable {
     uint32_t repairs;           /* that will make a zone active */
     HBitmap *released;          /* see mark_released() */
     bool claims;                /* tails are kept */
-    Zone *zones;                /* each: written with its stripe's lock */
+    ZoneArray zones;            /* each: written with its stripe's lock */
     unsigned long *dirty;       /* blocks, for records; see block_is_dirty() */
-
-    /* With all, or with one of them and order_lock */
-    QemuMutex order_lock;
-    uint32_t lru_first, lru_last;
+    uint32_t queue_first, queue_last;   /* implicitly open zones */
 
     /* With all, or with one of them and records_lock */
     QemuMutex records_lock;
@@ -131,6 +139,16 @@ struct ZoneTable {
 static ZoneStripe *zone_stripe(const ZoneTable *t, uint32_t i)
 {
     return &t->stripes[i % STRIPES];
+}
+
+static Zone *zone_in(const ZoneArray *array, uint32_t i)
+{
+    return &array->zones[i % STRIPES * array->per_stripe + i / STRIPES];
+}
+
+static Zone *zone_at(const ZoneTable *t, uint32_t i)
+{
+    return zone_in(&t->zones, i);
 }
 
 static void lock_all(void *opaque)
@@ -261,42 +279,46 @@ static void mark_released(ZoneTable *t, uint32_t i)
     hbitmap_set(t->released, i, 1);
 }
 
-static void lru_remove(ZoneTable *t, Zone *z)
+static void queue_remove(ZoneTable *t, Zone *z)
 {
-    uint32_t *after = z->lru_prev == NO_ZONE ? &t->lru_first
-                                             : &t->zones[z->lru_prev].lru_next;
-    uint32_t *before = z->lru_next == NO_ZONE ? &t->lru_last
-                                              : &t->zones[z->lru_next].lru_prev;
-
-    *after = z->lru_next;
-    *before = z->lru_prev;
+    if (z->queue_prev == NO_ZONE) {
+        t->queue_first = z->queue_next;
+    } else {
+        zone_at(t, z->queue_prev)->queue_next = z->queue_next;
+    }
+    if (z->queue_next == NO_ZONE) {
+        t->queue_last = z->queue_prev;
+    } else {
+        zone_at(t, z->queue_next)->queue_prev = z->queue_prev;
+    }
 }
 
-static void lru_append(ZoneTable *t, uint32_t i)
+static void queue_append(ZoneTable *t, uint32_t i)
 {
-    Zone *z = &t->zones[i];
+    Zone *z = zone_at(t, i);
 
-    z->lru_prev = t->lru_last;
-    z->lru_next = NO_ZONE;
-    if (t->lru_last == NO_ZONE) {
-        t->lru_first = i;
+    z->queue_prev = t->queue_last;
+    z->queue_next = NO_ZONE;
+    if (t->queue_last == NO_ZONE) {
+        t->queue_first = i;
     } else {
-        t->zones[t->lru_last].lru_next = i;
+        zone_at(t, t->queue_last)->queue_next = i;
     }
-    t->lru_last = i;
+    t->queue_last = i;
 }
 
 static void set_state(ZoneTable *t, uint32_t i, BlockZoneState state)
 {
-    Zone *z = &t->zones[i];
+    Zone *z = zone_at(t, i);
 
     trace_zone_table_state(t, i, zone_state_name(z->state),
                            zone_state_name(state), z->wp);
     if (z->state == BLK_ZS_IOPEN) {
-        lru_remove(t, z);
+        queue_remove(t, z);
     }
     if (state == BLK_ZS_IOPEN) {
-        lru_append(t, i);
+        z->used = false;
+        queue_append(t, i);
     }
     t->count[z->state]--;
     t->count[state]++;
@@ -310,7 +332,7 @@ static bool zone_has_zrwa(const Zone *z)
 
 static void set_attributes(ZoneTable *t, uint32_t i, uint8_t attributes)
 {
-    Zone *z = &t->zones[i];
+    Zone *z = zone_at(t, i);
 
     t->zrwa_zones -= zone_has_zrwa(z);
     z->attributes = attributes;
@@ -337,7 +359,7 @@ static uint8_t attributes_in(BlockZoneState state, uint8_t attributes)
 static void record_in_state(const ZoneTable *t, uint32_t i,
                             BlockZoneState state, ZoneRecord *r)
 {
-    const Zone *z = &t->zones[i];
+    const Zone *z = zone_at(t, i);
 
     *r = (ZoneRecord) {
         .state = state,
@@ -357,7 +379,7 @@ static void record_in_state(const ZoneTable *t, uint32_t i,
 
 static void enter_state(ZoneTable *t, uint32_t i, BlockZoneState state)
 {
-    Zone *z = &t->zones[i];
+    Zone *z = zone_at(t, i);
     ZoneRecord r;
 
     record_in_state(t, i, state, &r);
@@ -383,7 +405,7 @@ BlockZoneState zone_state_of(uint64_t start, uint64_t end, uint64_t wp,
  */
 static BlockZoneState unpowered_state(const ZoneTable *t, uint32_t i)
 {
-    const Zone *z = &t->zones[i];
+    const Zone *z = zone_at(t, i);
 
     return zone_state_of(zone_start(t, i), zone_writable_end(t, i), z->wp,
                          z->data_end, z->attributes);
@@ -419,15 +441,32 @@ static int check_zrwa_resources(const ZoneTable *t, uint64_t wanted)
            t->zrwa_zones + wanted > g->zones.max_zrwa ? -EUSERS : 0;
 }
 
+/*
+ * Close the implicitly open zone that was opened first.  If it has been written
+ * since, it goes to the end of the queue instead, once.  (To know which one was
+ * written least recently, all writes would have to share something.)
+ */
+static void close_one(ZoneTable *t)
+{
+    uint32_t i;
+
+    while (i = t->queue_first, zone_at(t, i)->used) {
+        zone_at(t, i)->used = false;
+        queue_remove(t, zone_at(t, i));
+        queue_append(t, i);
+    }
+    set_state(t, i, BLK_ZS_CLOSED);
+}
+
 /* Open zone @i, after check_resources() has agreed */
 static void open_zone(ZoneTable *t, uint32_t i, BlockZoneState state)
 {
-    BlockZoneState old = t->zones[i].state;
+    BlockZoneState old = zone_at(t, i)->state;
 
     if (old == BLK_ZS_EMPTY || old == BLK_ZS_CLOSED) {
         if (t->geometry.zones.max_open &&
             open_zones(t) >= t->geometry.zones.max_open) {
-            set_state(t, t->lru_first, BLK_ZS_CLOSED);
+            close_one(t);
             stat64_add(&t->implicit_closes, 1);
         }
     }
@@ -470,7 +509,7 @@ static uint64_t reserved_wp(const Zone *z)
 
 static int check_writable(const ZoneTable *t, uint32_t i)
 {
-    const Zone *z = &t->zones[i];
+    const Zone *z = zone_at(t, i);
 
     switch (z->state) {
     case BLK_ZS_OFFLINE:
@@ -499,7 +538,7 @@ static bool in_one_zone(const ZoneTable *t, uint64_t offset, uint64_t bytes)
 
 static bool begins_at_wp(const ZoneTable *t, uint32_t i, uint64_t offset)
 {
-    const Zone *z = &t->zones[i];
+    const Zone *z = zone_at(t, i);
 
     return zone_has_zrwa(z) ?
            offset >= reserved_wp(z) &&
@@ -510,7 +549,7 @@ static bool begins_at_wp(const ZoneTable *t, uint32_t i, uint64_t offset)
 /* A random write area, and the region behind it that a write can end in */
 static bool ends_near_wp(const ZoneTable *t, uint32_t i, uint64_t end)
 {
-    const Zone *z = &t->zones[i];
+    const Zone *z = zone_at(t, i);
 
     return !zone_has_zrwa(z) ||
            end <= reserved_wp(z) + 2 * t->geometry.zones.zrwa_size;
@@ -537,14 +576,14 @@ static int check_write(const ZoneTable *t, uint32_t i,
     if (!ends_near_wp(t, i, offset + bytes)) {
         return -ESPIPE;
     }
-    return bytes ? check_resources(t, t->zones[i].state) : 0;
+    return bytes ? check_resources(t, zone_at(t, i)->state) : 0;
 }
 
 /* Where a write that ends at @end makes the write pointer go */
 static uint64_t implicit_commit(const ZoneTable *t, uint32_t i, uint64_t end)
 {
     const ZoneGeometry *g = &t->geometry;
-    const Zone *z = &t->zones[i];
+    const Zone *z = zone_at(t, i);
     uint64_t wp = reserved_wp(z);
 
     if (!zone_has_zrwa(z)) {
@@ -558,21 +597,10 @@ static uint64_t implicit_commit(const ZoneTable *t, uint32_t i, uint64_t end)
                               g->zones.zrwa_granularity);
 }
 
-/* A write to implicitly open zone @i.  Without a limit, the order is of no use. */
-static void note_use(ZoneTable *t, uint32_t i)
-{
-    if (t->geometry.zones.max_open) {
-        QEMU_LOCK_GUARD(&t->order_lock);
-
-        lru_remove(t, &t->zones[i]);
-        lru_append(t, i);
-    }
-}
-
 static void reserve(ZoneTable *t, ZoneWrite *w, uint32_t i,
                     uint64_t offset, uint64_t bytes)
 {
-    Zone *z = &t->zones[i];
+    Zone *z = zone_at(t, i);
     uint64_t data_end = reserved_end(z);
 
     *w = (ZoneWrite) {
@@ -601,7 +629,7 @@ static void reserve(ZoneTable *t, ZoneWrite *w, uint32_t i,
         return;
     }
     if (z->state == BLK_ZS_IOPEN) {
-        note_use(t, i);
+        z->used = true;
         return;
     }
     open_zone(t, i, BLK_ZS_IOPEN);
@@ -613,10 +641,10 @@ static void reserve(ZoneTable *t, ZoneWrite *w, uint32_t i,
  */
 static int coroutine_fn wait_for_zone(ZoneTable *t, uint32_t i)
 {
-    const Zone *z = &t->zones[i];
+    const Zone *z = zone_at(t, i);
     int cause = z->draining && z->pending == PENDING_NONE ? -z->cause : 0;
 
-    while (zone_is_held(t, &t->zones[i])) {
+    while (zone_is_held(t, zone_at(t, i))) {
         qemu_co_queue_wait(&t->changed, &t->all);
     }
     return cause;
@@ -644,7 +672,7 @@ static bool is_contended(const Zone *z, uint64_t offset, uint64_t end)
 /* Does a write that begins change nothing but its zone, and wait for nothing? */
 static bool begins_alone(const ZoneTable *t, uint32_t i)
 {
-    const Zone *z = &t->zones[i];
+    const Zone *z = zone_at(t, i);
 
     return zone_state_is_open(z->state) && !zone_has_zrwa(z) &&
            !zone_is_held(t, z);
@@ -664,15 +692,15 @@ static int coroutine_fn begin_write(ZoneTable *t, ZoneWrite *w, uint32_t i,
     int cause, ret;
 
     cause = wait_for_zone(t, i);
-    while (zone_has_zrwa(&t->zones[i]) &&
-           is_contended(&t->zones[i], offset, offset + bytes)) {
+    while (zone_has_zrwa(zone_at(t, i)) &&
+           is_contended(zone_at(t, i), offset, offset + bytes)) {
         qemu_co_queue_wait(&t->changed, &t->all);
         wait_for_zone(t, i);
     }
     ret = check_write(t, i, offset, bytes);
     if (ret == 0) {
         reserve(t, w, i, offset, bytes);
-    } else if (ret == -ESPIPE && cause && offset > reserved_wp(&t->zones[i])) {
+    } else if (ret == -ESPIPE && cause && offset > reserved_wp(zone_at(t, i))) {
         ret = bdrv_zone_io_error(cause);
     }
     return ret;
@@ -710,13 +738,13 @@ static int coroutine_fn begin_append(ZoneTable *t, ZoneWrite *w, uint32_t i,
     if (ret < 0) {
         return ret;
     }
-    if (zone_has_zrwa(&t->zones[i])) {
+    if (zone_has_zrwa(zone_at(t, i))) {
         return -ENOTTY;
     }
     if (bytes > t->geometry.zones.max_append) {
         return -EINVAL;
     }
-    wp = reserved_wp(&t->zones[i]);
+    wp = reserved_wp(zone_at(t, i));
     ret = check_write(t, i, wp, bytes);
     if (ret == 0) {
         reserve(t, w, i, wp, bytes);
@@ -799,7 +827,7 @@ static ZoneClaim empty_claim(const ZoneTable *t, uint32_t i, uint64_t from)
 {
     return (ZoneClaim) {
         .zone = i,
-        .epoch = t->zones[i].epoch,
+        .epoch = zone_at(t, i)->epoch,
         .from = from,
         .to = from,
         .sum = ZONE_CHECKSUM_INIT,
@@ -815,7 +843,7 @@ static void extend_claim(ZoneClaim *claim, const ZoneWrite *w)
 /* Can a claim say what @w does, which begins at the end of data of its zone? */
 static bool can_claim(const ZoneTable *t, const ZoneWrite *w)
 {
-    const Zone *z = &t->zones[w->zone];
+    const Zone *z = zone_at(t, w->zone);
 
     /* Where one zone needs a record, all get one. */
     if (!t->claims || !w->has_sum || t->nr_dirty ||
@@ -839,7 +867,7 @@ static ZoneTail *new_tail(ZoneTable *t, uint32_t i, uint64_t from)
 
     tail->claim = empty_claim(t, i, from);
     QLIST_INSERT_HEAD(&t->tails, tail, next);
-    t->zones[i].has_tail = true;
+    zone_at(t, i)->has_tail = true;
     t->nr_tails++;
     return tail;
 }
@@ -859,7 +887,7 @@ static void note_written(ZoneTable *t, const ZoneWrite *w)
         mark_dirty(t, w->zone);
         return;
     }
-    tail = t->zones[w->zone].has_tail ? find_tail(t, w->zone)
+    tail = zone_at(t, w->zone)->has_tail ? find_tail(t, w->zone)
                                       : new_tail(t, w->zone, w->start);
     extend_claim(&tail->claim, w);
     t->tail_bytes += w->end - w->start;
@@ -868,7 +896,7 @@ static void note_written(ZoneTable *t, const ZoneWrite *w)
 /* Move the write pointer over all writes that nothing unfinished is below. */
 static void acknowledge(ZoneTable *t, uint32_t i)
 {
-    Zone *z = &t->zones[i];
+    Zone *z = zone_at(t, i);
     ZoneWrite *w;
 
     while ((w = QTAILQ_FIRST(&z->writes)) && w->state == ZW_WRITTEN) {
@@ -903,7 +931,7 @@ static ZoneMgmt *find_mgmt(const ZoneTable *t, uint32_t i)
 /* The last write in flight has ended: let those go on that wait for this. */
 static void coroutine_fn zone_became_idle(ZoneTable *t, uint32_t i)
 {
-    Zone *z = &t->zones[i];
+    Zone *z = zone_at(t, i);
 
     if (z->pending != PENDING_NONE) {
         find_mgmt(t, i)->busy_zones--;
@@ -923,7 +951,7 @@ static void coroutine_fn zone_became_idle(ZoneTable *t, uint32_t i)
  */
 static bool ends_alone(ZoneTable *t, const ZoneWrite *w, int ret)
 {
-    const Zone *z = &t->zones[w->zone];
+    const Zone *z = zone_at(t, w->zone);
 
     return ret >= 0 && w->state == ZW_IN_FLIGHT &&
            zone_state_is_open(z->state) && !zone_has_zrwa(z) &&
@@ -949,7 +977,7 @@ int coroutine_fn zone_table_end_write(ZoneTable *t, ZoneWrite *w, int ret)
 
     held = lock_to_end(t, w, ret);
 
-    z = &t->zones[w->zone];
+    z = zone_at(t, w->zone);
     zone_stripe(t, w->zone)->writes--;
 
     if (w->state == ZW_FAILED) {
@@ -1038,7 +1066,7 @@ static bool needs_repair(const Zone *z)
  */
 static BlockZoneState repaired_state(const ZoneTable *t, uint32_t i)
 {
-    const Zone *z = &t->zones[i];
+    const Zone *z = zone_at(t, i);
     uint64_t end = zone_writable_end(t, i);
 
     return z->data_end == end || z->wp > z->data_end ? BLK_ZS_FULL :
@@ -1054,7 +1082,7 @@ typedef struct ZoneNeeds {
 static void add_needs(const ZoneTable *t, const ZoneMgmt *m, uint32_t i,
                       ZoneNeeds *needs)
 {
-    const Zone *z = &t->zones[i];
+    const Zone *z = zone_at(t, i);
 
     switch (m->op) {
     case BLK_ZO_OPEN:
@@ -1200,7 +1228,7 @@ static int coroutine_fn select_zones(ZoneTable *t, const ZoneMgmt *m)
     int ret = 0;
 
     for (uint32_t i = m->first; i <= m->last; i++) {
-        Zone *z = &t->zones[i];
+        Zone *z = zone_at(t, i);
 
         z->selected = !selects_all(m) || rules->all >> z->state & 1;
         if (z->selected && m->flags & BDRV_ZONE_ZRWA &&
@@ -1218,7 +1246,7 @@ static int coroutine_fn select_zones(ZoneTable *t, const ZoneMgmt *m)
 
 static void close_zone(ZoneTable *t, uint32_t i, BlockZoneFlags flags)
 {
-    Zone *z = &t->zones[i];
+    Zone *z = zone_at(t, i);
     bool to_empty = unpowered_state(t, i) == BLK_ZS_EMPTY &&
                     !(flags & BDRV_ZONE_CLOSE_EMPTY);
 
@@ -1240,7 +1268,7 @@ static void wait_for_state(Zone *z, BlockZoneState state)
 /* Do what needs no durability, note the rest as pending. */
 static void start_zone(ZoneTable *t, ZoneMgmt *m, uint32_t i)
 {
-    Zone *z = &t->zones[i];
+    Zone *z = zone_at(t, i);
     uint8_t zrwa = m->flags & BDRV_ZONE_ZRWA ? BDRV_ZA_ZRWA : 0;
 
     switch (m->op) {
@@ -1286,7 +1314,7 @@ static void start_zone(ZoneTable *t, ZoneMgmt *m, uint32_t i)
 static void coroutine_fn start_zones(ZoneTable *t, ZoneMgmt *m)
 {
     for (uint32_t i = m->first; i <= m->last; i++) {
-        if (t->zones[i].selected) {
+        if (zone_at(t, i)->selected) {
             start_zone(t, m, i);
         }
         walk_pause(t, m, i);
@@ -1297,7 +1325,7 @@ static void coroutine_fn start_zones(ZoneTable *t, ZoneMgmt *m)
 static int commit_zrwa(ZoneTable *t, ZoneMgmt *m, uint64_t wp)
 {
     const ZoneGeometry *g = &t->geometry;
-    Zone *z = &t->zones[m->first];
+    Zone *z = zone_at(t, m->first);
     uint64_t end = zone_writable_end(t, m->first);
 
     if (!zone_has_zrwa(z) || wp <= z->wp || wp > z->wp + g->zones.zrwa_size ||
@@ -1320,7 +1348,7 @@ static int commit_zrwa(ZoneTable *t, ZoneMgmt *m, uint64_t wp)
 static void coroutine_fn mark_pending_dirty(ZoneTable *t, ZoneMgmt *m)
 {
     for (uint32_t i = m->first; i <= m->last; i++) {
-        Zone *z = &t->zones[i];
+        Zone *z = zone_at(t, i);
 
         if (z->pending == PENDING_STATE && z->next_state == z->state) {
             /* A write has brought the state, or none after all */
@@ -1373,7 +1401,7 @@ int coroutine_fn zone_table_begin_mgmt(ZoneTable *t, ZoneMgmt *m,
         }
     }
     if (ret < 0) {
-        t->zones[m->first].pending = PENDING_NONE;
+        zone_at(t, m->first)->pending = PENDING_NONE;
         end_turn(t, m);
         return ret;
     }
@@ -1388,7 +1416,7 @@ void zone_table_ext_written(ZoneTable *t, ZoneMgmt *m)
 {
     QEMU_LOCK_GUARD(&t->all);
 
-    set_attributes(t, m->first, t->zones[m->first].attributes | BDRV_ZA_EXT);
+    set_attributes(t, m->first, zone_at(t, m->first)->attributes | BDRV_ZA_EXT);
     mark_dirty(t, m->first);
 }
 
@@ -1398,7 +1426,7 @@ void zone_table_ext_written(ZoneTable *t, ZoneMgmt *m)
  */
 static void undo_zone(ZoneTable *t, const ZoneMgmt *m, uint32_t i)
 {
-    Zone *z = &t->zones[i];
+    Zone *z = zone_at(t, i);
 
     if (z->pending == PENDING_EXT) {
         enter_state(t, i, BLK_ZS_EMPTY);
@@ -1410,7 +1438,7 @@ static void undo_zone(ZoneTable *t, const ZoneMgmt *m, uint32_t i)
 
 static void end_zone(ZoneTable *t, const ZoneMgmt *m, uint32_t i, bool stored)
 {
-    Zone *z = &t->zones[i];
+    Zone *z = zone_at(t, i);
 
     if (z->pending == PENDING_NONE) {
         return;
@@ -1444,7 +1472,7 @@ bool zone_mgmt_next_reset(ZoneTable *t, const ZoneMgmt *m, uint32_t *i)
     QEMU_LOCK_GUARD(&t->all);
 
     for (; *i < end; (*i)++) {
-        const Zone *z = &t->zones[*i];
+        const Zone *z = zone_at(t, *i);
 
         if (z->pending == PENDING_STATE && z->next_state == BLK_ZS_EMPTY) {
             return true;
@@ -1484,7 +1512,7 @@ void zone_table_report(ZoneTable *t, uint64_t offset, unsigned int *nr_zones,
 
     for (unsigned int k = 0; k < n; k++) {
         uint32_t i = first + k;
-        const Zone *z = &t->zones[i];
+        const Zone *z = zone_at(t, i);
         bool full = z->state == BLK_ZS_FULL;
 
         zones[k] = (BlockZoneDescriptor) {
@@ -1509,7 +1537,7 @@ void zone_table_report(ZoneTable *t, uint64_t offset, unsigned int *nr_zones,
  */
 static bool has_data(const ZoneTable *t, uint64_t offset, uint64_t bytes)
 {
-    const Zone *z = &t->zones[zone_index(t, offset)];
+    const Zone *z = zone_at(t, zone_index(t, offset));
 
     return offset + bytes <= qatomic_read_u64(&z->data_end) &&
            qatomic_read(&z->state) != BLK_ZS_OFFLINE;
@@ -1532,11 +1560,11 @@ int64_t zone_table_readable(ZoneTable *t, uint64_t offset, uint64_t bytes,
 
     QEMU_LOCK_GUARD(&t->all);
 
-    *data = offset < t->zones[zone_index(t, offset)].data_end;
+    *data = offset < zone_at(t, zone_index(t, offset))->data_end;
     while (pos < end) {
         uint32_t i = zone_index(t, pos);
-        uint64_t data_end = t->zones[i].data_end;
-        bool offline = t->zones[i].state == BLK_ZS_OFFLINE;
+        uint64_t data_end = zone_at(t, i)->data_end;
+        bool offline = zone_at(t, i)->state == BLK_ZS_OFFLINE;
 
         if (offline && pos == offset) {
             return -ENODEV;
@@ -1606,7 +1634,7 @@ bool zone_table_load(ZoneTable *t, uint32_t index, const ZoneRecord *record)
     if (!record_is_valid(t, index, record)) {
         return false;
     }
-    z = &t->zones[index];
+    z = zone_at(t, index);
     if (record->state == BLK_ZS_NOT_WP) {
         return true;
     }
@@ -1625,21 +1653,21 @@ void zone_table_position(ZoneTable *t, uint32_t index, uint64_t *wp,
 {
     QEMU_LOCK_GUARD(&zone_stripe(t, index)->mutex);
 
-    *wp = t->zones[index].wp;
-    *data_end = t->zones[index].data_end;
+    *wp = zone_at(t, index)->wp;
+    *data_end = zone_at(t, index)->data_end;
 }
 
 uint64_t zone_table_unused(ZoneTable *t, uint32_t index)
 {
     QEMU_LOCK_GUARD(&zone_stripe(t, index)->mutex);
 
-    return reserved_end(&t->zones[index]);
+    return reserved_end(zone_at(t, index));
 }
 
 /* The record to store of zone @i now */
 static void get_record(const ZoneTable *t, uint32_t i, bool live, ZoneRecord *r)
 {
-    const Zone *z = &t->zones[i];
+    const Zone *z = zone_at(t, i);
     BlockZoneState state = z->pending == PENDING_STATE ? z->next_state
                                                        : z->state;
 
@@ -1714,7 +1742,7 @@ static void drop_tails(ZoneTable *t)
     ZoneTail *tail, *next;
 
     QLIST_FOREACH_SAFE(tail, &t->tails, next, next) {
-        t->zones[tail->claim.zone].has_tail = false;
+        zone_at(t, tail->claim.zone)->has_tail = false;
         mark_dirty(t, tail->claim.zone);
         g_free(tail);
     }
@@ -1857,7 +1885,7 @@ int zone_table_get_claims_with(ZoneTable *t, ZoneClaim *claims,
     int n = -1;
 
     WITH_QEMU_LOCK_GUARD(&t->all) {
-        if (w->start == t->zones[w->zone].data_end &&
+        if (w->start == zone_at(t, w->zone)->data_end &&
             w->end < zone_writable_end(t, w->zone) && can_claim(t, w)) {
             n = add_claim(t, claims, get_claims(t, claims), w);
         }
@@ -1872,7 +1900,7 @@ void zone_table_next_epoch(ZoneTable *t, uint32_t index)
 {
     QEMU_LOCK_GUARD(&t->all);
 
-    t->zones[index].epoch = (t->zones[index].epoch + 1) % ZONE_EPOCHS;
+    zone_at(t, index)->epoch = (zone_at(t, index)->epoch + 1) % ZONE_EPOCHS;
     mark_dirty(t, index);
 }
 
@@ -1882,13 +1910,13 @@ static void init_zone(ZoneTable *t, uint32_t i)
 {
     uint64_t start = zone_start(t, i);
 
-    t->zones[i] = (Zone) {
+    *zone_at(t, i) = (Zone) {
         .wp = start,
         .data_end = start,
         .state = zone_is_conventional(t, i) ? BLK_ZS_NOT_WP : BLK_ZS_EMPTY,
         .pending = PENDING_NONE,
     };
-    QTAILQ_INIT(&t->zones[i].writes);
+    QTAILQ_INIT(&zone_at(t, i)->writes);
 }
 
 static void move_zone(Zone *to, Zone *from)
@@ -1914,7 +1942,7 @@ static bool may_change_from(const ZoneTable *t, uint32_t first)
         }
     }
     for (uint32_t i = first; i < t->geometry.zones.nr_zones; i++) {
-        if (t->zones[i].state != BLK_ZS_EMPTY) {
+        if (zone_at(t, i)->state != BLK_ZS_EMPTY) {
             return false;
         }
     }
@@ -1922,16 +1950,18 @@ static bool may_change_from(const ZoneTable *t, uint32_t first)
 }
 
 /* Of a million zones, most of the time to open is that of page faults */
-static Zone *new_zones(uint32_t nr_zones)
+static ZoneArray new_zones(uint32_t nr_zones)
 {
-    size_t bytes = nr_zones * sizeof(Zone);
+    uint32_t per_stripe = ROUND_UP(DIV_ROUND_UP(nr_zones, STRIPES),
+                                   ZONES_IN_LINES);
+    size_t bytes = sizeof(Zone) * STRIPES * per_stripe;
     bool many = bytes > 8 * HUGE_PAGE;
-    Zone *zones = qemu_memalign(many ? HUGE_PAGE : sizeof(void *), bytes);
+    Zone *zones = qemu_memalign(many ? HUGE_PAGE : CACHE_LINE, bytes);
 
     if (many) {
         qemu_madvise(zones, bytes, QEMU_MADV_HUGEPAGE);
     }
-    return zones;
+    return (ZoneArray) { zones, per_stripe };
 }
 
 /* After the number of zones has changed, for which there were @old blocks */
@@ -1952,7 +1982,7 @@ int zone_table_resize(ZoneTable *t, uint64_t size)
     uint32_t old_nr_zones = t->geometry.zones.nr_zones;
     uint64_t old_size = t->geometry.size;
     uint32_t nr_zones;
-    Zone *old;
+    ZoneArray old;
 
     QEMU_LOCK_GUARD(&t->all);
 
@@ -1968,9 +1998,9 @@ int zone_table_resize(ZoneTable *t, uint64_t size)
     old = t->zones;
     t->zones = new_zones(nr_zones);
     for (uint32_t i = 0; i < MIN(nr_zones, old_nr_zones); i++) {
-        move_zone(&t->zones[i], &old[i]);
+        move_zone(zone_at(t, i), zone_in(&old, i));
     }
-    qemu_vfree(old);
+    qemu_vfree(old.zones);
     for (uint32_t i = old_nr_zones; i < nr_zones; i++) {
         init_zone(t, i);
     }
@@ -1989,8 +2019,8 @@ void zone_table_set_limits(ZoneTable *t, uint32_t max_open_zones,
     t->geometry.zones.max_active = max_active_zones;
     t->geometry.zones.max_append = max_append;
     while (max_open_zones && open_zones(t) > max_open_zones &&
-           t->lru_first != NO_ZONE) {
-        set_state(t, t->lru_first, BLK_ZS_CLOSED);
+           t->queue_first != NO_ZONE) {
+        close_one(t);
     }
 }
 
@@ -2001,7 +2031,7 @@ ZoneTable *zone_table_new(const ZoneGeometry *geometry)
 
     t->geometry = *geometry;
     t->geometry.zones.nr_zones = nr_zones;
-    t->lru_first = t->lru_last = NO_ZONE;
+    t->queue_first = t->queue_last = NO_ZONE;
     t->dirty = bitmap_new(nr_blocks(t));
     t->released = hbitmap_alloc(nr_zones, 0);
     t->zones = new_zones(nr_zones);
@@ -2019,7 +2049,6 @@ ZoneTable *zone_table_new(const ZoneGeometry *geometry)
         .lock = lock_all,
         .unlock = unlock_all,
     };
-    qemu_mutex_init(&t->order_lock);
     qemu_mutex_init(&t->records_lock);
     qemu_co_queue_init(&t->changed);
     QLIST_INIT(&t->mgmts);
@@ -2046,8 +2075,7 @@ void zone_table_free(ZoneTable *t)
         qemu_mutex_destroy(&t->stripes[k].mutex);
     }
     qemu_vfree(t->stripes);
-    qemu_mutex_destroy(&t->order_lock);
     qemu_mutex_destroy(&t->records_lock);
-    qemu_vfree(t->zones);
+    qemu_vfree(t->zones.zones);
     g_free(t);
 }

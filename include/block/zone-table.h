@@ -86,10 +86,11 @@ typedef struct ZoneWrite {
 /*
  * Check a write of [@offset, @offset + @bytes) against every zone rule and
  * reserve the range.  Opens the zone implicitly; where the open limit is
- * reached, the least recently written implicitly open zone is closed.  Any
- * number of reservations of one zone may be in progress: each begins where
- * the one before ends.  Waits while the zone is being reset or finished, and
- * while it recovers from a failed write.
+ * reached, the implicitly open zone that was opened first is closed, or the
+ * next one if it has been written since.  Any number of reservations of one
+ * zone may be in progress: each begins where the one before ends.  Waits while
+ * the zone is being reset or finished, and while it recovers from a failed
+ * write.
  *
  * In a zone with a random write area (ZNS, TP4076) a write may be anywhere in
  * the area, where it leaves the write pointer alone, or end in the region of

@@ -42,8 +42,9 @@ VARIANTS = {
     '4 KiB clusters': {'create': ('cluster_size=4096',)},
     '2 KiB clusters': {'create': ('cluster_size=2048',)},
 }
-# A file may take so much for a zone, besides its data
-SPACE_A_ZONE = 4 * MIB
+# A file may take so much for a zone, besides its data; or this part of the data,
+# as zones get their space ahead of the writer in steps of that
+SPACE_A_ZONE, SPACE_PART = 4 * MIB, 8
 # Zones that get a first write of 4 KiB each, and one pass over more than a zone
 SPARSE_ZONES, SPACE_BYTES = 10, 300 * MIB
 EMPTY = 'reset'
@@ -88,8 +89,8 @@ def zones_of(count):
     return -(-count // ZONE_SIZE)
 
 
-def allowed_space(count):
-    return count + zones_of(count) * SPACE_A_ZONE
+def allowed_space(data, zones):
+    return data + max(zones * SPACE_A_ZONE, data // SPACE_PART)
 
 
 class Measurements:
@@ -185,7 +186,8 @@ class Measurements:
                     # Thin is what takes no more than it may
                     self.thin.add(
                         ('first write', block_name, depth, name),
-                        disk.space() / allowed_space(done[name]))
+                        disk.space() / allowed_space(
+                            done[name], zones_of(done[name])))
             for name, disk in turn:
                 if name.startswith('zoned'):
                     disk.load('reset', SIZE, 1, SIZE)
@@ -285,7 +287,7 @@ class Measurements:
         self.space.add((row, name, 'closed'), disk.space() / MIB)
         self.space.add((row, name, 'data'), data / MIB)
         self.space.add((row, name, 'allowed'),
-                       (data + zones * SPACE_A_ZONE) / MIB)
+                       allowed_space(data, zones) / MIB)
 
     def measure_space(self):
         if not self.wants('space of images'):

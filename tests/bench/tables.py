@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 from disks import MIB
-from measure import (ALL, EMPTY, FUA, RESETS, SPACE_A_ZONE, STATES,
+from measure import (ALL, EMPTY, FUA, RESETS, SPACE_A_ZONE, SPACE_PART, STATES,
                      TINY_ZONES, UNIT, ZONE_COUNTS, spread)
 
 WORKS = ('first write', 'rewrite', 'read')
@@ -64,7 +64,8 @@ def throughput_table(tables, samples, thin):
             'First write: to a new image; rewrite: once more, zones reset before.',
             f'Targets: zoned >= {TO_RAW} of raw and >= {TO_QCOW2} of qcow2, writes '
             'and appends;', 'and after a first write the image takes no more than '
-            f'the data and {SPACE_A_ZONE // MIB} MiB a zone.')
+            f'the data and 1/{SPACE_PART} of it, or {SPACE_A_ZONE // MIB} MiB a '
+            'zone.')
     layout = '{:>4} {:>5} {:13} {:>10} {:>18} {:>18}  {}'
     for work in WORKS:
         print('\n' + work)
@@ -172,9 +173,9 @@ def variant_table(tables, samples):
 def space_table(tables, samples):
     heading("Space in the host's file system", 'MiB.  Open: after a flush; closed: '
             'after that.',
-            f'Target: zoned <= data and {SPACE_A_ZONE // MIB} MiB for each zone '
-            'that was written;', 'after a reset: when closed, as space is given '
-            'back behind it.')
+            f'Target: zoned <= data and 1/{SPACE_PART} of it, or '
+            f'{SPACE_A_ZONE // MIB} MiB for each zone', 'that was written; after a '
+            'reset: when closed, as space is given back behind it.')
     layout = '{:30} {:13} {:>8} {:>8} {:>8} {:>8}  {}'
     print(layout.format('', '', 'data', 'open', 'closed', 'allowed', 'target'))
     for row, name, what in samples.rounds:

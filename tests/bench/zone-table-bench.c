@@ -14,7 +14,8 @@
  *
  * With nothing else to do, threads meet at the lock as often as possible.  "With
  * work", they do about a microsecond of something else between begin and end;
- * whatever submits a request to the host does more.
+ * whatever submits a request to the host does more.  "With limit", the table has
+ * to know which zone was opened first.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -36,7 +37,7 @@
 
 typedef struct Case {
     const char *name;
-    bool look, append, work;
+    bool look, append, work, limit;
     unsigned int threads, tables, zones;
 } Case;
 
@@ -49,6 +50,12 @@ static const Case cases[] = {
     { "write with work, 2 threads, 2 tables", .work = true,
       .threads = 2, .tables = 2, .zones = 2 },
     { "write with work, 2 threads, 2 zones", .work = true,
+      .threads = 2, .tables = 1, .zones = 2 },
+    { "write with limit, 1 thread", .limit = true,
+      .threads = 1, .tables = 1, .zones = 1 },
+    { "write with limit, 2 threads, 2 tables", .limit = true,
+      .threads = 2, .tables = 2, .zones = 2 },
+    { "write with limit, 2 threads, 2 zones", .limit = true,
       .threads = 2, .tables = 1, .zones = 2 },
     { "append, 1 thread", .append = true,
       .threads = 1, .tables = 1, .zones = 1 },
@@ -141,6 +148,7 @@ static double run_case(const Case *of, IOThread **threads, int ms)
             .size = ZONE,
             .capacity = ZONE,
             .max_append = BLOCK,
+            .max_open = of->limit ? THREADS : 0,
             .write_granularity = BLOCK,
         },
     };

@@ -41,7 +41,8 @@ typedef struct ModelZone {
     ModelWrite *writes[MODEL_DEPTH];
     int nr_writes;
     bool kept_open;             /* not only by writes that may yet fail */
-    uint64_t written_at;        /* by the clock, when last */
+    uint64_t turn;              /* to be closed implicitly */
+    bool used;                  /* written since it got that turn */
     BlockZoneState pending;     /* NOT_WP: nothing */
 } ModelZone;
 
@@ -55,7 +56,7 @@ typedef struct Model {
     ZoneTable *t;
     ZoneGeometry g;
     GRand *rand;
-    uint64_t clock;
+    uint64_t turns;
     ModelZone zones[MODEL_ZONES];
     ModelMgmt *mgmts[MODEL_MGMTS];      /* in progress */
     int nr_mgmts;
@@ -129,21 +130,36 @@ static bool model_holds_writes(ModelZone *z)
     return z->pending || model_first_failure(z) < z->nr_writes;
 }
 
-/* Close implicitly open ones, the least recently written first, up to here */
+/* The next one to be closed implicitly */
+static ModelZone *model_victim(Model *m, const bool *spare)
+{
+    ModelZone *victim = NULL;
+
+    for (int i = 0; i < MODEL_ZONES; i++) {
+        ModelZone *z = &m->zones[i];
+
+        if (z->state == IO && !spare[i] &&
+            (!victim || z->turn < victim->turn)) {
+            victim = z;
+        }
+    }
+    g_assert_nonnull(victim);
+    return victim;
+}
+
+/*
+ * Close implicitly open ones, in the order in which they were opened, but one
+ * that has been written since gets another turn.
+ */
 static void model_make_room(Model *m, const bool *spare)
 {
     while (m->g.zones.max_open && model_open(m) > m->g.zones.max_open) {
-        ModelZone *victim = NULL;
+        ModelZone *victim;
 
-        for (int i = 0; i < MODEL_ZONES; i++) {
-            ModelZone *z = &m->zones[i];
-
-            if (z->state == IO && !spare[i] &&
-                (!victim || z->written_at < victim->written_at)) {
-                victim = z;
-            }
+        while ((victim = model_victim(m, spare))->used) {
+            victim->used = false;
+            victim->turn = ++m->turns;
         }
-        g_assert_nonnull(victim);
         victim->state = CL;
     }
 }
@@ -225,11 +241,13 @@ static void model_reserve(Model *m, ModelWrite *w)
         z->kept_open = false;
     }
     z->writes[z->nr_writes++] = w;
-    z->written_at = ++m->clock;
+    z->used = true;
     if (z->state == EM || z->state == CL) {
         spare[z - m->zones] = true;
         z->state = IO;
+        z->used = false;
         model_make_room(m, spare);
+        z->turn = ++m->turns;
     }
 }
 

@@ -172,7 +172,7 @@ static void test_resources_come_back(void)
     }
 }
 
-/* The one that was written least recently goes, not the one opened first. */
+/* The one opened first goes, but one that has been written since goes later. */
 static void test_implicit_close_order(void)
 {
     ZoneTable *t = new_limited_table(3, 0);
@@ -192,7 +192,7 @@ static void test_implicit_close_order(void)
     g_assert_cmpint(state_of(t, 5), ==, CL);
     g_assert_cmpint(state_of(t, 6), ==, IO);
 
-    /* Open zones now from the oldest write on: 6, 4, 7 */
+    /* Open zones now, in the order in which they go: 6, 4, 7 */
     g_assert_cmpint(do_mgmt(t, BLK_ZO_OPEN, 8), ==, 0);
     g_assert_cmpint(state_of(t, 6), ==, CL);
     g_assert_cmpint(do_append(t, 5, BLOCK, &position), ==, 0);
