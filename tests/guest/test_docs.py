@@ -8,7 +8,7 @@
 import re
 
 from guest import SRC
-from zonetest import ZoneCase
+from zonetest import Namespace, ScsiDisk, ZoneCase
 import tap
 
 BLOCK = re.compile(r'\.\. not run here: in a guest\n\n'
@@ -39,10 +39,21 @@ class FirstSteps(ZoneCase):
         # What udev and mount do in a distribution
         self.check('modprobe btrfs\n')
         for command, shown in script:
-            output = self.check(command + '\n', timeout=120)
-            if shown:
+            output = self.check(command.replace('/dev/vda', '$DEV') + '\n',
+                                timeout=120)
+            if shown and self.dev == '/dev/vda':
                 self.assertEqual(output.splitlines(), shown)
         self.check('echo zoned > /mnt/file; umount /mnt')
+
+
+@tap.full
+class FirstStepsOfNvme(Namespace, FirstSteps):
+    """What /dev/vda is with an NVMe controller"""
+
+
+@tap.full
+class FirstStepsOfScsi(ScsiDisk, FirstSteps):
+    """What /dev/vda is with a SCSI adapter"""
 
 
 if __name__ == '__main__':
