@@ -24,6 +24,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
+#include "qemu/memalign.h"
 #include "qemu/range.h"
 #include "qemu/units.h"
 #include "qapi/error.h"
@@ -36,8 +37,7 @@
 /* How old write pointers on disk may get if the guest never flushes */
 #define STORE_SOON_MS 2000
 
-/* Records of one block, that a sector holds whole; and blocks of one write */
-#define BLOCK_BYTES (ZONE_BLOCK_RECORDS * sizeof(Qcow2ZonedRecord))
+/* Blocks of records, each of which a sector holds whole, in one write */
 #define MAX_BLOCKS_PER_WRITE 256
 
 /* --- Records --- */
@@ -247,6 +247,12 @@ void qcow2_zone_file_free(BlockDriverState *bs, const Qcow2ZoneFile *f,
 
 /* --- All of a table --- */
 
+/* Aligned, or it is a thread that reads or writes them */
+static Qcow2ZonedRecord *new_records(BlockDriverState *bs, uint32_t n)
+{
+    return qemu_blockalign0(bs->file->bs, records_bytes(n));
+}
+
 static void report_damage(const Qcow2ZoneFile *f, uint32_t i)
 {
     fprintf(stderr, "ERROR zone %" PRIu32 ": invalid record at offset 0x%"
@@ -261,7 +267,7 @@ qcow2_zone_file_read(BlockDriverState *bs, const Qcow2ZoneFile *f,
     const ZoneGeometry *g = zone_table_geometry(table);
     uint32_t nr_zones = zone_table_nr_zones(table);
     uint32_t piece = MIN(nr_zones, MAX_BLOCKS_PER_WRITE * ZONE_BLOCK_RECORDS);
-    g_autofree Qcow2ZonedRecord *buf = g_new(Qcow2ZonedRecord, piece);
+    QEMU_AUTO_VFREE Qcow2ZonedRecord *buf = new_records(bs, piece);
 
     for (uint32_t first = 0; first < nr_zones; first += piece) {
         uint32_t n = MIN(piece, nr_zones - first);
@@ -328,7 +334,7 @@ qcow2_zone_file_write(BlockDriverState *bs, const Qcow2ZoneFile *f,
     uint32_t piece = MIN(ROUND_UP(nr_zones, ZONE_BLOCK_RECORDS),
                          MAX_BLOCKS_PER_WRITE * ZONE_BLOCK_RECORDS);
     g_autofree ZoneRecord *records = g_new(ZoneRecord, piece);
-    g_autofree Qcow2ZonedRecord *buf = g_new(Qcow2ZonedRecord, piece);
+    QEMU_AUTO_VFREE Qcow2ZonedRecord *buf = new_records(bs, piece);
 
     for (uint32_t first = 0, n; first < nr_zones; first += n) {
         int ret;
@@ -420,8 +426,9 @@ write_snapshot(BlockDriverState *bs, const ZoneSnapshot *snap)
     BDRVQcow2State *s = bs->opaque;
     const uint32_t *blocks = (const uint32_t *)snap->blocks->data;
     const ZoneRecord *records = (const ZoneRecord *)snap->records->data;
-    g_autofree Qcow2ZonedRecord *buf =
-        g_malloc0(MIN(snap->blocks->len, MAX_BLOCKS_PER_WRITE) * BLOCK_BYTES);
+    QEMU_AUTO_VFREE Qcow2ZonedRecord *buf =
+        new_records(bs, MIN(snap->blocks->len, MAX_BLOCKS_PER_WRITE) *
+                        ZONE_BLOCK_RECORDS);
     int ret = 0;
 
     for (guint b = 0, n; ret == 0 && b < snap->blocks->len; b += n) {
@@ -483,7 +490,7 @@ write_released(BlockDriverState *bs, const ZoneSnapshot *snap)
     const Qcow2ZoneFile *f = &s->zoned->file;
     const ZoneReleased *z = (const ZoneReleased *)snap->released->data;
     const ZoneReleased *end = z + snap->released->len;
-    g_autofree Qcow2ZonedRecord *buf = NULL;
+    QEMU_AUTO_VFREE Qcow2ZonedRecord *buf = NULL;
     int ret;
 
     if (!s->zoned->geometry->zones.max_active || z == end) {
@@ -493,7 +500,7 @@ write_released(BlockDriverState *bs, const ZoneSnapshot *snap)
     if (ret < 0) {
         return ret;
     }
-    buf = g_malloc0(BLOCK_BYTES);
+    buf = new_records(bs, ZONE_BLOCK_RECORDS);
     while (z < end) {
         uint32_t first = QEMU_ALIGN_DOWN(z->zone, ZONE_BLOCK_RECORDS);
         uint32_t n = MIN(ZONE_BLOCK_RECORDS, f->nr_zones - first);
