@@ -13,6 +13,7 @@
 #include "qemu/cutils.h"
 #include "qemu/range.h"
 #include "qapi/error.h"
+#include "block/zoned-graph.h"
 #include "qcow2-zoned-int.h"
 
 #define MODEL_HOST_MANAGED 1
@@ -195,6 +196,30 @@ static int coroutine_fn GRAPH_RDLOCK read_zones(BlockDriverState *bs,
     return ret;
 }
 
+/*
+ * Is this the image that was opened before?  One that gets active, as after a
+ * migration, is read again, and somebody may have changed it meanwhile.  Guests
+ * know of the zones that there were, of which there can be more now, or less.
+ */
+static bool check_known_zones(BlockDriverState *bs, const Qcow2Zoned *z,
+                              Error **errp)
+{
+    BlockZoneLimits known = bs->bl.zones;
+
+    if (known.model == BLK_Z_NONE) {
+        return true;
+    }
+    if (z) {
+        known.nr_zones = z->geometry->zones.nr_zones;
+    }
+    if (!z || !bdrv_same_zones(&known, &z->geometry->zones)) {
+        error_setg(errp, "Zones or their limits are not those that the image "
+                   "had when it was opened");
+        return false;
+    }
+    return true;
+}
+
 int coroutine_fn qcow2_zoned_open(BlockDriverState *bs, int flags,
                                   bool *update_header, Error **errp)
 {
@@ -207,6 +232,9 @@ int coroutine_fn qcow2_zoned_open(BlockDriverState *bs, int flags,
     if (bit != !!z) {
         error_setg(errp, bit ? "Zoned image has no zone extension"
                              : "Image has a zone extension but is not zoned");
+        return -EINVAL;
+    }
+    if (!check_known_zones(bs, z, errp)) {
         return -EINVAL;
     }
     if (!z) {
@@ -244,6 +272,9 @@ int coroutine_fn qcow2_zoned_open(BlockDriverState *bs, int flags,
         z->flags &= ~FLAG_LIVE_STATES;
         *update_header = true;
     }
+    /* Their number is known to those above if the image was open before */
+    qcow2_zoned_refresh_limits(bs);
+    bdrv_zoned_limits_changed(bs);
     return 0;
 }
 

@@ -7,8 +7,9 @@
  * for zones, and the rules of sequential zones for everything that writes.
  * Zones are empty when the program starts, except as HOST_ZONED_STATES says
  * ("3:14,4:13": zone 3 is full, zone 4 is read-only). There can be
- * HOST_ZONED_MAX_OPEN open zones, if set. Flushes, ioctls and refused writes
- * are told on standard error in lines that begin with "device:".
+ * HOST_ZONED_MAX_OPEN open zones, if set. The file HOST_ZONED_FILE.KEY, if
+ * there is one, is what sysfs has in queue/KEY. Flushes, ioctls and refused
+ * writes are told on standard error in lines that begin with "device:".
  *
  * Only for the tests: there is one device, aio=threads only.
  *
@@ -432,8 +433,9 @@ int g_file_get_contents(const char *name, char **text, size_t *length,
     int (*real_get)(const char *, char **, size_t *, void *) =
         real("g_file_get_contents");
     void *(*allocate)(size_t) = real("g_malloc");
-    char directory[64], value[32] = "";
+    char directory[64], value[32] = "", *other;
     const char *key;
+    int found;
 
     snprintf(directory, sizeof(directory), "/sys/dev/block/%u:%u/queue/",
              major(DEVICE), minor(DEVICE));
@@ -441,6 +443,14 @@ int g_file_get_contents(const char *name, char **text, size_t *length,
         return real_get(name, text, length, error);
     }
     key = name + strlen(directory);
+    if (asprintf(&other, "%s.%s", getenv("HOST_ZONED_FILE"), key) < 0) {
+        abort();
+    }
+    found = real_get(other, text, length, NULL);
+    free(other);
+    if (found) {
+        return 1;
+    }
     if (!strcmp(key, "zoned")) {
         strcpy(value, host_aware ? "host-aware\n" : "host-managed\n");
     } else if (!strcmp(key, "chunk_sectors")) {

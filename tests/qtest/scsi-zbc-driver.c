@@ -771,14 +771,19 @@ void assert_vm_runs(Disk *d)
     g_assert_true(has_status(d, "running"));
 }
 
-void wait_for_stop(Disk *d)
+void wait_for_status(Disk *d, const char *status)
 {
     gint64 deadline = g_get_monotonic_time() + TIMEOUT_US;
 
-    while (!has_status(d, "io-error")) {
+    while (!has_status(d, status)) {
         g_assert_cmpint(g_get_monotonic_time(), <, deadline);
         g_usleep(1000);
     }
+}
+
+void wait_for_stop(Disk *d)
+{
+    wait_for_status(d, "io-error");
 }
 
 QDict *statistics(Disk *d)

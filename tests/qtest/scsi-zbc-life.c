@@ -76,6 +76,35 @@ static void test_lun_reset(const void *opaque)
     assert_ok(write_at(d, 2 * ZONE + 8 * KiB, 4 * KiB, NEW));
 }
 
+/* What the guest is told of a reset with was not done. */
+static void test_commands_after_reset(void)
+{
+    Disk *d = get_disk(&standard);
+    uint64_t lba = SEQ / SECTOR;
+    const Command commands[] = {
+        raw16(0x94, OPEN_ZONE, lba, 0, 0), raw16(0x94, FINISH_ZONE, lba, 0, 0),
+        raw16(0x94, RESET_ZONE, lba, 0, 0), raw16(0x94, RESET_ZONE, 0, 0, 1),
+        write_command(d, SEQ + 4 * KiB, 4 * KiB, NEW),
+        cdb16(d, WRITE_SAME_16, 1, SEQ + 4 * KiB, 4 * KiB),
+        report_command(0, 0, 4096, NULL), read_command(d, SEQ, 4 * KiB, NULL),
+        { .cdb = { FORMAT_UNIT } },
+    };
+
+    assert_ok(write_at(d, SEQ, 4 * KiB, OLD));
+    for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) {
+        Command c = commands[i];
+
+        g_assert_cmpint(task_management(
+                            d, VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET), ==,
+                        VIRTIO_SCSI_S_OK);
+        assert_sense(submit(d, &c), WAS_RESET);
+        g_assert_cmpint(c.touched, ==, 0);
+        assert_ok(test_unit_ready(d));
+        assert_zones(d, "2:iopen@4K");
+        assert_data(d, SEQ, 4 * KiB, OLD);
+    }
+}
+
 /* It was done, or ended, or has come after the reset, which it tells of. */
 static bool is_outcome_of_reset(uint32_t sense)
 {
@@ -252,6 +281,62 @@ static void test_condition(void)
     assert_vm_runs(d);
 }
 
+/* The host has another limit, which it tells when the node is opened anew. */
+static void reopen_with_limit(Disk *d, unsigned max_open)
+{
+    g_autofree char *name = g_strdup_printf("%s.max_open_zones", d->image[0]);
+    g_autofree char *value = g_strdup_printf("%u", max_open);
+
+    g_assert_true(g_file_set_contents(name, value, -1, NULL));
+    qtest_qmp_assert_success(d->qts, "{'execute': 'blockdev-reopen',"
+                             " 'arguments': {'options': [{"
+                             "  'driver': 'host_device', 'filename': %s,"
+                             "  'node-name': 'zoned0',"
+                             "  'cache': {'direct': true}}]}}", d->image[0]);
+    unlink(name);
+}
+
+/*
+ * The guest relies on what it was told, so nothing is changed, and no zone is
+ * shown, that belongs to other limits.  What is there can be read.
+ */
+static void test_other_limits(void)
+{
+    Disk *d = new_disk(&standard);
+    uint64_t lba = SEQ / SECTOR;
+    const Command commands[] = {
+        raw16(0x94, OPEN_ZONE, lba, 0, 0), raw16(0x94, CLOSE_ZONE, lba, 0, 0),
+        raw16(0x94, FINISH_ZONE, lba, 0, 0), raw16(0x94, RESET_ZONE, lba, 0, 0),
+        raw16(0x94, RESET_ZONE, 0, 0, 1), raw16(0x94, FINISH_ZONE, 0, 0, 1),
+        write_command(d, SEQ + 4 * KiB, 4 * KiB, NEW),
+        write_command(d, 0, 4 * KiB, NEW),
+        cdb16(d, WRITE_SAME_16, 1, SEQ + 4 * KiB, 4 * KiB),
+        report_command(0, 0, 4096, NULL), { .cdb = { FORMAT_UNIT } },
+    };
+
+    assert_ok(write_at(d, 0, 4 * KiB, OLD));
+    assert_ok(write_at(d, SEQ, 4 * KiB, OLD));
+    reopen_with_limit(d, MAX_OPEN - 1);
+    for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) {
+        Command c = commands[i];
+
+        assert_sense(submit(d, &c), TARGET_FAILED);
+        g_assert_cmpint(c.touched, ==, 0);
+    }
+    assert_ok(test_unit_ready(d));
+    assert_ok(flush(d));
+    assert_ok(verify_at(d, SEQ, 4 * KiB));
+    assert_data(d, 0, 4 * KiB, OLD);
+    assert_data(d, SEQ, 4 * KiB, OLD);
+    assert_data(d, SEQ + 4 * KiB, 4 * KiB, 0);
+    assert_vm_runs(d);
+    reopen_with_limit(d, MAX_OPEN);
+    assert_zones(d, "2:iopen@4K");
+    assert_ok(write_at(d, SEQ + 4 * KiB, 4 * KiB, NEW));
+    assert_zones(d, "2:iopen@8K");
+    delete_disk(d);
+}
+
 /* --- Several disks, queues and threads --- */
 
 static void test_luns(void)
@@ -389,24 +474,40 @@ static char *migration_status(QTestState *qts)
     }
 }
 
-/* Save the machine of @d, and load it into one with @to, which begins. */
-static char *migrate_disk(Disk *d, Disk *to)
+static char *migration_uri(Disk *d)
 {
-    g_autofree char *uri = g_strdup_printf("file:%s.migration", d->image[0]);
-    g_autofree char *sent = NULL;
-    char *received;
+    return g_strdup_printf("file:%s.migration", d->image[0]);
+}
+
+static void save_machine(Disk *d)
+{
+    g_autofree char *uri = migration_uri(d), *status = NULL;
 
     qtest_qmp_assert_success(d->qts, "{'execute': 'migrate',"
                              " 'arguments': {'uri': %s}}", uri);
-    sent = migration_status(d->qts);
-    g_assert_cmpstr(sent, ==, "completed");
-    power_on(to, "-incoming defer");
+    status = migration_status(d->qts);
+    g_assert_cmpstr(status, ==, "completed");
+}
+
+/* Load the machine that @d has saved into that of @to, which waits for it. */
+static char *load_machine(Disk *d, Disk *to)
+{
+    g_autofree char *uri = migration_uri(d);
+    char *status;
+
     qtest_qmp_assert_success(to->qts, "{'execute': 'migrate-incoming',"
                              " 'arguments': {'uri': %s,"
                              "               'exit-on-error': false}}", uri);
-    received = migration_status(to->qts);
+    status = migration_status(to->qts);
     unlink(uri + strlen("file:"));
-    return received;
+    return status;
+}
+
+static char *migrate_disk(Disk *d, Disk *to)
+{
+    save_machine(d);
+    power_on(to, "-incoming defer");
+    return load_machine(d, to);
 }
 
 static void test_migration_to_others(const void *setup)
@@ -448,6 +549,71 @@ static void test_migration(void)
     status = migrate_disk(d, &to);
     g_assert_cmpstr(status, ==, "completed");
     qtest_shutdown(to.machine);
+    delete_disk(d);
+}
+
+/*
+ * The other side may be there, and have opened the image, before this side
+ * changes its size.
+ */
+static void test_migration_of_resized(void)
+{
+    Disk *d = new_disk(&standard), to = { .setup = &standard };
+    g_autofree char *status = NULL, *overlay = NULL;
+
+    to.image[0] = d->image[0];
+    power_on(&to, "-incoming defer");
+    assert_ok(write_at(d, SEQ, 8 * KiB, OLD));
+    resize(d, DISK + 2 * ZONE);
+    assert_sense(test_unit_ready(d), CAPACITY_CHANGED);
+    assert_ok(write_at(d, DISK + ZONE, 4 * KiB, NEW));
+    save_machine(d);
+    status = load_machine(d, &to);
+    g_assert_cmpstr(status, ==, "completed");
+    start_driver(&to);
+    assert_zones(&to, "2:iopen@8K 17:iopen@4K");
+    assert_ok(write_at(&to, DISK, 4 * KiB, NEW));
+    assert_ok(write_at(&to, DISK + ZONE + 4 * KiB, 4 * KiB, NEW));
+    assert_data(&to, DISK + ZONE, 8 * KiB, NEW);
+    assert_ok(zone_finish(&to, 17));
+    assert_zones(&to, "2:iopen@8K 16:iopen@4K 17:full");
+    /* The overlay, with as many zones, can take its place */
+    overlay = g_strdup_printf("%s.overlay", to.image[0]);
+    qtest_qmp_assert_success(to.qts, "{'execute': 'blockdev-snapshot-sync',"
+                             " 'arguments': {'node-name': 'zoned0',"
+                             "  'snapshot-node-name': 'overlay',"
+                             "  'snapshot-file': %s}}", overlay);
+    assert_ok(write_at(&to, DISK + 4 * KiB, 4 * KiB, NEW));
+    assert_data(&to, DISK, 8 * KiB, NEW);
+    power_off(&to);
+    unlink(overlay);
+    delete_disk(d);
+}
+
+/*
+ * ...or somebody gives it other limits before the machine goes on with it.  The
+ * guest relies on those of before, so it does not go on until they are back.
+ */
+static void test_migration_of_amended(void)
+{
+    Disk *d = new_disk(&standard), to = { .setup = &standard };
+    g_autofree char *status = NULL;
+    QDict *error;
+
+    assert_ok(write_at(d, SEQ, 8 * KiB, OLD));
+    save_machine(d);
+    to.image[0] = d->image[0];
+    power_on(&to, "-incoming defer");
+    zoned_image_amend(to.image[0], "zone.max_open_zones=1");
+    status = load_machine(d, &to);
+    g_assert_cmpstr(status, ==, "completed");
+    wait_for_status(&to, "inmigrate");
+    qtest_shutdown(to.machine);
+
+    error = qtest_qmp_assert_failure_ref(d->qts, "{'execute': 'cont'}");
+    g_assert_nonnull(strstr(qdict_get_str(error, "desc"), "limits"));
+    qobject_unref(error);
+    wait_for_status(d, "postmigrate");
     delete_disk(d);
 }
 
@@ -554,6 +720,7 @@ void add_life_tests(void)
     add("life/system-reset", test_system_reset);
     add("life/driver-restart", test_driver_restart);
     add_with("life/lun-reset", &lun_reset, test_lun_reset);
+    add("life/commands-after-reset", test_commands_after_reset);
     add_with("life/clear-task-set", &clear, test_lun_reset);
     add("life/lun-reset-of-writes", test_lun_reset_of_write);
     add("life/lun-reset-of-a-report", test_reset_in_report);
@@ -567,8 +734,11 @@ void add_life_tests(void)
     add_with("life/queues-of-a-thread", &threads, test_queues);
     add_with("life/two-writes-at-once", &queues, test_race);
     add_with("life/two-writes-at-once-of-a-thread", &threads, test_race);
+    add_of(1 << OF_THE_HOST, "other-limits", test_other_limits);
     add("life/unplug", test_unplug);
     add("life/migration", test_migration);
+    add("life/migration-of-a-resized-disk", test_migration_of_resized);
+    add("life/migration-of-an-amended-disk", test_migration_of_amended);
     add("life/no-migration-from-a-plain-disk", test_migration_from_plain);
     add_with("life/no-migration-to-other-limits", &other_limits,
              test_migration_to_others);

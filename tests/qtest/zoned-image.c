@@ -82,6 +82,14 @@ char *zoned_image_copy(const char *path)
     return copy;
 }
 
+void zoned_image_amend(const char *path, const char *options)
+{
+    g_autofree char *arguments = g_strdup_printf("amend -q -f qcow2 -o %s %s",
+                                                 options, path);
+
+    run_qemu_img(arguments);
+}
+
 void zoned_image_delete(char *path)
 {
     qtest_remove_abrt_handler(path);

@@ -22,6 +22,9 @@ char *zoned_image_create_raw(uint64_t size);
 /* Another image with what is in the file now, as after a crash of its writer */
 char *zoned_image_copy(const char *path);
 
+/* "qemu-img amend -o @options" of an image that nobody else writes */
+void zoned_image_amend(const char *path, const char *options);
+
 /* Remove the image, and free @path. */
 void zoned_image_delete(char *path);
 
