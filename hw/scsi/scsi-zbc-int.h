@@ -110,7 +110,10 @@ SCSISense zbc_check_read(ZbcReq *r);
 SCSISense zbc_check_verify(ZbcReq *r);
 SCSISense zbc_check_write(ZbcReq *r);
 SCSISense zbc_check_write_same(ZbcReq *r);
-SCSISense zbc_check_none(ZbcReq *r);
+SCSISense zbc_check_flush(ZbcReq *r);
+
+/* Have the first @len bytes of the data that the guest sends in r->buf. */
+bool zbc_fetch(ZbcReq *r, uint64_t len);
 
 int coroutine_fn zbc_read(ZbcReq *r);
 int coroutine_fn zbc_verify(ZbcReq *r);

@@ -42,6 +42,22 @@ static bool has_protection(const ZbcReq *r)
     return r->req.dev->scsi_version > 2 && (r->req.cmd.buf[1] & 0xe0);
 }
 
+/* BYTCHK, which is not supported: no medium is read to be compared with data */
+static bool has_comparison(const ZbcReq *r)
+{
+    switch (r->req.cmd.buf[0]) {
+    case VERIFY_10:
+    case VERIFY_12:
+    case VERIFY_16:
+    case WRITE_VERIFY_10:
+    case WRITE_VERIFY_12:
+    case WRITE_VERIFY_16:
+        return r->req.cmd.buf[1] & 6;
+    default:
+        return false;
+    }
+}
+
 /* Set the range that the CDB names. */
 static SCSISense get_range(ZbcReq *r)
 {
@@ -115,24 +131,24 @@ static SCSISense check_transfer(const ZbcReq *r)
                                               : ZBC_OK;
 }
 
-SCSISense zbc_check_none(ZbcReq *r)
+/* All that is in the cache is written, whatever the range */
+SCSISense zbc_check_flush(ZbcReq *r)
 {
-    return ZBC_OK;
+    SCSISense sense = get_range(r);
+
+    r->bytes = 0;
+    return sense;
 }
 
 SCSISense zbc_check_verify(ZbcReq *r)
 {
     SCSISense sense;
 
-    if (has_protection(r)) {
+    if (has_protection(r) || has_comparison(r)) {
         return SENSE_CODE(INVALID_FIELD);
     }
     sense = get_range(r);
-    if (sense.key || !r->bytes) {
-        return sense;
-    }
-    /* There is nothing that the medium could be compared with */
-    return r->req.cmd.xfer ? SENSE_CODE(INVALID_FIELD) : check_read_borders(r);
+    return sense.key || !r->bytes ? sense : check_read_borders(r);
 }
 
 SCSISense zbc_check_read(ZbcReq *r)
@@ -153,7 +169,7 @@ SCSISense zbc_check_write(ZbcReq *r)
 {
     SCSISense sense = check_writable(r);
 
-    if (!sense.key && has_protection(r)) {
+    if (!sense.key && (has_protection(r) || has_comparison(r))) {
         sense = SENSE_CODE(INVALID_FIELD);
     }
     if (!sense.key) {
@@ -240,10 +256,9 @@ static bool map_memory(ZbcReq *r, QEMUIOVector *qiov, DMADirection dir)
     return true;
 }
 
-/* Have @len bytes of data in r->buf. */
-static bool fetch(ZbcReq *r, uint64_t len)
+bool zbc_fetch(ZbcReq *r, uint64_t len)
 {
-    return zbc_alloc_buf(r, len) &&
+    return !list_is_short(r, len) && zbc_alloc_buf(r, len) &&
            dma_buf_write(r->buf, len, NULL, r->req.sg,
                          MEMTXATTRS_UNSPECIFIED) == MEMTX_OK;
 }
@@ -342,7 +357,7 @@ int coroutine_fn zbc_write(ZbcReq *r)
     qemu_iovec_init(&qiov, r->req.sg->nsg);
     mapped = map_memory(r, &qiov, DMA_DIRECTION_TO_DEVICE);
     if (!mapped) {
-        if (!fetch(r, r->bytes)) {
+        if (!zbc_fetch(r, r->bytes)) {
             ret = memory_failed(r);
             goto out;
         }
@@ -392,7 +407,7 @@ int coroutine_fn zbc_write_same(ZbcReq *r)
     uint32_t block = r->req.dev->blocksize;
 
     if (!has_no_data_out(r)) {
-        if (list_is_short(r, block) || !fetch(r, block)) {
+        if (!zbc_fetch(r, block)) {
             return memory_failed(r);
         }
         if (!buffer_is_zero(r->buf, block)) {

@@ -21,6 +21,13 @@
 #define OPTION_NON_SEQ          0x11    /* written out of sequence */
 #define OPTION_NOT_WP           0x3f
 
+/* The parameter list of FORMAT UNIT (SBC-4): byte 0, byte 1, length in bytes */
+#define FORMAT_PROTECTION       0x07
+#define FORMAT_FOV              0x80    /* the options are valid */
+#define FORMAT_OPTIONS          0x7c
+#define FORMAT_IP               0x08    /* option: an initialization pattern */
+#define LONG_FORMAT_LIST        8
+
 static uint8_t service_action(const ZbcReq *r)
 {
     return r->req.cmd.buf[1] & 0x1f;
@@ -220,9 +227,34 @@ SCSISense zbc_check_format(ZbcReq *r)
     return check_zone_command(r);
 }
 
+/*
+ * The header of the parameter list.  What would be lost is refused: a list of
+ * defects, a pattern for the blocks, and protection information.
+ */
+static bool has_valid_list(const ZbcReq *r)
+{
+    const uint8_t *list = r->buf;
+    bool is_long = r->req.cmd.xfer == LONG_FORMAT_LIST;
+    uint32_t defects = is_long ? ldl_be_p(list + 4) : lduw_be_p(list + 2);
+
+    if (!(list[1] & FORMAT_FOV) && (list[1] & FORMAT_OPTIONS)) {
+        return false;
+    }
+    return !(list[0] & FORMAT_PROTECTION) && !(list[1] & FORMAT_IP) &&
+           !(is_long && list[3]) && !defects;
+}
+
 /* All zones are empty then; what is in the conventional ones is undefined. */
 int coroutine_fn zbc_format(ZbcReq *r)
 {
+    uint32_t len = r->req.cmd.xfer;
+
+    if (len && !zbc_fetch(r, len)) {
+        return zbc_fail(r, SENSE_CODE(TARGET_FAILURE));
+    }
+    if (len && !has_valid_list(r)) {
+        return zbc_fail(r, SENSE_CODE(INVALID_PARAM));
+    }
     return blk_co_zone_mgmt(zbc_blk(r), BLK_ZO_RESET,
                             BDRV_ZONE_NO_QUEUE | BDRV_ZONE_ALL, r->start,
                             r->bytes, NULL);

@@ -206,7 +206,7 @@ static const ZbcCommand format_unit = {
     zbc_check_format, zbc_format, BLOCK_ACCT_ZONE_MGMT,
 };
 static const ZbcCommand synchronize_cache = {
-    zbc_check_none, zbc_flush, BLOCK_ACCT_FLUSH,
+    zbc_check_flush, zbc_flush, BLOCK_ACCT_FLUSH,
 };
 static const ZbcCommand read_blocks = {
     zbc_check_read, zbc_read, BLOCK_ACCT_READ, true,
@@ -500,6 +500,17 @@ int scsi_zbc_characteristics(SCSIDevice *dev, uint8_t *buf)
     stl_be_p(buf + 8, UINT32_MAX);
     stl_be_p(buf + 12, max_open ? max_open : UINT32_MAX);
     return 0x3c;
+}
+
+bool scsi_zbc_may_select(SCSIDevice *dev, const uint8_t *bd)
+{
+    int64_t size = blk_getlength(dev->conf.blk);
+    uint32_t blocks = ldl_be_p(bd), block = ldl_be_p(bd + 4) & 0xffffff;
+
+    /* 0 is "as it is", and all ones "as many as there are" */
+    return (!blocks || blocks == UINT32_MAX ||
+            blocks == size / dev->blocksize) &&
+           (!block || block == dev->blocksize);
 }
 
 /* --- Attachment --- */

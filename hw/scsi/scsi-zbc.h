@@ -58,5 +58,10 @@ int scsi_zbc_vpd_pages(uint8_t *buf);
 void scsi_zbc_block_limits(SCSIDevice *dev, SCSIBlockLimits *bl);
 /* VPD page B6h without its header; likewise */
 int scsi_zbc_characteristics(SCSIDevice *dev, uint8_t *buf);
+/*
+ * Does the block descriptor @bd of MODE SELECT (8 bytes, SBC-4) leave the block
+ * size and the number of blocks as they are?  It has no zones to choose from.
+ */
+bool scsi_zbc_may_select(SCSIDevice *dev, const uint8_t *bd);
 
 #endif

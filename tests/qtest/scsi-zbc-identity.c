@@ -245,21 +245,67 @@ static void test_mode_sense(void)
     }
 }
 
-/* The block size cannot be changed, as a zone could not be filled then. */
-static void test_mode_select(void)
+/* With a block descriptor, and maybe a caching page that has this WCE */
+static uint32_t mode_select(Disk *d, uint32_t blocks, uint32_t block, int wce)
 {
-    Disk *d = get_disk(&standard);
-    uint8_t parameters[] = { 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0x10, 0 };
+    uint8_t parameters[4 + 8 + 20] = {
+        [3] = 8, [12] = 8, 18, wce > 0 ? 4 : 0,
+    };
+    size_t length = wce < 0 ? 4 + 8 : sizeof(parameters);
     Command c = {
-        .cdb = { MODE_SELECT, 0x10, 0, 0, sizeof(parameters) },
-        .out_len = sizeof(parameters), .out = parameters,
+        .cdb = { MODE_SELECT, 0x10, 0, 0, length },
+        .out_len = length, .out = parameters,
     };
 
-    assert_sense(submit(d, &c), BAD_PARAMETER);
+    stl_be_p(parameters + 4, blocks);
+    stl_be_p(parameters + 8, block);
+    return submit(d, &c);
+}
+
+/*
+ * Neither the size of blocks, of which a zone has to have a whole number, nor
+ * the number of blocks can be changed.
+ */
+static void test_mode_select(void)
+{
+    const uint32_t blocks = DISK / SECTOR;
+    Disk *d = get_disk(&standard);
+
+    assert_sense(mode_select(d, 0, 4096, -1), BAD_PARAMETER);
+    assert_sense(mode_select(d, 0, 256, -1), BAD_PARAMETER);
+    assert_sense(mode_select(d, 0, 0x10200, -1), BAD_PARAMETER);
+    assert_sense(mode_select(d, blocks - 1, SECTOR, -1), BAD_PARAMETER);
+    assert_sense(mode_select(d, blocks + 1, 0, -1), BAD_PARAMETER);
+    assert_sense(mode_select(d, 1, SECTOR, -1), BAD_PARAMETER);
     g_assert_cmpint(get_size(d), ==, DISK);
-    parameters[10] = 0x02;
-    assert_ok(submit(d, &c));
+    assert_ok(mode_select(d, 0, SECTOR, -1));
+    assert_ok(mode_select(d, blocks, SECTOR, -1));
+    assert_ok(mode_select(d, UINT32_MAX, 0, -1));
+    g_assert_cmpint(get_size(d), ==, DISK);
     assert_zones(d, "");
+}
+
+/* The guest can do without a cache, and what it writes is durable then. */
+static void test_mode_select_of_cache(void)
+{
+    Disk *d = new_disk(&standard), *copy;
+    uint8_t data[128];
+
+    /* A bad descriptor changes nothing */
+    assert_sense(mode_select(d, 0, 4096, 0), BAD_PARAMETER);
+    assert_ok(mode_sense(d, MODE_SENSE, 8, data));
+    g_assert_cmphex(data[6], ==, 4);
+    assert_ok(write_at(d, SEQ, 4 * KiB, OLD));
+    assert_ok(mode_select(d, 0, 0, 0));
+    assert_ok(mode_sense(d, MODE_SENSE, 8, data));
+    g_assert_cmphex(data[6], ==, 0);
+    assert_ok(write_at(d, 3 * ZONE, 8 * KiB, NEW));
+    copy = disk_after_crash(d);
+    assert_zones(copy, "2:closed@4K 3:closed@8K");
+    assert_data(copy, SEQ, 4 * KiB, OLD);
+    assert_data(copy, 3 * ZONE, 8 * KiB, NEW);
+    delete_disk(copy);
+    delete_disk(d);
 }
 
 /* Commands that other disks have, or zoned disks of ZBC-2 and SBC-4 may have */
@@ -316,6 +362,59 @@ static void test_whole_disk(void)
         assert_ok(submit(d, &c));
         assert_zones(d, zones);
     }
+}
+
+static uint32_t format(Disk *d, uint8_t flags, const uint8_t *list,
+                       size_t length)
+{
+    Command c = {
+        .cdb = { FORMAT_UNIT, flags }, .out_len = length, .out = list,
+    };
+
+    return submit(d, &c);
+}
+
+/*
+ * FORMAT UNIT with the header of a parameter list, short or long: what the disk
+ * cannot do is refused before a zone is reset.
+ */
+static void test_format_lists(void)
+{
+    static const struct {
+        uint8_t flags, list[8];
+        bool good;
+    } lists[] = {
+        { 0x10, { 0 }, true },
+        { 0x10, { 0, 0x02 }, true },                /* IMMED */
+        { 0x10, { 0, 0xf2 }, true },                /* FOV, DPRY, DCRT, STPF */
+        { 0x30, { 0 }, true },
+        { 0x30, { 0, 0x82 }, true },
+        { 0x10, { 0, 0x40 } },                      /* DPRY without FOV */
+        { 0x10, { 0, 0x88 } },                      /* a pattern */
+        { 0x10, { 1 } },                            /* protection */
+        { 0x10, { 0, 0x80, 0, 8 } },                /* defects */
+        { 0x10, { 0, 0x80, 8, 0 } },
+        { 0x30, { 0, 0x88 } },
+        { 0x30, { 2 } },
+        { 0x30, { 0, 0, 0, 1 } },                   /* protection intervals */
+        { 0x30, { 0, 0x80, 0, 0, 0, 0, 0, 8 } },
+        { 0x30, { 0, 0x80, 0, 0, 1, 0, 0, 0 } },
+    };
+    Disk *d = get_disk(&standard);
+
+    for (unsigned i = 0; i < ARRAY_SIZE(lists); i++) {
+        size_t length = lists[i].flags & 0x20 ? 8 : 4;
+
+        assert_ok(on_all(d, RESET_ZONE));
+        assert_ok(write_at(d, SEQ, 4 * KiB, OLD));
+        assert_sense(format(d, lists[i].flags, lists[i].list, length),
+                     lists[i].good ? OK : BAD_PARAMETER);
+        assert_zones(d, lists[i].good ? "" : "2:iopen@4K");
+        assert_data(d, SEQ, 4 * KiB, lists[i].good ? 0 : OLD);
+    }
+    assert_sense(format(d, 0x80, NULL, 0), BAD_FIELD);
+    assert_sense(format(d, 0x50, lists[0].list, 4), BAD_FIELD);
+    assert_zones(d, "2:iopen@4K");
 }
 
 /* --- REPORT SUPPORTED OPERATION CODES --- */
@@ -461,8 +560,10 @@ void add_identity_tests(void)
     add_with("capacity-of-512e", &emulated_512, test_capacity);
     add_with("capacity-of-4k", &native_4k, test_capacity);
     add("mode-sense", test_mode_sense);
-    add("mode-select-of-block-size", test_mode_select);
+    add("mode-select-of-blocks", test_mode_select);
+    add("mode-select-of-cache", test_mode_select_of_cache);
     add("unsupported-commands", test_unsupported);
+    add("format-lists", test_format_lists);
     add("commands-for-the-whole-disk", test_whole_disk);
     add("opcodes/supported", test_opcodes);
     add("opcodes/service-actions", test_opcodes_with_actions);

@@ -192,6 +192,40 @@ static void test_flush(const void *opaque)
     delete_disk(d);
 }
 
+/* A range is looked at, although all of the cache is written. */
+static void test_flush_range(const void *opaque)
+{
+    const unsigned length = opaque ? 10 : 16;
+    const struct {
+        uint64_t offset, bytes;
+        uint32_t sense;
+    } ranges[] = {
+        { 0, 0, OK }, { SEQ, 4 * KiB, OK }, { DISK - 512, 512, OK },
+        { DISK - 512, 0, OK },
+        { DISK - 512, 1024, OUT_OF_RANGE }, { DISK, 512, OUT_OF_RANGE },
+        { DISK + 512, 0, OUT_OF_RANGE }, { 512 * GiB, 0, OUT_OF_RANGE },
+    };
+    Disk *d = new_disk(&standard), *copy;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(ranges); i++) {
+        Command c = length == 10 ? cdb10(d, SYNCHRONIZE_CACHE, 0,
+                                         ranges[i].offset, ranges[i].bytes)
+                                 : cdb16(d, SYNCHRONIZE_CACHE_16, 0,
+                                         ranges[i].offset, ranges[i].bytes);
+
+        assert_sense(submit(d, &c), ranges[i].sense);
+    }
+    g_assert_cmpint(statistic(d, "flush_operations"), ==, 4);
+    assert_ok(write_at(d, SEQ, 8 * KiB, NEW));
+    assert_ok(write_at(d, 3 * ZONE, 8 * KiB, OLD));
+    assert_ok(flush(d));
+    copy = disk_after_crash(d);
+    assert_zones(copy, "2:closed@8K 3:closed@8K");
+    assert_data(copy, 3 * ZONE, 8 * KiB, OLD);
+    delete_disk(copy);
+    delete_disk(d);
+}
+
 /* A read that fails is tried again, to the same place. */
 static void test_stopped_read(void)
 {
@@ -338,5 +372,7 @@ void add_medium_tests(void)
     add_with("medium/write-and-verify", "verify", test_fua);
     add_with("medium/synchronize-cache-16", NULL, test_flush);
     add_with("medium/synchronize-cache-10", "10", test_flush);
+    add_with("medium/synchronize-cache-16-range", NULL, test_flush_range);
+    add_with("medium/synchronize-cache-10-range", "10", test_flush_range);
     add("medium/statistics", test_statistics);
 }
