@@ -12,7 +12,7 @@
 #include "qemu/osdep.h"
 #include "qemu/memalign.h"
 #include "block/zoned-range.h"
-#include "system/dma.h"
+#include "system/dma-map.h"
 #include "zns-int.h"
 
 /* Namespace is Write Protected */
@@ -152,17 +152,12 @@ static DMADirection zns_dma_direction(const ZnsData *d)
                                                  : DMA_DIRECTION_FROM_DEVICE;
 }
 
-static void zns_unmap_memory(ZnsData *d, bool accessed)
+static void zns_unmap_memory(ZnsData *d)
 {
-    NvmeSg *sg = &d->req->sg;
-
-    for (int i = 0; sg->flags & NVME_SG_DMA && i < d->qiov.niov; i++) {
-        size_t len = d->qiov.iov[i].iov_len;
-
-        dma_memory_unmap(sg->qsg.as, d->qiov.iov[i].iov_base, len,
-                         zns_dma_direction(d), accessed ? len : 0);
+    /* A memory buffer of the controller is not mapped */
+    if (d->req->sg.flags & NVME_SG_DMA) {
+        dma_unmap_qiov(&d->qiov, &d->req->sg.qsg, zns_dma_direction(d), true);
     }
-    qemu_iovec_reset(&d->qiov);
 }
 
 static bool zns_map_memory(ZnsData *d)
@@ -170,25 +165,11 @@ static bool zns_map_memory(ZnsData *d)
     NvmeSg *sg = &d->req->sg;
 
     if (!(sg->flags & NVME_SG_DMA)) {
-        /* A memory buffer of the controller */
         qemu_iovec_concat(&d->qiov, &sg->iov, 0, sg->iov.size);
         return true;
     }
-    for (int i = 0; i < sg->qsg.nsg; i++) {
-        dma_addr_t len = sg->qsg.sg[i].len;
-        void *mem = dma_memory_map(sg->qsg.as, sg->qsg.sg[i].base, &len,
-                                   zns_dma_direction(d),
-                                   MEMTXATTRS_UNSPECIFIED);
-
-        if (mem) {
-            qemu_iovec_add(&d->qiov, mem, len);
-        }
-        if (!mem || len < sg->qsg.sg[i].len) {
-            zns_unmap_memory(d, false);
-            return false;
-        }
-    }
-    return true;
+    return dma_map_qiov(&d->qiov, &sg->qsg, sg->qsg.size,
+                        zns_dma_direction(d));
 }
 
 static uint16_t zns_bounce(ZnsData *d, size_t len)
@@ -206,7 +187,7 @@ static uint16_t zns_bounce(ZnsData *d, size_t len)
 static void zns_data_free(ZnsData *d)
 {
     if (!d->bounce) {
-        zns_unmap_memory(d, true);
+        zns_unmap_memory(d);
     }
     qemu_vfree(d->bounce);
     qemu_iovec_destroy(&d->qiov);

@@ -18,7 +18,7 @@
 #include "block/block-io.h"
 #include "block/zoned-range.h"
 #include "scsi/constants.h"
-#include "system/dma.h"
+#include "system/dma-map.h"
 #include "scsi-zbc-int.h"
 
 /* A pattern of WRITE SAME is repeated in memory up to this size... */
@@ -223,39 +223,6 @@ static int memory_failed(ZbcReq *r)
     return zbc_fail(r, SENSE_CODE(TARGET_FAILURE));
 }
 
-static void unmap_memory(ZbcReq *r, QEMUIOVector *qiov, DMADirection dir,
-                         bool accessed)
-{
-    for (int i = 0; i < qiov->niov; i++) {
-        dma_memory_unmap(r->req.sg->as, qiov->iov[i].iov_base,
-                         qiov->iov[i].iov_len, dir,
-                         accessed ? qiov->iov[i].iov_len : 0);
-    }
-    qemu_iovec_reset(qiov);
-}
-
-/* All of it or nothing; a list that is longer than the data is not touched */
-static bool map_memory(ZbcReq *r, QEMUIOVector *qiov, DMADirection dir)
-{
-    QEMUSGList *sg = r->req.sg;
-
-    for (int i = 0; qiov->size < r->bytes; i++) {
-        dma_addr_t want = MIN(sg->sg[i].len, r->bytes - qiov->size);
-        dma_addr_t len = want;
-        void *mem = dma_memory_map(sg->as, sg->sg[i].base, &len, dir,
-                                   MEMTXATTRS_UNSPECIFIED);
-
-        if (mem) {
-            qemu_iovec_add(qiov, mem, len);
-        }
-        if (!mem || len < want) {
-            unmap_memory(r, qiov, dir, false);
-            return false;
-        }
-    }
-    return true;
-}
-
 bool zbc_fetch(ZbcReq *r, uint64_t len)
 {
     return !list_is_short(r, len) && zbc_alloc_buf(r, len) &&
@@ -311,7 +278,8 @@ int coroutine_fn zbc_read(ZbcReq *r)
         return ret;
     }
     qemu_iovec_init(&qiov, r->req.sg->nsg);
-    mapped = map_memory(r, &qiov, DMA_DIRECTION_FROM_DEVICE);
+    mapped = dma_map_qiov(&qiov, r->req.sg, r->bytes,
+                          DMA_DIRECTION_FROM_DEVICE);
     if (mapped) {
         zbc_drop_buf(r);
     } else if (zbc_alloc_buf(r, r->bytes)) {
@@ -323,7 +291,7 @@ int coroutine_fn zbc_read(ZbcReq *r)
     ret = blk_co_preadv(zbc_blk(r), r->start, r->bytes, &qiov,
                         BDRV_REQ_NO_QUEUE);
     if (mapped) {
-        unmap_memory(r, &qiov, DMA_DIRECTION_FROM_DEVICE, true);
+        dma_unmap_qiov(&qiov, r->req.sg, DMA_DIRECTION_FROM_DEVICE, true);
     }
 out:
     qemu_iovec_destroy(&qiov);
@@ -355,7 +323,7 @@ int coroutine_fn zbc_write(ZbcReq *r)
         return memory_failed(r);
     }
     qemu_iovec_init(&qiov, r->req.sg->nsg);
-    mapped = map_memory(r, &qiov, DMA_DIRECTION_TO_DEVICE);
+    mapped = dma_map_qiov(&qiov, r->req.sg, r->bytes, DMA_DIRECTION_TO_DEVICE);
     if (!mapped) {
         if (!zbc_fetch(r, r->bytes)) {
             ret = memory_failed(r);
@@ -366,7 +334,7 @@ int coroutine_fn zbc_write(ZbcReq *r)
     ret = blk_co_pwritev(zbc_blk(r), r->start, r->bytes, &qiov,
                          BDRV_REQ_NO_QUEUE | (has_fua(r) ? BDRV_REQ_FUA : 0));
     if (mapped) {
-        unmap_memory(r, &qiov, DMA_DIRECTION_TO_DEVICE, true);
+        dma_unmap_qiov(&qiov, r->req.sg, DMA_DIRECTION_TO_DEVICE, true);
     }
 out:
     qemu_iovec_destroy(&qiov);
