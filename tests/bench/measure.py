@@ -52,6 +52,8 @@ TAIL_ZONE, TAIL_DEPTH = 2 * GIB, 8
 # A durable reset beside 4 KiB written to raw and flushed
 UNIT, UNIT_WRITES = '4 KiB, flush', 500
 ALL = 'all'
+# Disks of Linux alone
+NULL_ZONED, NULL_PLAIN = 'null-zoned', 'null-plain'
 SETTLE_SECONDS, SETTLE_BYTES = 2, 256 * KIB
 
 
@@ -70,6 +72,10 @@ class Samples:
 
     def ratio(self, key, other):
         return [a / b for a, b in zip(self.rounds[key], self.rounds[other])]
+
+    def more(self, key, other, of=lambda value: value):
+        return [of(a) - of(b)
+                for a, b in zip(self.rounds[key], self.rounds[other])]
 
 
 def spread(values):

@@ -1,5 +1,6 @@
 # A zoned SCSI disk beside a SCSI disk on a raw file and a zoned virtio-blk disk:
-# disks of one Linux guest, in turns.
+# disks of one Linux guest, in turns.  So are two of Linux's null_blk, with zones
+# and without: by what the zones cost there, QEMU's part can be told from Linux's.
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
@@ -7,10 +8,13 @@ import json
 
 from disks import GIB, KIB, MIB, Disk, zoned
 from guest_load import FIO_TIMES, GuestLoad, linux
+from measure import NULL_PLAIN, NULL_ZONED
 
 WORKS = ('write', 'read')
 BLOCKS = {'4k': 4 * KIB, '64k': 64 * KIB}
 DEPTHS = (1, 32)
+# The cells of work and depth with the time of one request in them
+CONTROL = 'write', 1
 SIZE, ZONE_SIZE = GIB, 64 * MIB
 
 SCSI = 'scsi-hd,bus=scsi0.0,scsi-id={}'
@@ -40,6 +44,24 @@ class GuestDisk:
                     'sleep 0.1; done')
 
 
+class NullDisk:
+    """A disk that Linux makes up: nothing of QEMU takes part"""
+    def __init__(self, name, settings):
+        self.name = self.dev = name
+        self.is_zoned = 'zoned' in settings
+        self.settings = {'size': SIZE // MIB, 'blocksize': 4096} | settings
+
+    def find(self, guest):
+        settings = '; '.join(f'echo {value} > {key}'
+                             for key, value in self.settings.items())
+        guest.check('modprobe null_blk nr_devices=0\n'
+                    'cd /sys/kernel/config\n'
+                    '[ -d nullb ] || mount -t configfs config .\n'
+                    f'cd /sys/kernel/config/nullb; mkdir {self.name}; '
+                    f'cd {self.name}; {settings}; echo 1 > power\n'
+                    f'until [ -b /dev/{self.dev} ]; do sleep 0.1; done')
+
+
 class ScsiLoad:
     """Samples of MB/s, and of QEMU's CPU nanoseconds for a request"""
     busy = GuestLoad.busy
@@ -57,6 +79,9 @@ class ScsiLoad:
                 ('raw', 'raw', (), SCSI.format(1), BLOCK_OF_SCSI.format(1)),
                 ('virtio-blk', 'qcow2', zoned(ZONE_SIZE), 'virtio-blk-pci',
                  '/sys/bus/virtio/drivers/virtio_blk/virtio*/block'))]
+        self.controls = [
+            NullDisk(NULL_ZONED, {'zoned': 1, 'zone_size': ZONE_SIZE // MIB}),
+            NullDisk(NULL_PLAIN, {})]
 
     def measure(self):
         args = ['-device', 'virtio-scsi-pci,id=scsi0']
@@ -68,16 +93,20 @@ class ScsiLoad:
                 disk.find(guest)
                 # So that all of it has space in the file
                 self.sample(guest, disk, 'write', 64 * KIB, 32, 15000)
+            for disk in self.controls:
+                disk.find(guest)
             for n in range(self.options.rounds):
                 self.say(f'SCSI in a guest: round {n + 1}')
-                self.round(guest, self.disks[::-1 if n % 2 else 1])
+                self.round(guest, -1 if n % 2 else 1)
             guest.poweroff()
 
-    def round(self, guest, disks):
+    def round(self, guest, step):
         for work in WORKS:
             for block, size in BLOCKS.items():
                 for depth in DEPTHS:
-                    for disk in disks:
+                    is_control = (work, depth) == CONTROL
+                    disks = self.disks + self.controls * is_control
+                    for disk in disks[::step]:
                         rate, main, every = self.sample(
                             guest, disk, work, size, depth,
                             FIO_TIMES * self.options.milliseconds)

@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 from disks import MIB
-from measure import (ALL, EMPTY, FUA, RESETS, SPACE_A_ZONE, SPACE_PART, STATES,
-                     TINY_ZONES, UNIT, ZONE_COUNTS, spread)
+from measure import (ALL, BLOCKS, EMPTY, FUA, NULL_PLAIN, NULL_ZONED, RESETS,
+                     SPACE_A_ZONE, SPACE_PART, STATES, TINY_ZONES, UNIT,
+                     ZONE_COUNTS, spread)
 
 WORKS = ('first write', 'rewrite', 'read')
 NAMES = ('zoned', 'zoned, append', 'qcow2', 'qcow2, falloc', 'raw')
@@ -348,3 +349,24 @@ def scsi_table(tables, rates, costs):
             show(rates.ratio(key, (*cell, 'virtio-blk'))),
             f'{spread(costs.rounds[(*key, "main")])[1] / 1000:.1f}',
             show(costs.ratio((*key, 'main'), (*raw, 'main'))), verdict))
+    scsi_control(rates, costs)
+
+
+def scsi_control(rates, costs):
+    print('\nMicroseconds that zones cost a request: of SCSI, all and in the main '
+          "thread; and of\nLinux's null_blk, which nothing of QEMU takes part in.")
+    layout = '{:6} {:>4} {:>5} {:>22} {:>22} {:>22}'
+    print(layout.format('', 'size', 'depth', 'SCSI', 'main', 'null_blk'))
+    for *cell, name in rates.rounds:
+        if name == NULL_ZONED:
+            def more(samples, of, zoned, plain, *end, cell=tuple(cell)):
+                return show(samples.more((*cell, zoned, *end),
+                                         (*cell, plain, *end), of), 1)
+
+            def microseconds(rate, size=BLOCKS[cell[1]]):
+                return size / rate
+
+            print(layout.format(
+                *cell, more(rates, microseconds, 'zoned', 'raw'),
+                more(costs, lambda cost: cost / 1000, 'zoned', 'raw', 'main'),
+                more(rates, microseconds, NULL_ZONED, NULL_PLAIN)))
