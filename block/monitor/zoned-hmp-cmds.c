@@ -1,5 +1,5 @@
 /*
- * HMP command for the zones of devices and nodes
+ * HMP command for the zones of devices and nodes, and their counters
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -253,4 +253,28 @@ void coroutine_fn hmp_info_zones(Monitor *mon, const QDict *qdict)
     } else {
         print_disks(mon);
     }
+}
+
+/* --- Counters, for info blockstats --- */
+
+void hmp_print_zone_stats(Monitor *mon, const BlockZoneStats *stats)
+{
+    const BlockZoneRefusals *refused;
+
+    if (!stats) {
+        return;
+    }
+    refused = stats->refused;
+    monitor_printf(mon, "    zones: writes=%" PRIu64 " write_bytes=%" PRIu64
+                   " appends=%" PRIu64 " append_bytes=%" PRIu64
+                   " opens=%" PRIu64 " closes=%" PRIu64
+                   " finishes=%" PRIu64 " resets=%" PRIu64
+                   " refused=%" PRIu64 "\n",
+                   stats->writes, stats->write_bytes, stats->appends,
+                   stats->append_bytes, stats->opens, stats->closes,
+                   stats->finishes, stats->resets,
+                   refused->boundary + refused->write_pointer +
+                   refused->full + refused->read_only + refused->offline +
+                   refused->active_limit + refused->open_limit +
+                   refused->random_write_area + refused->invalid);
 }
