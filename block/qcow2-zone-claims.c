@@ -261,6 +261,7 @@ static void apply(BlockDriverState *bs, const ZoneClaim *claim)
 
     zone_table_record(t, claim->zone, true, &r);
     r.state = claim->to == end ? BLK_ZS_FULL : BLK_ZS_CLOSED;
+    r.attributes = zone_attributes_in(r.state, r.attributes);
     r.wp = r.data_end = claim->to;
     zone_table_load(t, claim->zone, &r);
 }

@@ -469,8 +469,8 @@ static bool release_stored(const Qcow2Zoned *z, const ZoneReleased *released,
         r.data_end = qcow2_zone_claims_end(&z->claims, released->zone, r.epoch,
                                            r.data_end);
         r.epoch = released->record.epoch;
-        r.attributes = BDRV_ZA_FINISHED_BY_CONTROLLER |
-                       (r.attributes & ~BDRV_ZA_ZRWA);
+        r.attributes = zone_attributes_in(r.state, r.attributes) |
+                       BDRV_ZA_FINISHED_BY_CONTROLLER;
     } else {
         r = released->record;
     }

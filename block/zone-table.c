@@ -50,6 +50,7 @@ typedef struct Zone {
     uint8_t state;              /* BlockZoneState; see has_data() */
     uint8_t pending;            /* Pending */
     uint8_t next_state:4;       /* with PENDING_STATE: BlockZoneState */
+    uint8_t next_settable:3;    /* with PENDING_ATTRIBUTES: BDRV_ZA_* */
     bool used:1;                /* written since it came into the queue */
     uint8_t attributes;         /* BDRV_ZA_* */
     uint16_t overwrites;        /* in progress, in a random write area */
@@ -63,6 +64,7 @@ typedef struct Zone {
 } Zone;
 
 QEMU_BUILD_BUG_ON(ZONE_EPOCHS != 1 << 4);
+QEMU_BUILD_BUG_ON(BDRV_ZA_SETTABLE >= 1 << 3);
 
 /* A million zones are common: 64 bytes a zone are for this and the store. */
 QEMU_BUILD_BUG_ON(sizeof(Zone) > 48);
@@ -84,6 +86,7 @@ typedef struct ZoneArray {
 typedef enum Pending {
     PENDING_NONE,
     PENDING_STATE,              /* a change to Zone.next_state */
+    PENDING_ATTRIBUTES,         /* those that can be set: Zone.next_settable */
     PENDING_COMMIT,             /* of a random write area */
     PENDING_EXT,                /* a descriptor extension */
 } Pending;
@@ -339,31 +342,69 @@ static void set_attributes(ZoneTable *t, uint32_t i, uint8_t attributes)
     t->zrwa_zones += zone_has_zrwa(z);
 }
 
-/* What is left of a zone's attributes in a state (ZNS 1.1, 4.4.1) */
-static uint8_t attributes_in(BlockZoneState state, uint8_t attributes)
+/* ZNS 1.1, 4.4.1.  What cannot be done to a zone is not recommended. */
+uint8_t zone_attributes_in(BlockZoneState state, uint8_t attributes)
 {
     switch (state) {
     case BLK_ZS_EMPTY:
         return 0;
     case BLK_ZS_FULL:
+        return attributes & ~(BDRV_ZA_ZRWA | BDRV_ZA_FINISH_RECOMMENDED);
     case BLK_ZS_RDONLY:
-        return attributes & ~BDRV_ZA_ZRWA;
+        return attributes & ~(BDRV_ZA_ZRWA | BDRV_ZA_RECOMMENDED);
     case BLK_ZS_OFFLINE:
-        return attributes & ~(BDRV_ZA_ZRWA | BDRV_ZA_EXT);
+        return attributes & ~(BDRV_ZA_ZRWA | BDRV_ZA_EXT | BDRV_ZA_RECOMMENDED);
     default:
-        return attributes;
+        return attributes & ~BDRV_ZA_RESET_RECOMMENDED;
     }
 }
 
-/* Zone @i as it will be in @state: for its record, and for the change itself */
+BlockZoneState zone_attributes_state(BlockZoneState state, uint8_t attributes)
+{
+    return zone_state_is_active(state) &&
+           (attributes & BDRV_ZA_FINISHED_BY_CONTROLLER) ? BLK_ZS_FULL : state;
+}
+
+bool zone_attributes_allowed(BlockZoneState state, uint8_t attributes)
+{
+    return (attributes & ~BDRV_ZA_SETTABLE) == 0 &&
+           zone_attributes_in(zone_attributes_state(state, attributes),
+                              attributes) == attributes;
+}
+
+/* What the operation in progress makes of attributes and state of a zone */
+static uint8_t next_attributes(const Zone *z)
+{
+    return z->pending == PENDING_ATTRIBUTES
+           ? (z->attributes & ~BDRV_ZA_SETTABLE) | z->next_settable
+           : z->attributes;
+}
+
+static BlockZoneState next_state(const Zone *z)
+{
+    switch (z->pending) {
+    case PENDING_STATE:
+        return z->next_state;
+    case PENDING_ATTRIBUTES:
+        return zone_attributes_state(z->state, z->next_settable);
+    default:
+        return z->state;
+    }
+}
+
+/*
+ * Zone @i as it will be in @state, of @attributes with those that last: for its
+ * record, and for the change itself
+ */
 static void record_in_state(const ZoneTable *t, uint32_t i,
-                            BlockZoneState state, ZoneRecord *r)
+                            BlockZoneState state, uint8_t attributes,
+                            ZoneRecord *r)
 {
     const Zone *z = zone_at(t, i);
 
     *r = (ZoneRecord) {
         .state = state,
-        .attributes = attributes_in(state, z->attributes),
+        .attributes = zone_attributes_in(state, attributes),
         .epoch = z->epoch,
         .wp = z->wp,
         .data_end = z->data_end,
@@ -382,7 +423,7 @@ static void enter_state(ZoneTable *t, uint32_t i, BlockZoneState state)
     Zone *z = zone_at(t, i);
     ZoneRecord r;
 
-    record_in_state(t, i, state, &r);
+    record_in_state(t, i, state, z->attributes, &r);
     z->wp = r.wp;
     qatomic_set_u64(&z->data_end, r.data_end);
     z->was_empty = false;
@@ -1042,6 +1083,7 @@ static const struct ZoneOpRules {
     [BLK_ZO_FORCE_RDONLY] = { SEQUENTIAL_STATES, 0, BLK_ZS_RDONLY, true },
     [BLK_ZO_FORCE_OFFLINE] = { SEQUENTIAL_STATES, 0, BLK_ZS_OFFLINE, true },
     [BLK_ZO_FORCE_REPAIR] = { SEQUENTIAL_STATES, 0, 0, true },
+    [BLK_ZO_SET_ATTRIBUTES] = { SEQUENTIAL_STATES, SEQUENTIAL_STATES, 0, true },
 };
 
 bool zone_op_allowed(BlockZoneOp op, BlockZoneState state)
@@ -1052,6 +1094,17 @@ bool zone_op_allowed(BlockZoneOp op, BlockZoneState state)
 static bool selects_all(const ZoneMgmt *m)
 {
     return m->flags & BDRV_ZONE_ALL;
+}
+
+static uint8_t settable_attributes(const ZoneMgmt *m)
+{
+    return m->flags / BDRV_ZONE_ATTRIBUTES(1);
+}
+
+static bool attributes_allowed(const ZoneMgmt *m, const Zone *z)
+{
+    return m->op != BLK_ZO_SET_ATTRIBUTES ||
+           zone_attributes_allowed(z->state, settable_attributes(m));
 }
 
 static bool needs_repair(const Zone *z)
@@ -1230,11 +1283,13 @@ static int coroutine_fn select_zones(ZoneTable *t, const ZoneMgmt *m)
     for (uint32_t i = m->first; i <= m->last; i++) {
         Zone *z = zone_at(t, i);
 
-        z->selected = !selects_all(m) || rules->all >> z->state & 1;
+        z->selected = !selects_all(m) || (rules->all >> z->state & 1 &&
+                                          attributes_allowed(m, z));
         if (z->selected && m->flags & BDRV_ZONE_ZRWA &&
             z->state != BLK_ZS_EMPTY) {
             ret = -ENOTTY;
-        } else if (z->selected && !zone_op_allowed(m->op, z->state)) {
+        } else if (z->selected && (!zone_op_allowed(m->op, z->state) ||
+                                   !attributes_allowed(m, z))) {
             ret = -EINVAL;
         } else if (z->selected) {
             add_needs(t, m, i, &needs);
@@ -1263,6 +1318,15 @@ static void wait_for_state(Zone *z, BlockZoneState state)
 {
     z->pending = PENDING_STATE;
     z->next_state = state;
+}
+
+static void wait_for_attributes(Zone *z, uint8_t settable)
+{
+    if ((z->attributes & BDRV_ZA_SETTABLE) != settable ||
+        zone_attributes_state(z->state, settable) != z->state) {
+        z->pending = PENDING_ATTRIBUTES;
+        z->next_settable = settable;
+    }
 }
 
 /* Do what needs no durability, note the rest as pending. */
@@ -1301,6 +1365,9 @@ static void start_zone(ZoneTable *t, ZoneMgmt *m, uint32_t i)
         break;
     case BLK_ZO_ZRWA_COMMIT:
         z->pending = PENDING_COMMIT;
+        break;
+    case BLK_ZO_SET_ATTRIBUTES:
+        wait_for_attributes(z, settable_attributes(m));
         break;
     default:
         if (z->state != zone_op_rules[m->op].to) {
@@ -1353,8 +1420,7 @@ static void coroutine_fn mark_pending_dirty(ZoneTable *t, ZoneMgmt *m)
         if (z->pending == PENDING_STATE && z->next_state == z->state) {
             /* A write has brought the state, or none after all */
             z->pending = PENDING_NONE;
-        } else if (z->pending == PENDING_STATE ||
-                   z->pending == PENDING_COMMIT) {
+        } else if (z->pending != PENDING_NONE && z->pending != PENDING_EXT) {
             mark_dirty(t, i);
         }
         walk_pause(t, m, i);
@@ -1436,6 +1502,18 @@ static void undo_zone(ZoneTable *t, const ZoneMgmt *m, uint32_t i)
     mark_released(t, i);
 }
 
+/* A zone whose state stays has nothing else that changes. */
+static void change_attributes(ZoneTable *t, uint32_t i)
+{
+    const Zone *z = zone_at(t, i);
+    BlockZoneState state = next_state(z);
+
+    set_attributes(t, i, zone_attributes_in(state, next_attributes(z)));
+    if (state != z->state) {
+        enter_state(t, i, state);
+    }
+}
+
 static void end_zone(ZoneTable *t, const ZoneMgmt *m, uint32_t i, bool stored)
 {
     Zone *z = zone_at(t, i);
@@ -1449,6 +1527,8 @@ static void end_zone(ZoneTable *t, const ZoneMgmt *m, uint32_t i, bool stored)
         undo_zone(t, m, i);
     } else if (z->pending == PENDING_STATE) {
         enter_state(t, i, z->next_state);
+    } else if (z->pending == PENDING_ATTRIBUTES) {
+        change_attributes(t, i);
     }
     z->pending = PENDING_NONE;
 }
@@ -1588,7 +1668,7 @@ void zone_table_count(ZoneTable *t, ZoneCounts *counts)
 
 static uint8_t known_attributes(const ZoneTable *t)
 {
-    return BDRV_ZA_FINISHED_BY_CONTROLLER |
+    return BDRV_ZA_SETTABLE |
            (t->geometry.zones.ext_size ? BDRV_ZA_EXT : 0) |
            (t->geometry.zones.zrwa_size ? BDRV_ZA_ZRWA : 0);
 }
@@ -1604,7 +1684,7 @@ static bool record_is_valid(const ZoneTable *t, uint32_t i,
     }
     if (zone_is_conventional(t, i) || r->data_end < start ||
         r->data_end > end || (r->data_end | r->wp) % BDRV_SECTOR_SIZE ||
-        (r->attributes & ~attributes_in(r->state, known_attributes(t)))) {
+        (r->attributes & ~zone_attributes_in(r->state, known_attributes(t)))) {
         return false;
     }
     switch (r->state) {
@@ -1668,13 +1748,12 @@ uint64_t zone_table_unused(ZoneTable *t, uint32_t index)
 static void get_record(const ZoneTable *t, uint32_t i, bool live, ZoneRecord *r)
 {
     const Zone *z = zone_at(t, i);
-    BlockZoneState state = z->pending == PENDING_STATE ? z->next_state
-                                                       : z->state;
+    BlockZoneState state = next_state(z);
 
     if (!live && zone_state_is_active(state)) {
         state = unpowered_state(t, i);
     }
-    record_in_state(t, i, state, r);
+    record_in_state(t, i, state, next_attributes(z), r);
 }
 
 void zone_table_record(ZoneTable *t, uint32_t index, bool live,

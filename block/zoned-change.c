@@ -1,5 +1,5 @@
 /*
- * Reset, finish or set the condition of zones that nobody else uses
+ * Reset or finish zones that nobody else uses, or do what a controller does
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -7,6 +7,7 @@
 #include "qemu/osdep.h"
 #include "block/block_int-common.h"
 #include "block/block-zoned.h"
+#include "block/zone-table.h"
 #include "block/zoned-change.h"
 #include "block/zoned-range.h"
 #include "qapi/error.h"
@@ -25,8 +26,23 @@ static BlockZoneOp zone_op(const ZoneChange *change)
         return BLK_ZO_RESET;
     case BLOCKDEV_ZONE_OPERATION_FINISH:
         return BLK_ZO_FINISH;
+    case BLOCKDEV_ZONE_OPERATION_SET_ATTRIBUTES:
+        return BLK_ZO_SET_ATTRIBUTES;
     default:
         return conditions[change->condition];
+    }
+}
+
+static BlockZoneFlags zone_flags(const ZoneChange *change)
+{
+    switch (change->operation) {
+    case BLOCKDEV_ZONE_OPERATION_SET_ATTRIBUTES:
+        return BDRV_ZONE_ATTRIBUTES(change->attributes) |
+               (change->all ? BDRV_ZONE_ALL : 0);
+    case BLOCKDEV_ZONE_OPERATION_SET_CONDITION:
+        return 0;
+    default:
+        return change->all ? BDRV_ZONE_ALL : 0;
     }
 }
 
@@ -37,12 +53,23 @@ const char *zoned_change_participle(const ZoneChange *change)
         [BLOCK_ZONE_CONDITION_READ_ONLY] = "made read-only",
         [BLOCK_ZONE_CONDITION_OFFLINE] = "made offline",
     };
+    static const char *const attributes[] = {
+        [0] = "cleared of attributes",
+        [BDRV_ZA_FINISHED_BY_CONTROLLER] = "marked finished-by-controller",
+        [BDRV_ZA_FINISH_RECOMMENDED] = "marked finish-recommended",
+        [BDRV_ZA_RESET_RECOMMENDED] = "marked reset-recommended",
+        [BDRV_ZA_RESET_RECOMMENDED | BDRV_ZA_FINISHED_BY_CONTROLLER] =
+            "marked finished-by-controller and reset-recommended",
+        [BDRV_ZA_SETTABLE] = NULL,
+    };
 
     switch (change->operation) {
     case BLOCKDEV_ZONE_OPERATION_RESET:
         return "reset";
     case BLOCKDEV_ZONE_OPERATION_FINISH:
         return "finished";
+    case BLOCKDEV_ZONE_OPERATION_SET_ATTRIBUTES:
+        return attributes[change->attributes] ?: "given these attributes";
     default:
         return conditions[change->condition];
     }
@@ -55,6 +82,8 @@ const char *zoned_change_outcome(const ZoneChange *change)
         return "empty";
     case BLOCKDEV_ZONE_OPERATION_FINISH:
         return "full";
+    case BLOCKDEV_ZONE_OPERATION_SET_ATTRIBUTES:
+        return "so";
     default:
         return BlockZoneCondition_str(change->condition);
     }
@@ -69,6 +98,9 @@ void zoned_change_info(const ZoneChange *change, BlockdevZoneChange *info)
         .operation = change->operation,
         .has_condition = is_condition,
         .condition = change->condition,
+        .has_attributes = change->operation ==
+                          BLOCKDEV_ZONE_OPERATION_SET_ATTRIBUTES,
+        .attributes = zoned_report_attributes(change->attributes),
         .first_zone = change->first,
         .nr_zones = change->count,
         .changed = change->changed,
@@ -77,12 +109,32 @@ void zoned_change_info(const ZoneChange *change, BlockdevZoneChange *info)
     };
 }
 
+bool zoned_change_set_attributes(ZoneChange *change,
+                                 const BlockdevZoneAttributeList *attributes,
+                                 Error **errp)
+{
+    uint8_t bits = zoned_report_attribute_bits(attributes);
+
+    if (bits & ~BDRV_ZA_SETTABLE) {
+        error_setg(errp, "The attributes random-write-area and "
+                   "descriptor-extension cannot be set");
+        return false;
+    }
+    change->attributes = bits;
+    return true;
+}
+
 /* --- Which zones --- */
 
 /* Is the zone what the operation makes of it? */
-static bool is_done(const ZoneChange *change, BlockZoneState state)
+static bool is_done(const ZoneChange *change, const BlockZoneDescriptor *zone)
 {
+    BlockZoneState state = zone->state;
+
     switch (zone_op(change)) {
+    case BLK_ZO_SET_ATTRIBUTES:
+        return (zone->attributes & BDRV_ZA_SETTABLE) == change->attributes &&
+               zone_attributes_state(state, change->attributes) == state;
     case BLK_ZO_RESET:
         return state == BLK_ZS_EMPTY;
     case BLK_ZO_FINISH:
@@ -104,6 +156,9 @@ static bool applies(const ZoneChange *change, BlockZoneState state)
     }
     if (change->operation == BLOCKDEV_ZONE_OPERATION_SET_CONDITION) {
         return true;
+    }
+    if (change->operation == BLOCKDEV_ZONE_OPERATION_SET_ATTRIBUTES) {
+        return zone_attributes_allowed(state, change->attributes);
     }
     return state != BLK_ZS_RDONLY && state != BLK_ZS_OFFLINE &&
            !(change->all && state == BLK_ZS_EMPTY &&
@@ -140,7 +195,7 @@ static int coroutine_fn look_at_zone(const BlockZoneDescriptor *zone,
         choice->start = zone->start;
     }
     choice->end = zone->start + zone->length;
-    if (is_done(change, zone->state)) {
+    if (is_done(change, zone)) {
         change->unchanged++;
     } else {
         change->changed++;
@@ -184,12 +239,8 @@ bool coroutine_fn blk_co_change_zones(BlockBackend *blk, ZoneChange *change,
 
     /* Only conventional zones, which come first, are in no range of a change */
     if (ret == 0 && choice.end) {
-        ret = blk_co_zone_mgmt(blk, zone_op(change),
-                               change->all &&
-                               change->operation !=
-                               BLOCKDEV_ZONE_OPERATION_SET_CONDITION
-                               ? BDRV_ZONE_ALL : 0, choice.start,
-                               choice.end - choice.start, NULL);
+        ret = blk_co_zone_mgmt(blk, zone_op(change), zone_flags(change),
+                               choice.start, choice.end - choice.start, NULL);
     }
     if (ret < 0) {
         change_error(change, limits, ret, errp);

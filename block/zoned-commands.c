@@ -1,5 +1,5 @@
 /*
- * QMP commands for the zones of nodes: show, reset, finish
+ * QMP commands for the zones of nodes: show, reset, finish, set attributes
  *
  * They are coroutines, so that very many zones stop nothing but other commands,
  * and those for a bounded time.
@@ -114,30 +114,41 @@ static bool GRAPH_RDLOCK check_overlays(BlockDriverState *bs,
     return true;
 }
 
+typedef enum ZoneUse {
+    ZONES_LOOK,
+    ZONES_CHANGE,               /* alone: who uses them would not know */
+    ZONES_BE_MEDIUM,            /* change them beside those who use them */
+} ZoneUse;
+
 /*
  * A user of the zones that the node @node_name shows, or NULL with an error.
  * Sets *@size to that of the disk.
  */
 static BlockBackend *coroutine_fn
-use_zones(const char *node_name, bool change, int64_t *size, Error **errp)
+use_zones(const char *node_name, ZoneUse use, int64_t *size, Error **errp)
 {
+    static const struct {
+        uint64_t perm, shared;
+    } perms[] = {
+        [ZONES_LOOK] = { 0, BLK_PERM_ALL },
+        [ZONES_CHANGE] = { BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE, 0 },
+        [ZONES_BE_MEDIUM] = { BLK_PERM_WRITE_UNCHANGED, BLK_PERM_ALL },
+    };
     ERRP_GUARD();
     BlockDriverState *bs;
     BlockBackend *blk;
 
     WITH_GRAPH_RDLOCK_GUARD() {
-        bs = bdrv_find_zoned(node_name, change, errp);
-        if (!bs || (change && !check_overlays(bs, node_name, errp))) {
+        bs = bdrv_find_zoned(node_name, use != ZONES_LOOK, errp);
+        if (!bs || (use == ZONES_CHANGE &&
+                    !check_overlays(bs, node_name, errp))) {
             return NULL;
         }
         bdrv_ref(bs);
         *size = bs->total_sectors * BDRV_SECTOR_SIZE;
     }
-    /* Whoever changes zones is the only one who uses them, readers included. */
-    blk = change ? blk_co_new_with_bs(bs, BLK_PERM_CONSISTENT_READ |
-                                      BLK_PERM_WRITE, 0, errp)
-                 : blk_co_new_with_bs(bs, 0, BLK_PERM_ALL, errp);
-    if (!blk && change) {
+    blk = blk_co_new_with_bs(bs, perms[use].perm, perms[use].shared, errp);
+    if (!blk && use == ZONES_CHANGE) {
         error_prepend(errp, "Zones of node '%s' are in use: ", node_name);
     }
     bdrv_co_unref(bs);
@@ -170,7 +181,7 @@ qmp_query_block_zones(const char *node_name, bool has_offset, uint64_t offset,
                    ANSWER_MAX_ZONES);
         return NULL;
     }
-    blk = use_zones(node_name, false, &size, errp);
+    blk = use_zones(node_name, ZONES_LOOK, &size, errp);
     if (!blk) {
         return NULL;
     }
@@ -237,7 +248,7 @@ change_zones(const BlockZoneSelection *selection,
     BlockBackend *blk;
     int64_t size;
 
-    blk = use_zones(selection->node_name, true, &size, errp);
+    blk = use_zones(selection->node_name, ZONES_CHANGE, &size, errp);
     if (!blk) {
         return NULL;
     }
@@ -264,4 +275,39 @@ BlockdevZoneChange *coroutine_fn
 qmp_block_zone_finish(BlockZoneSelection *selection, Error **errp)
 {
     return change_zones(selection, BLOCKDEV_ZONE_OPERATION_FINISH, errp);
+}
+
+void coroutine_fn
+qmp_block_zone_set_attributes(const char *node_name, uint64_t offset,
+                              BlockdevZoneAttributeList *attributes,
+                              Error **errp)
+{
+    ZoneChange change = {
+        .disk = node_name,
+        .operation = BLOCKDEV_ZONE_OPERATION_SET_ATTRIBUTES,
+        .count = 1,
+    };
+    BlockBackend *blk;
+    int64_t size;
+
+    if (!zoned_change_set_attributes(&change, attributes, errp)) {
+        return;
+    }
+    blk = use_zones(node_name, ZONES_BE_MEDIUM, &size, errp);
+    if (!blk) {
+        return;
+    }
+    if (check_offset(node_name, offset, size, errp)) {
+        uint64_t zone_size = blk_bs(blk)->bl.zones.size;
+
+        change.first = offset / zone_size;
+        if (blk_co_change_zones(blk, &change, errp) && change.changed) {
+            GRAPH_RDLOCK_GUARD();
+            bdrv_zone_changed(blk_bs(blk), change.first * zone_size);
+        }
+        trace_block_zones_change(node_name, BlockdevZoneOperation_str(
+                                     change.operation),
+                                 change.first, 1, change.changed);
+    }
+    blk_co_unref(blk);
 }

@@ -13,8 +13,7 @@
 #include "system/block-backend.h"
 #include "trace.h"
 
-/* Tell the devices that have the zones of @bs, whatever filters are between */
-static void GRAPH_RDLOCK notify_devices(BlockDriverState *bs, int64_t offset)
+void bdrv_zone_changed(BlockDriverState *bs, int64_t offset)
 {
     BdrvChild *c;
 
@@ -22,7 +21,7 @@ static void GRAPH_RDLOCK notify_devices(BlockDriverState *bs, int64_t offset)
         BlockDriverState *parent = bdrv_zoned_parent(c);
 
         if (parent) {
-            notify_devices(parent, offset);
+            bdrv_zone_changed(parent, offset);
         } else if (c->klass->zone_changed) {
             c->klass->zone_changed(c, offset);
         }
@@ -90,7 +89,7 @@ qmp_block_zone_set_condition(const char *node_name, uint64_t offset,
                          "at %" PRId64, zone);
     } else {
         GRAPH_RDLOCK_GUARD();
-        notify_devices(blk_bs(blk), zone);
+        bdrv_zone_changed(blk_bs(blk), zone);
     }
     blk_co_unref(blk);
 }

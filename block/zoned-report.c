@@ -70,18 +70,40 @@ uint64_t zoned_report_left(const BlockZoneDescriptor *zone)
     }
 }
 
-static void add_attribute(BlockdevZoneAttributeList ***tail, uint8_t attributes,
-                          uint8_t bit, BlockdevZoneAttribute value)
+static const uint8_t attribute_bits[BLOCKDEV_ZONE_ATTRIBUTE__MAX] = {
+    [BLOCKDEV_ZONE_ATTRIBUTE_FINISHED_BY_CONTROLLER] =
+        BDRV_ZA_FINISHED_BY_CONTROLLER,
+    [BLOCKDEV_ZONE_ATTRIBUTE_FINISH_RECOMMENDED] = BDRV_ZA_FINISH_RECOMMENDED,
+    [BLOCKDEV_ZONE_ATTRIBUTE_RESET_RECOMMENDED] = BDRV_ZA_RESET_RECOMMENDED,
+    [BLOCKDEV_ZONE_ATTRIBUTE_RANDOM_WRITE_AREA] = BDRV_ZA_ZRWA,
+    [BLOCKDEV_ZONE_ATTRIBUTE_DESCRIPTOR_EXTENSION] = BDRV_ZA_EXT,
+};
+
+BlockdevZoneAttributeList *zoned_report_attributes(uint8_t attributes)
 {
-    if (attributes & bit) {
-        QAPI_LIST_APPEND(*tail, value);
+    BlockdevZoneAttributeList *list = NULL, **tail = &list;
+
+    for (int i = 0; i < BLOCKDEV_ZONE_ATTRIBUTE__MAX; i++) {
+        if (attributes & attribute_bits[i]) {
+            QAPI_LIST_APPEND(tail, i);
+        }
     }
+    return list;
+}
+
+uint8_t zoned_report_attribute_bits(const BlockdevZoneAttributeList *list)
+{
+    uint8_t attributes = 0;
+
+    for (; list; list = list->next) {
+        attributes |= attribute_bits[list->value];
+    }
+    return attributes;
 }
 
 void zoned_report_info(const BlockZoneDescriptor *zone, uint32_t index,
                        BlockdevZone *info)
 {
-    BlockdevZoneAttributeList **tail = &info->attributes;
     bool sequential = zone->type != BLK_ZT_CONV;
 
     *info = (BlockdevZone) {
@@ -96,13 +118,8 @@ void zoned_report_info(const BlockZoneDescriptor *zone, uint32_t index,
         .type = sequential ? BLOCKDEV_ZONE_TYPE_SEQUENTIAL_WRITE_REQUIRED
                            : BLOCKDEV_ZONE_TYPE_CONVENTIONAL,
         .state = zoned_report_state(zone->state),
+        .attributes = zoned_report_attributes(zone->attributes),
     };
-    add_attribute(&tail, zone->attributes, BDRV_ZA_FINISHED_BY_CONTROLLER,
-                  BLOCKDEV_ZONE_ATTRIBUTE_FINISHED_BY_CONTROLLER);
-    add_attribute(&tail, zone->attributes, BDRV_ZA_ZRWA,
-                  BLOCKDEV_ZONE_ATTRIBUTE_RANDOM_WRITE_AREA);
-    add_attribute(&tail, zone->attributes, BDRV_ZA_EXT,
-                  BLOCKDEV_ZONE_ATTRIBUTE_DESCRIPTOR_EXTENSION);
 }
 
 void zoned_report_add(ZoneTotals *totals, const BlockZoneDescriptor *zone)

@@ -35,13 +35,15 @@ typedef struct ZoneTool ZoneTool;
 /* --- Commands and their options --- */
 
 typedef enum ZoneCommandId {
-    ZC_REPORT, ZC_MAP, ZC_RESET, ZC_FINISH, ZC_SET_CONDITION, ZC_MAX
+    ZC_REPORT, ZC_MAP, ZC_RESET, ZC_FINISH, ZC_SET_CONDITION,
+    ZC_SET_ATTRIBUTES, ZC_MAX
 } ZoneCommandId;
 
 #define FOR(id) (1u << ZC_##id)
 #define FOR_ALL ((1u << ZC_MAX) - 1)
 #define FOR_LOOKS (FOR(REPORT) | FOR(MAP))
-#define FOR_CHANGES (FOR(RESET) | FOR(FINISH) | FOR(SET_CONDITION))
+#define FOR_CHANGES (FOR(RESET) | FOR(FINISH) | FOR(SET_CONDITION) | \
+                     FOR(SET_ATTRIBUTES))
 
 typedef struct ZoneCommand {
     ZoneCommandId id;
@@ -113,6 +115,7 @@ struct ZoneTool {
     bool by_number;              /* first_text is the number of a zone */
     uint32_t states;             /* 0: any; bits are 1 << BlockdevZoneState */
     BlockZoneCondition condition;
+    uint8_t attributes;          /* BDRV_ZA_SETTABLE */
     char **operands;
 
     /* The disk, and the range of zones */
@@ -558,6 +561,7 @@ static void print_change_json(const ZoneChange *change)
     printf("%s\n", str->str);
     qobject_unref(obj);
     visit_free(v);
+    qapi_free_BlockdevZoneAttributeList(info.attributes);
 }
 
 static void print_change(const ZoneTool *tool, const ZoneChange *change)
@@ -611,6 +615,7 @@ static int run_change(ZoneTool *tool, BlockdevZoneOperation operation)
         .disk = tool->operands[0],
         .operation = operation,
         .condition = tool->condition,
+        .attributes = tool->attributes,
         .all = tool->all,
         .first = tool->first,
         .count = tool->count,
@@ -651,6 +656,11 @@ static int run_set_condition(ZoneTool *tool)
     return run_change(tool, BLOCKDEV_ZONE_OPERATION_SET_CONDITION);
 }
 
+static int run_set_attributes(ZoneTool *tool)
+{
+    return run_change(tool, BLOCKDEV_ZONE_OPERATION_SET_ATTRIBUTES);
+}
+
 /* --- Command line --- */
 
 static const ZoneCommand zone_commands[] = {
@@ -686,6 +696,18 @@ static const ZoneCommand zone_commands[] = {
       "     the image file (or image specification) to operate on\n"
       "  CONDITION\n"
       "     good, read-only, or offline\n" },
+    { ZC_SET_ATTRIBUTES, "set-attributes", run_set_attributes,
+      "{--zone NUMBER | --offset OFFSET} FILENAME ATTRIBUTES\n"
+      "  qemu-img zone set-attributes [OPTION...] --all FILENAME ATTRIBUTES",
+      2, "Give zones the attributes that a controller gives them",
+      "  FILENAME\n"
+      "     the image file (or image specification) to operate on\n"
+      "  ATTRIBUTES\n"
+      "     those that the zones have from now on, separated by commas, or "
+      "none:\n"
+      "     reset-recommended for full zones, finish-recommended for open and "
+      "closed\n"
+      "     ones, finished-by-controller, which makes them full\n" },
 };
 
 static G_NORETURN void print_help(const char *program)
@@ -754,6 +776,27 @@ static int parse_word(const ZoneTool *tool, const char *what, const char *word,
         usage_error(tool, "%s (%s) must be one of: %s", what, word, words->str);
     }
     return value;
+}
+
+static uint8_t parse_attributes(const ZoneTool *tool, const char *text)
+{
+    static const char expected[] = "ATTRIBUTES (%s) must be none, or of these: "
+                                   "finished-by-controller, "
+                                   "finish-recommended, reset-recommended";
+    g_auto(GStrv) words = g_strsplit(text, ",", -1);
+    uint8_t attributes = 0;
+
+    for (char **word = words; strcmp(text, "none") && *word; word++) {
+        int value = qapi_enum_parse(&BlockdevZoneAttribute_lookup, *word, -1,
+                                    NULL);
+        BlockdevZoneAttributeList list = { .value = MAX(value, 0) };
+
+        attributes |= zoned_report_attribute_bits(&list);
+        if (value < 0 || attributes & ~BDRV_ZA_SETTABLE) {
+            usage_error(tool, expected, text);
+        }
+    }
+    return attributes;
 }
 
 static void set_first(ZoneTool *tool, const char *text, bool by_number)
@@ -830,6 +873,8 @@ static void parse_options(ZoneTool *tool, int argc, char **argv)
     if (argc - optind != tool->command->nr_operands) {
         usage_error(tool, tool->command->id == ZC_SET_CONDITION
                     ? "Expecting an image file name and a condition" :
+                    tool->command->id == ZC_SET_ATTRIBUTES
+                    ? "Expecting an image file name and attributes" :
                     tool->command->id == ZC_MAP
                     ? "Expecting an image file name and the file to write"
                     : "Expecting one image file name");
@@ -840,6 +885,9 @@ static void parse_options(ZoneTool *tool, int argc, char **argv)
     if (tool->command->id == ZC_SET_CONDITION) {
         tool->condition = parse_word(tool, "CONDITION", tool->operands[1],
                                      &BlockZoneCondition_lookup);
+    }
+    if (tool->command->id == ZC_SET_ATTRIBUTES) {
+        tool->attributes = parse_attributes(tool, tool->operands[1]);
     }
 }
 

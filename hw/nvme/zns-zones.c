@@ -148,8 +148,7 @@ static bool zns_filter_matches(uint8_t filter, const BlockZoneDescriptor *zone)
     case NVME_ZONE_REPORT_ALL:
         return true;
     case REPORT_RECOMMENDED:
-        /* Finishing or resetting is never recommended here */
-        return zone->attributes & BDRV_ZA_FINISHED_BY_CONTROLLER;
+        return zone->attributes & BDRV_ZA_SETTABLE;
     default:
         return zone->state == states[filter];
     }

@@ -14,6 +14,7 @@
 
 #define REPORT_HEADER   64
 #define REPORT_ENTRY    64
+#define ZONE_RESET      0x01    /* in byte 1: reset is recommended */
 
 /* REPORTING OPTIONS that are not conditions of a zone */
 #define OPTION_ALL              0x00
@@ -289,6 +290,7 @@ static bool matches(uint8_t option, const BlockZoneDescriptor *zone)
     case OPTION_ALL:
         return true;
     case OPTION_RESET:
+        return zone->attributes & BDRV_ZA_RESET_RECOMMENDED;
     case OPTION_NON_SEQ:
         return false;
     case OPTION_NOT_WP:
@@ -329,7 +331,8 @@ static void put_descriptor(const ZbcReq *r, uint8_t *d,
                       BLK_ZS_FULL != 0xe || BLK_ZS_OFFLINE != 0xf);
 
     d[0] = zone->type;
-    d[1] = zone->state << 4;
+    d[1] = zone->state << 4 |
+           (zone->attributes & BDRV_ZA_RESET_RECOMMENDED ? ZONE_RESET : 0);
     stq_be_p(d + 8, zbc_blocks(r, zone->length));
     stq_be_p(d + 16, zbc_blocks(r, zone->start));
     /* Readers know all ones as "there is none" */

@@ -18,6 +18,11 @@
  *  BLK_ZO_FORCE_RDONLY, FORCE_OFFLINE, FORCE_REPAIR
  *                        what a failing medium does, from any state, and back
  *                        to the state that the write pointer stands for
+ *  BLK_ZO_SET_ATTRIBUTES what a controller does on its own (ZNS 1.1):
+ *                        of BDRV_ZA_SETTABLE, the zones have those afterwards
+ *                        that the flags say (BDRV_ZONE_ATTRIBUTES()).  An
+ *                        active zone that was "finished by the controller"
+ *                        becomes full.  Their state must allow it
  *
  * and of a part of a zone:
  *
@@ -68,7 +73,8 @@ static inline bool bdrv_same_zones(const BlockZoneLimits *a,
 typedef enum BlockZoneFlags {
     /*
      * Act on those zones of the range that the operation applies to, and
-     * leave the others alone: ZNS "Select All", virtio ZONE_RESET_ALL.
+     * leave the others alone: ZNS "Select All", virtio ZONE_RESET_ALL.  With
+     * SET_ATTRIBUTES, those whose state allows it.
      */
     BDRV_ZONE_ALL = 1 << 0,
     /*
@@ -80,12 +86,26 @@ typedef enum BlockZoneFlags {
     BDRV_ZONE_ZRWA = 1 << 2,
     /* blk_co_zone_mgmt() only: the same as BDRV_REQ_NO_QUEUE */
     BDRV_ZONE_NO_QUEUE = 1 << 3,
+    /* With SET_ATTRIBUTES, see BDRV_ZONE_ATTRIBUTES() */
+    BDRV_ZONE_ATTRIBUTES_MASK = 0xff << 8,
 } BlockZoneFlags;
 
-/* Attributes of a zone, as in byte 2 of a ZNS zone descriptor (ZNS 1.1, 4.4) */
+/*
+ * Attributes of a zone, as in byte 2 of a ZNS zone descriptor (ZNS 1.1, 4.4).
+ * To finish is recommended in active zones only, to reset in full ones.
+ */
 #define BDRV_ZA_FINISHED_BY_CONTROLLER 0x01
+#define BDRV_ZA_FINISH_RECOMMENDED 0x02
+#define BDRV_ZA_RESET_RECOMMENDED 0x04
 #define BDRV_ZA_ZRWA 0x08
 #define BDRV_ZA_EXT 0x80
+
+#define BDRV_ZA_RECOMMENDED \
+    (BDRV_ZA_FINISH_RECOMMENDED | BDRV_ZA_RESET_RECOMMENDED)
+#define BDRV_ZA_SETTABLE (BDRV_ZA_FINISHED_BY_CONTROLLER | BDRV_ZA_RECOMMENDED)
+
+/* Attributes as flags of BLK_ZO_SET_ATTRIBUTES */
+#define BDRV_ZONE_ATTRIBUTES(attributes) ((attributes) << 8)
 
 /*
  * Errno contract.  A driver with zones returns exactly these for requests

@@ -192,6 +192,16 @@ void coroutine_fn zone_table_begin_look(ZoneTable *t, ZoneMgmt *m,
 /* Can a zone in @state be the object of @op? */
 bool zone_op_allowed(BlockZoneOp op, BlockZoneState state);
 
+/* What is left of @attributes (BDRV_ZA_*) in a zone that gets into @state */
+uint8_t zone_attributes_in(BlockZoneState state, uint8_t attributes);
+
+/*
+ * BLK_ZO_SET_ATTRIBUTES with @attributes: can it be done to a zone in @state,
+ * and what is the zone then?
+ */
+bool zone_attributes_allowed(BlockZoneState state, uint8_t attributes);
+BlockZoneState zone_attributes_state(BlockZoneState state, uint8_t attributes);
+
 /* --- Looking --- */
 
 /*

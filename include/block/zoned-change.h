@@ -1,5 +1,5 @@
 /*
- * Reset, finish or set the condition of zones that nobody else uses
+ * Reset or finish zones that nobody else uses, or do what a controller does
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,6 +14,7 @@ typedef struct ZoneChange {
     const char *disk;            /* its name, for messages */
     BlockdevZoneOperation operation;
     BlockZoneCondition condition;       /* with SET_CONDITION */
+    uint8_t attributes;          /* with SET_ATTRIBUTES: BDRV_ZA_SETTABLE */
     bool all;                    /* only those that it applies to */
     uint32_t first, count;       /* with @all, all zones of the disk */
 
@@ -33,6 +34,12 @@ bool coroutine_fn blk_co_change_zones(BlockBackend *blk, ZoneChange *change,
 const char *zoned_change_participle(const ZoneChange *change);
 /* What they are then */
 const char *zoned_change_outcome(const ZoneChange *change);
+/* The caller frees info->attributes. */
 void zoned_change_info(const ZoneChange *change, BlockdevZoneChange *info);
+
+/* Set change->attributes; false, with an error, if those cannot be set. */
+bool zoned_change_set_attributes(ZoneChange *change,
+                                 const BlockdevZoneAttributeList *attributes,
+                                 Error **errp);
 
 #endif

@@ -39,6 +39,12 @@ const BlockZoneLimits *blk_zone_limits(BlockBackend *blk);
 /* The node that has its zones through @child, NULL if there is none */
 BlockDriverState *GRAPH_RDLOCK bdrv_zoned_parent(BdrvChild *child);
 
+/*
+ * The zone at @offset has changed, and no request was the reason: tell the
+ * devices that have the zones of @bs, whatever filters are between
+ */
+void GRAPH_RDLOCK bdrv_zone_changed(BlockDriverState *bs, int64_t offset);
+
 /* May @child become a child of @parent in @role? */
 bool GRAPH_RDLOCK bdrv_zoned_may_attach(BlockDriverState *parent,
                                         BlockDriverState *child,

@@ -35,6 +35,10 @@ uint64_t zoned_report_left(const BlockZoneDescriptor *zone);
 void zoned_report_info(const BlockZoneDescriptor *zone, uint32_t index,
                        BlockdevZone *info);
 
+/* Attributes as QAPI has them, from BDRV_ZA_* and back */
+BlockdevZoneAttributeList *zoned_report_attributes(uint8_t attributes);
+uint8_t zoned_report_attribute_bits(const BlockdevZoneAttributeList *list);
+
 /* Zones and bytes by state, of a disk or a part of it */
 typedef struct ZoneTotals {
     uint32_t zones;

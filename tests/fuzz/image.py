@@ -55,6 +55,9 @@ BASES = {
                'zone.zrwa_zones': 3}, FILL,
               {1: (0, 0x81, 96 * KiB, 96 * KiB), 2: (0, 0x88, 4 * KiB, 12 * KiB),
                4: (0, 0x08, 8 * KiB, 6 * KiB), 6: (0, 0x80, 0, 0)}),
+    # What a controller recommends
+    'recommended': ({**SMALL, 'cluster_size': 4 * KiB}, FILL,
+                    {2: (0, 0x02, 4 * KiB, 4 * KiB), 3: (14, 0x05, 96 * KiB, 512)}),
     'luks': ({**SMALL, 'cluster_size': 4 * KiB, 'encrypt.format': 'luks',
               'encrypt.key-secret': 'key', 'encrypt.iter-time': 1}, FILL),
     'data-file': ({**SMALL, 'cluster_size': 4 * KiB, 'data_file': '{data}'}, FILL),

@@ -20,7 +20,7 @@ POINTER = (1 << 51) - 1
 EPOCHS = 16
 NUMBERS = 1 << 64     # of claim blocks
 EXT_UNIT, MAX_EXT, MAX_EXTS = 64, 16320, 1 << 30
-FINISHED, AREA, EXT = 1, 8, 0x80        # attributes
+FINISHED, FINISH, RESET, AREA, EXT = 1, 2, 4, 8, 0x80   # attributes
 # States as reports have them
 NOT_WP, EMPTY, IOPEN, EOPEN, CLOSED, RDONLY, FULL, OFFLINE = 0, 1, 2, 3, 4, 13, 14, 15
 ACTIVE = IOPEN, EOPEN, CLOSED
@@ -29,7 +29,7 @@ ACTIVE = IOPEN, EOPEN, CLOSED
 class Zone:
     def __init__(self, fields, size, index):
         self.area = fields['zrwa_size']
-        self.known = (FINISHED | (AREA if self.area else 0) |
+        self.known = (FINISHED | FINISH | RESET | (AREA if self.area else 0) |
                       (EXT if fields['descriptor_extension_size'] else 0))
         self.index, self.start = index, index * fields['zone_size']
         self.length = min(fields['zone_size'], size - self.start)
@@ -67,7 +67,9 @@ class Zone:
     def attributes_fit(self):
         if self.state in (EMPTY, OFFLINE) and self.attributes & EXT:
             return False
-        if self.state not in ACTIVE and self.attributes & AREA:
+        if self.state not in ACTIVE and self.attributes & (AREA | FINISH):
+            return False
+        if self.state != FULL and self.attributes & RESET:
             return False
         if self.state == EMPTY and self.attributes & FINISHED:
             return False
@@ -103,6 +105,8 @@ class Zone:
     def take(self, claim):
         self.wp = self.data_end = claim.end
         self.state = self.derived()
+        if self.state == FULL:
+            self.attributes &= ~FINISH
 
     def salvage(self):
         if self.conventional:

@@ -224,7 +224,7 @@ def change_record(rng, image, at, start, f):
         first ^= 1 << rng.randrange(64)
     elif what == 8:         # as what was written in a random write area leaves it
         wp, area = pointer(rng, image, start, f), f['zrwa_size']
-        attributes = rng.choice((8, 8, 0x88, 0x80, 0x81, 9, 1, 0))
+        attributes = rng.choice((8, 8, 0x88, 0x80, 0x81, 9, 1, 0, 2, 10, 4))
         first = rng.choice((0, 0, 1, 2, 3)) << 60 | attributes << 51 | wp & low
         second = wp + rng.choice((0, area, area + 512, -512, -area, area // 2))
     elif what == 6:
@@ -240,7 +240,7 @@ def live_states(rng, image):
     """Handed over by another process, perhaps with more open than there may be"""
     _, count, f = zone_table(image)
     put_fields(image, {'flags': 1})
-    attributes = [0, 0, 1] + [8] * bool(f['zrwa_size']) + (
+    attributes = [0, 0, 1, 2] + [8] * bool(f['zrwa_size']) + (
         [0x80] * bool(f['descriptor_extension_size']))
     for i in range(f['conventional_zones'], min(count, 64)):
         if rng.random() < .5:
@@ -307,7 +307,7 @@ class Claims:
         start, capacity = zone * f['zone_size'], f['zone_capacity']
         capacity = min(capacity, image.size - start)
         old = image.get(f['table_offset'] + zone * RECORD_LEN, 8)
-        attributes = old >> 51 & 0x80
+        attributes = old >> 51 & 0x82
         base = rng.choice((0, 0, 512, 4096, rng.randrange(0, capacity, 512)))
         length = rng.choice((512, 1024, 4096, 8192, 65536, MAX_CLAIMED, capacity,
                              rng.randrange(0, capacity, 512) + 512))
@@ -380,7 +380,8 @@ def wrong_record(rng, image):
     if not claim:
         raise ValueError
     state, attributes = rng.choice((
-        (1, 0), (2, 0), (3, 0), (13, 0), (14, 0), (15, 0), (0, 8), (0, 1), (0, 0x80)))
+        (1, 0), (2, 0), (3, 0), (13, 0), (14, 0), (15, 0), (0, 8), (0, 1), (0, 2),
+        (0, 0x80)))
     start = claim.zone * f['zone_size']
     wp = f['zone_capacity'] if state == 14 else claim.start - start
     put_fields(image, {'flags': rng.choice((0, 0, 1))})

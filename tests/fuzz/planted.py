@@ -22,7 +22,7 @@ PLANTED = [
     Bug('data-beyond-the-zone', 'block/zone-table.c',
         'r->data_end > end || ', ''),
     Bug('any-attribute', 'block/zone-table.c',
-        '(r->attributes & ~attributes_in(r->state, known_attributes(t)))) {',
+        '(r->attributes & ~zone_attributes_in(r->state, known_attributes(t)))) {',
         'false) {'),
     Bug('table-beyond-the-file', 'block/qcow2-zone-store.c',
         'bytes > length - f->offset) {', 'false) {'),

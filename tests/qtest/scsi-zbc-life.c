@@ -5,6 +5,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qapi/error.h"
 #include "scsi-zbc-driver.h"
 
 static const Setup queues = { .adapter = ",num_queues=2" };
@@ -335,6 +336,60 @@ static void test_other_limits(void)
     assert_ok(write_at(d, SEQ + 4 * KiB, 4 * KiB, NEW));
     assert_zones(d, "2:iopen@8K");
     delete_disk(d);
+}
+
+static void set_attributes(Disk *d, unsigned zone, const char *attributes)
+{
+    qtest_qmp_assert_success(d->qts, "{'execute': 'block-zone-set-attributes',"
+                             " 'arguments': {'node-name': 'zoned0',"
+                             "  'offset': %" PRIu64 ", 'attributes': %p}}",
+                             (uint64_t)(zone * ZONE),
+                             qobject_from_json(attributes, &error_abort));
+}
+
+/* Byte 1 of the descriptors of zones, and how many there are with an option */
+static unsigned report_bytes(Disk *d, uint8_t option, uint8_t *bytes)
+{
+    uint8_t list[64 + 64 * NR_ZONES];
+    Command c = report_command(0, option, sizeof(list), list);
+    unsigned n;
+
+    assert_ok(submit(d, &c));
+    n = reported(list);
+    for (unsigned i = 0; i < n; i++) {
+        bytes[i] = list[64 + 64 * i + 1];
+    }
+    return n;
+}
+
+/* RESET of a descriptor, and a report of these zones (ZBC-2, 5.2) */
+static void test_reset_recommended(void)
+{
+    Disk *d = get_disk(&standard);
+    uint8_t bytes[NR_ZONES];
+
+    assert_ok(zone_finish(d, 4));
+    assert_ok(zone_finish(d, 6));
+    assert_ok(zone_open(d, 5));
+    set_attributes(d, 4, "['reset-recommended']");
+    set_attributes(d, 6, "['finished-by-controller']");
+    set_attributes(d, 5, "['finish-recommended']");
+    g_assert_cmpint(report_bytes(d, 0, bytes), ==, NR_ZONES);
+    for (unsigned i = NR_CONV; i < NR_ZONES; i++) {
+        g_assert_cmphex(bytes[i], ==, i == 4 ? 0xe1 : i == 5 ? 0x30 :
+                                      i == 6 ? 0xe0 : 0x10);
+    }
+    g_assert_cmpint(report_bytes(d, 0x10, bytes), ==, 1);
+    g_assert_cmphex(bytes[0], ==, 0xe1);
+    g_assert_cmpint(report_bytes(d, 0x11, bytes), ==, 0);
+    assert_ok(test_unit_ready(d));
+
+    set_attributes(d, 4, "[]");
+    g_assert_cmpint(report_bytes(d, 0x10, bytes), ==, 0);
+    set_attributes(d, 4, "['reset-recommended']");
+    assert_ok(on_all(d, RESET_ZONE));
+    g_assert_cmpint(report_bytes(d, 0x10, bytes), ==, 0);
+    assert_zones(d, "");
 }
 
 /* --- Several disks, queues and threads --- */
@@ -729,6 +784,7 @@ void add_life_tests(void)
     add("life/resize", test_resize);
     add("life/resize-without-asking", test_resize_without_asking);
     add("life/condition", test_condition);
+    add("life/reset-is-recommended", test_reset_recommended);
     add("life/luns", test_luns);
     add_with("life/queues", &queues, test_queues);
     add_with("life/queues-of-a-thread", &threads, test_queues);

@@ -312,6 +312,8 @@ Controller *get_zrwa(void);
 /* --- zns-events.c: zones that fail, and events --- */
 
 void set_condition(Controller *c, unsigned zone, const char *condition);
+/* NVME_ZA_*, of those that can be set */
+void set_attributes(Controller *c, unsigned zone, uint8_t attributes);
 void enable_events(Controller *c, bool on);
 unsigned request_event(Controller *c);
 bool event_is_there(Controller *c, unsigned cid);

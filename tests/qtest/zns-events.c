@@ -167,6 +167,272 @@ static void test_events(void)
     delete_machine(m);
 }
 
+/* --- What a controller does on its own --- */
+
+static QDict *try_attributes(Controller *c, unsigned zone, uint8_t attributes)
+{
+    QList *list = qlist_new();
+
+    if (attributes & NVME_ZA_FINISHED_BY_CTLR) {
+        qlist_append_str(list, "finished-by-controller");
+    }
+    if (attributes & NVME_ZA_FINISH_RECOMMENDED) {
+        qlist_append_str(list, "finish-recommended");
+    }
+    if (attributes & NVME_ZA_RESET_RECOMMENDED) {
+        qlist_append_str(list, "reset-recommended");
+    }
+    return qtest_qmp(c->m->qts,
+        "{ 'execute': 'block-zone-set-attributes', 'arguments': {"
+        "  'node-name': 'z0', 'offset': %" PRId64 ", 'attributes': %p } }",
+        (int64_t)zone * ZONE_BYTES, list);
+}
+
+void set_attributes(Controller *c, unsigned zone, uint8_t attributes)
+{
+    QDict *answer = try_attributes(c, zone, attributes);
+
+    g_assert_true(qdict_haskey(answer, "return"));
+    qobject_unref(answer);
+}
+
+static void assert_attributes(Controller *c, unsigned zone, unsigned state,
+                              uint8_t attributes)
+{
+    Zone z = get_zone(c, zone);
+
+    g_assert_cmpint(z.state, ==, state);
+    g_assert_cmphex(z.attributes, ==, attributes);
+}
+
+/* The list has @zone, there is an event, and after that there is neither. */
+static void assert_event_once(Controller *c, unsigned *cid, unsigned zone)
+{
+    g_assert_cmphex(wait_for(c, &c->admin, *cid).value, ==,
+                    ZONE_CHANGED | (uint64_t)NSID << 32);
+    assert_changed(c, false, 1, &zone);
+    *cid = request_event(c);
+    g_assert_false(event_is_there(c, *cid));
+    assert_changed(c, false, 0, NULL);
+}
+
+static void test_finish_recommended(void)
+{
+    Machine *m = new_machine(&standard);
+    Controller *c = &m->controller[0];
+    unsigned cid;
+
+    enable_events(c, true);
+    cid = request_event(c);
+    g_assert_cmphex(write_at(c, 3 * ZONE, 2, 0x41), ==, OK);
+    set_attributes(c, 3, NVME_ZA_FINISH_RECOMMENDED);
+    assert_event_once(c, &cid, 3);
+    assert_attributes(c, 3, IOPEN, NVME_ZA_FINISH_RECOMMENDED);
+    assert_zone(c, 3, IOPEN, 2);
+    assert_attributes(c, 2, EMPTY, 0);
+    assert_attributes(c, 4, EMPTY, 0);
+
+    /* Nothing has changed */
+    set_attributes(c, 3, NVME_ZA_FINISH_RECOMMENDED);
+    g_assert_false(event_is_there(c, cid));
+    assert_changed(c, false, 0, NULL);
+
+    /* It is not recommended any more */
+    set_attributes(c, 3, 0);
+    assert_event_once(c, &cid, 3);
+    assert_attributes(c, 3, IOPEN, 0);
+
+    /* Whatever the host does with the zone is no event, and it can write it. */
+    set_attributes(c, 3, NVME_ZA_FINISH_RECOMMENDED);
+    assert_event_once(c, &cid, 3);
+    g_assert_cmphex(write_at(c, 3 * ZONE + 2, 2, 0x42), ==, OK);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_CLOSE, 3 * ZONE), ==, OK);
+    assert_attributes(c, 3, CLOSED, NVME_ZA_FINISH_RECOMMENDED);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_FINISH, 3 * ZONE), ==, OK);
+    assert_attributes(c, 3, FULL, 0);
+    g_assert_false(event_is_there(c, cid));
+    assert_changed(c, false, 0, NULL);
+    assert_blocks(c, 3 * ZONE, 2, 0x41);
+    assert_blocks(c, 3 * ZONE + 2, 2, 0x42);
+    delete_machine(m);
+}
+
+static void test_reset_recommended(void)
+{
+    Machine *m = new_machine(&standard);
+    Controller *c = &m->controller[0];
+    unsigned cid;
+
+    enable_events(c, true);
+    cid = request_event(c);
+    g_assert_cmphex(write_at(c, 3 * ZONE, CAP, 0x41), ==, OK);
+    set_attributes(c, 3, NVME_ZA_RESET_RECOMMENDED);
+    assert_event_once(c, &cid, 3);
+    assert_attributes(c, 3, FULL, NVME_ZA_RESET_RECOMMENDED);
+    set_attributes(c, 3, NVME_ZA_RESET_RECOMMENDED | NVME_ZA_FINISHED_BY_CTLR);
+    assert_event_once(c, &cid, 3);
+    restart_machine(m);
+    assert_attributes(c, 3, FULL, NVME_ZA_RESET_RECOMMENDED |
+                                  NVME_ZA_FINISHED_BY_CTLR);
+    assert_blocks(c, 3 * ZONE, CAP, 0x41);
+    enable_events(c, true);
+    cid = request_event(c);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_RESET, 3 * ZONE), ==, OK);
+    assert_attributes(c, 3, EMPTY, 0);
+    g_assert_false(event_is_there(c, cid));
+    assert_changed(c, false, 0, NULL);
+    delete_machine(m);
+}
+
+/* Zone Active Excursion */
+static void test_excursion(void)
+{
+    Machine *m = new_machine(&limited);
+    Controller *c = &m->controller[0];
+    static const unsigned zones[] = { 1, 2 };
+    unsigned cid;
+
+    enable_events(c, true);
+    cid = request_event(c);
+    g_assert_cmphex(write_at(c, ZONE, 2, 0x41), ==, OK);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_OPEN, 2 * ZONE), ==, OK);
+    set_attributes(c, 1, NVME_ZA_FINISHED_BY_CTLR);
+    set_attributes(c, 2, NVME_ZA_FINISHED_BY_CTLR);
+    g_assert_cmphex(wait_for(c, &c->admin, cid).value, ==,
+                    ZONE_CHANGED | (uint64_t)NSID << 32);
+    assert_changed(c, false, 2, zones);
+    assert_attributes(c, 1, FULL, NVME_ZA_FINISHED_BY_CTLR);
+    assert_attributes(c, 2, FULL, NVME_ZA_FINISHED_BY_CTLR);
+    g_assert_cmphex(write_at(c, ZONE + 2, 2, 0x42), ==, IS_FULL);
+    assert_blocks(c, ZONE, 2, 0x41);
+    assert_blocks(c, ZONE + 2, CAP - 2, 0);
+
+    /* They have given their resources back: all of them can be had. */
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_OPEN, 3 * ZONE), ==, OK);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_OPEN, 4 * ZONE), ==, OK);
+    g_assert_cmphex(manage(c, NVME_ZONE_ACTION_OPEN, 5 * ZONE), ==,
+                    TOO_MANY_OPEN);
+
+    restart_machine(m);
+    assert_attributes(c, 1, FULL, NVME_ZA_FINISHED_BY_CTLR);
+    assert_blocks(c, ZONE, 2, 0x41);
+    assert_blocks(c, ZONE + 2, CAP - 2, 0);
+    set_attributes(c, 1, 0);
+    assert_attributes(c, 1, FULL, 0);
+    delete_machine(m);
+}
+
+/* One that wants no events gets none; each has a list of its own. */
+static void test_attributes_of_two(void)
+{
+    Machine *m = new_machine(&two_controllers);
+    Controller *c = &m->controller[0], *d = &m->controller[1];
+    static const unsigned zones[] = { 3, 4 };
+    unsigned cid, cid_d;
+
+    g_assert_cmphex(write_at(c, 3 * ZONE, CAP, 0), ==, OK);
+    g_assert_cmphex(write_at(c, 4 * ZONE, 1, 0), ==, OK);
+    enable_events(d, true);
+    cid = request_event(c);
+    cid_d = request_event(d);
+    set_attributes(c, 3, NVME_ZA_RESET_RECOMMENDED);
+    g_assert_cmphex(wait_for(d, &d->admin, cid_d).value, ==,
+                    ZONE_CHANGED | (uint64_t)NSID << 32);
+
+    /* One event until the list is read, then another one */
+    cid_d = request_event(d);
+    set_attributes(c, 4, NVME_ZA_FINISH_RECOMMENDED);
+    set_attributes(c, 3, 0);
+    g_assert_false(event_is_there(d, cid_d));
+    assert_changed(d, false, 2, zones);
+    set_attributes(c, 4, 0);
+    g_assert_cmphex(wait_for(d, &d->admin, cid_d).value, ==,
+                    ZONE_CHANGED | (uint64_t)NSID << 32);
+    assert_changed(d, false, 1, &zones[1]);
+    g_assert_false(event_is_there(c, cid));
+    assert_changed(c, false, 2, zones);
+    delete_machine(m);
+}
+
+static void assert_reported(Controller *c, uint8_t filter, unsigned nr,
+                            const unsigned *zones)
+{
+    g_assert_cmphex(receive(c, 0, 64 + 16 * 64, filter << 8), ==, OK);
+    g_assert_cmpint(field(c, 0, 8), ==, nr);
+    for (unsigned i = 0; i < nr; i++) {
+        g_assert_cmpint(field(c, 64 + 64 * i + 16, 8), ==, zones[i] * ZONE);
+    }
+}
+
+/* Filter 9h of a report: zones with one of the three */
+static void test_report_of_recommended(void)
+{
+    Machine *m = new_machine(&standard);
+    Controller *c = &m->controller[0];
+    static const unsigned zones[] = { 1, 2, 3 };
+
+    g_assert_cmphex(write_at(c, 0, 1, 0), ==, OK);
+    for (unsigned i = 1; i < 4; i++) {
+        g_assert_cmphex(write_at(c, i * ZONE, i == 2 ? 1 : CAP, 0), ==, OK);
+    }
+    assert_reported(c, 9, 0, NULL);
+    set_attributes(c, 1, NVME_ZA_RESET_RECOMMENDED);
+    assert_reported(c, 9, 1, zones);
+    set_attributes(c, 2, NVME_ZA_FINISH_RECOMMENDED);
+    assert_reported(c, 9, 2, zones);
+    set_attributes(c, 3, NVME_ZA_FINISHED_BY_CTLR);
+    assert_reported(c, 9, 3, zones);
+    set_attributes(c, 1, 0);
+    assert_reported(c, 9, 2, zones + 1);
+    delete_machine(m);
+}
+
+static void test_attributes_refused(void)
+{
+    Machine *m = new_machine(&standard);
+    Controller *c = &m->controller[0];
+    static const struct {
+        unsigned zone;
+        uint8_t attributes;
+        const char *error;
+    } tests[] = {
+        { 3, NVME_ZA_RESET_RECOMMENDED,
+          "Zone 3 cannot be marked reset-recommended: it is implicitly-open" },
+        { 4, NVME_ZA_FINISH_RECOMMENDED,
+          "Zone 4 cannot be marked finish-recommended: it is full" },
+        { 5, NVME_ZA_FINISHED_BY_CTLR,
+          "Zone 5 cannot be marked finished-by-controller: it is empty" },
+        { 6, NVME_ZA_RESET_RECOMMENDED,
+          "Zone 6 cannot be marked reset-recommended: it is read-only" },
+        { 4, NVME_ZA_RESET_RECOMMENDED | NVME_ZA_FINISH_RECOMMENDED,
+          "Zone 4 cannot be given these attributes: it is full" },
+        { 16, 0, "offset (4194304) must be less than the size of node 'z0' "
+          "(4194304)" },
+    };
+    unsigned cid;
+
+    g_assert_cmphex(write_at(c, 3 * ZONE, 1, 0), ==, OK);
+    g_assert_cmphex(write_at(c, 4 * ZONE, CAP, 0), ==, OK);
+    set_condition(c, 6, "read-only");
+    assert_changed(c, false, 1, &tests[3].zone);
+    enable_events(c, true);
+    cid = request_event(c);
+    for (unsigned i = 0; i < ARRAY_SIZE(tests); i++) {
+        QDict *answer = try_attributes(c, tests[i].zone, tests[i].attributes);
+
+        g_assert_cmpstr(qdict_get_str(qdict_get_qdict(answer, "error"), "desc"),
+                        ==, tests[i].error);
+        qobject_unref(answer);
+    }
+    g_assert_false(event_is_there(c, cid));
+    assert_changed(c, false, 0, NULL);
+    assert_attributes(c, 3, IOPEN, 0);
+    assert_attributes(c, 4, FULL, 0);
+    assert_attributes(c, 5, EMPTY, 0);
+    assert_attributes(c, 6, RDONLY, 0);
+    delete_machine(m);
+}
+
 static void test_events_too_many(void)
 {
     Machine *m = new_machine(&many_zones);
@@ -208,4 +474,11 @@ void add_events_tests(void)
     add("failing/there-are-events-and-a-list-of-the-zones", test_events);
     add("failing/the-list-may-be-too-short", test_events_too_many);
     add("failing/a-plain-namespace-has-no-list", test_events_of_plain);
+    add("recommended/to-finish-until-it-is-done-or-called-off",
+        test_finish_recommended);
+    add("recommended/to-reset-until-it-is-done", test_reset_recommended);
+    add("recommended/an-excursion-finishes-a-zone", test_excursion);
+    add("recommended/events-for-those-who-want-them", test_attributes_of_two);
+    add("recommended/a-report-finds-these-zones", test_report_of_recommended);
+    add("recommended/only-where-the-state-allows-it", test_attributes_refused);
 }

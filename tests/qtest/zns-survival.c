@@ -346,6 +346,24 @@ static void last_by_controller(Controller *c)
     start_machine(m);
 }
 
+static void last_to_reset(Controller *c)
+{
+    last_finished(c);
+    set_attributes(c, 0, NVME_ZA_RESET_RECOMMENDED);
+}
+
+static void last_to_finish(Controller *c)
+{
+    last_explicit(c);
+    set_attributes(c, 0, NVME_ZA_FINISH_RECOMMENDED);
+}
+
+static void last_to_finish_unwritten(Controller *c)
+{
+    last_opened(c);
+    set_attributes(c, 0, NVME_ZA_FINISH_RECOMMENDED);
+}
+
 static void last_area(Controller *c)
 {
     g_assert_cmphex(do_open_zrwa(c, 0, 0), ==, OK);
@@ -394,6 +412,11 @@ static const struct {
       WRITTEN, 0x80 },
     { "that the controller finished a zone is kept", last_by_controller, FULL,
       NO_WP, 0x01 },
+    { "that a reset is recommended is kept", last_to_reset, FULL, NO_WP, 0x04 },
+    { "that finishing is recommended is kept", last_to_finish, CLOSED, WRITTEN,
+      0x02 },
+    { "nothing is recommended of an empty zone", last_to_finish_unwritten,
+      EMPTY, 0 },
     { "a random write area is kept with what it holds", last_area, CLOSED, 0,
       0x08 },
     { "a random write area that holds nothing is lost", last_area_unwritten,
@@ -452,7 +475,7 @@ static void test_lasting(const void *opaque)
     assert_extension(c, 0, is.attributes & 0x80 ? 0xe7 : 0);
     /* G-43: those with a recommendation, or finished by the controller */
     g_assert_cmphex(receive(c, 0, 128, 9 << 8), ==, OK);
-    g_assert_cmpint(report_count(c), ==, is.attributes & 1);
+    g_assert_cmpint(report_count(c), ==, (is.attributes & 7) != 0);
     set_condition(c, 0, "good");
 }
 

@@ -58,6 +58,55 @@ static void test_attributes_everywhere(void)
         { "repair closed", BLK_ZO_FORCE_REPAIR, 0, CL, CL, ZA_ALL, ZA_ALL },
         { "repair open", BLK_ZO_FORCE_REPAIR, 0, EO, EO, ZA_ALL, ZA_ALL },
         { "repair full", BLK_ZO_FORCE_REPAIR, 0, FU, FU, 0x81, 0x81 },
+
+        /* To finish is recommended */
+        { "open closed, 2", BLK_ZO_OPEN, 0, CL, EO, 0x8a, 0x8a },
+        { "close implicit, 2", BLK_ZO_CLOSE, 0, IO, CL, 0x02, 0x02 },
+        { "power-cycle explicit, 2", BLK_ZO_POWER_CYCLE, 0, EO, CL,
+          0x02, 0x02 },
+        { "finish closed, 2", BLK_ZO_FINISH, 0, CL, FU, 0x03, 0x01 },
+        { "reset implicit, 2", BLK_ZO_RESET, 0, IO, EM, 0x02, 0 },
+        { "make open read-only, 2", BLK_ZO_FORCE_RDONLY, 0, EO, RO,
+          0x82, 0x80 },
+        { "make closed offline, 2", BLK_ZO_FORCE_OFFLINE, 0, CL, OF,
+          0x03, 0x01 },
+
+        /* To reset is recommended */
+        { "finish full, 4", BLK_ZO_FINISH, 0, FU, FU, 0x84, 0x84 },
+        { "power-cycle full, 4", BLK_ZO_POWER_CYCLE, 0, FU, FU, 0x05, 0x05 },
+        { "repair full, 4", BLK_ZO_FORCE_REPAIR, 0, FU, FU, 0x04, 0x04 },
+        { "reset full, 4", BLK_ZO_RESET, 0, FU, EM, 0x85, 0 },
+        { "make full read-only, 4", BLK_ZO_FORCE_RDONLY, 0, FU, RO,
+          0x85, 0x81 },
+        { "make full offline, 4", BLK_ZO_FORCE_OFFLINE, 0, FU, OF,
+          0x85, 0x01 },
+
+        /* What a controller does on its own */
+        { "set 2", BLK_ZO_SET_ATTRIBUTES, BDRV_ZONE_ATTRIBUTES(2), CL, CL,
+          0x89, 0x8a },
+        { "set 2 of implicit", BLK_ZO_SET_ATTRIBUTES, BDRV_ZONE_ATTRIBUTES(2),
+          IO, IO, 0, 2 },
+        { "set 2 again", BLK_ZO_SET_ATTRIBUTES, BDRV_ZONE_ATTRIBUTES(2),
+          EO, EO, 0x82, 0x82 },
+        { "clear 2", BLK_ZO_SET_ATTRIBUTES, 0, EO, EO, 0x8a, 0x88 },
+        { "set 4", BLK_ZO_SET_ATTRIBUTES, BDRV_ZONE_ATTRIBUTES(4), FU, FU,
+          0x81, 0x84 },
+        { "clear all of full", BLK_ZO_SET_ATTRIBUTES, 0, FU, FU, 0x85, 0x80 },
+        { "set 1 of full", BLK_ZO_SET_ATTRIBUTES, BDRV_ZONE_ATTRIBUTES(1),
+          FU, FU, 0x80, 0x81 },
+        { "set 1 of open", BLK_ZO_SET_ATTRIBUTES, BDRV_ZONE_ATTRIBUTES(1),
+          EO, FU, 0x8a, 0x81 },
+        { "set 5 of closed", BLK_ZO_SET_ATTRIBUTES, BDRV_ZONE_ATTRIBUTES(5),
+          CL, FU, 0x08, 0x05 },
+        { "set 1 of closed that has it", BLK_ZO_SET_ATTRIBUTES,
+          BDRV_ZONE_ATTRIBUTES(1), CL, FU, 0x01, 0x01 },
+        { "set 1 of read-only", BLK_ZO_SET_ATTRIBUTES,
+          BDRV_ZONE_ATTRIBUTES(1), RO, RO, 0x80, 0x81 },
+        { "clear 1 of offline", BLK_ZO_SET_ATTRIBUTES, 0, OF, OF, 0x01, 0 },
+        { "set 4, all", BLK_ZO_SET_ATTRIBUTES,
+          BDRV_ZONE_ATTRIBUTES(4) | BDRV_ZONE_ALL, FU, FU, 0x80, 0x84 },
+        { "set 4, all but this", BLK_ZO_SET_ATTRIBUTES,
+          BDRV_ZONE_ATTRIBUTES(4) | BDRV_ZONE_ALL, IO, IO, 0x80, 0x80 },
     };
 
     for (int c = 0; c < 2 * ARRAY_SIZE(tests); c++) {
@@ -97,6 +146,141 @@ static void test_attributes_everywhere(void)
         expect_counts(cell, t);
         zone_table_free(t);
     }
+}
+
+/* Which attributes a controller can set, by the state of the zone */
+static void test_attributes_allowed(void)
+{
+    static const struct {
+        BlockZoneState state;
+        const char *allowed;    /* digits: BDRV_ZA_SETTABLE */
+    } tests[] = {
+        { EM, "0" }, { IO, "0125" }, { EO, "0125" }, { CL, "0125" },
+        { FU, "0145" }, { RO, "01" }, { OF, "01" },
+    };
+
+    for (int c = 0; c < ARRAY_SIZE(tests); c++) {
+        for (int a = 0; a <= 0xff; a++) {
+            g_autofree char *cell =
+                g_strdup_printf("%s with %02x",
+                                zone_state_name(tests[c].state), a);
+            bool allowed = a < 8 && strchr(tests[c].allowed, '0' + a);
+            ZoneTable *t = new_zns_table(0, 0);
+            ZoneRecord before;
+
+            if (tests[c].state != EM) {
+                put_zns_zone(t, 5, tests[c].state, 0, tests[c].state == FU
+                             ? CAPACITY : WRITTEN, WRITTEN);
+            }
+            before = record_of(t, 5, true);
+            expect_ret(cell, do_mgmt_flags(t, BLK_ZO_SET_ATTRIBUTES,
+                                           BDRV_ZONE_ATTRIBUTES(a), 5, 1),
+                       allowed ? 0 : -EINVAL);
+            if (allowed) {
+                expect_value(cell, "attributes", attributes_of(t, 5), a);
+            } else {
+                expect_record(cell, record_of(t, 5, true), before);
+            }
+            expect_counts(cell, t);
+            zone_table_free(t);
+        }
+    }
+}
+
+/* Of several zones, all get attributes or none; conventional ones have none. */
+static void test_attributes_of_several(void)
+{
+    BlockZoneFlags finish = BDRV_ZONE_ATTRIBUTES(BDRV_ZA_FINISH_RECOMMENDED);
+    ZoneTable *t = new_zns_table(0, 0);
+
+    put_zns_zone(t, 4, CL, 0, WRITTEN, WRITTEN);
+    put_zns_zone(t, 5, EO, 0, WRITTEN, WRITTEN);
+    put_zns_zone(t, 7, IO, 0x80, WRITTEN, WRITTEN);
+    g_assert_cmpint(do_mgmt_flags(t, BLK_ZO_SET_ATTRIBUTES, finish, 4, 4), ==,
+                    -EINVAL);
+    g_assert_cmphex(attributes_of(t, 4), ==, 0);
+    g_assert_cmpint(do_mgmt_flags(t, BLK_ZO_SET_ATTRIBUTES, finish, 4, 2), ==,
+                    0);
+    g_assert_cmphex(attributes_of(t, 4), ==, 2);
+    g_assert_cmphex(attributes_of(t, 5), ==, 2);
+    g_assert_cmphex(attributes_of(t, 7), ==, 0x80);
+    g_assert_cmpint(do_mgmt_flags(t, BLK_ZO_SET_ATTRIBUTES,
+                                  finish | BDRV_ZONE_ALL, 0, NR_ZONES), ==, 0);
+    g_assert_cmphex(attributes_of(t, 6), ==, 0);
+    g_assert_cmphex(attributes_of(t, 7), ==, 0x82);
+    g_assert_cmpint(do_mgmt(t, BLK_ZO_SET_ATTRIBUTES, NR_CONV - 1), ==,
+                    -EINVAL);
+    zone_table_free(t);
+}
+
+/* It waits for writes.  What the zone is then decides what it has. */
+static void test_attributes_wait_for_writes(void)
+{
+    static const struct {
+        uint8_t attributes;
+        uint64_t bytes;         /* of a write to an empty zone */
+        int ret;
+        BlockZoneState want;
+        uint8_t has;
+    } tests[] = {
+        { BDRV_ZA_FINISH_RECOMMENDED, BLOCK, 0, IO, 2 },
+        { BDRV_ZA_FINISH_RECOMMENDED, CAPACITY, 0, FU, 0 },
+        { BDRV_ZA_FINISH_RECOMMENDED, BLOCK, -EIO, EM, 0 },
+        { BDRV_ZA_FINISHED_BY_CONTROLLER, BLOCK, 0, FU, 1 },
+        { BDRV_ZA_FINISHED_BY_CONTROLLER, CAPACITY, 0, FU, 1 },
+        { BDRV_ZA_FINISHED_BY_CONTROLLER, BLOCK, -EIO, EM, 0 },
+    };
+
+    for (int c = 0; c < ARRAY_SIZE(tests); c++) {
+        g_autofree char *cell = g_strdup_printf("case %d", c);
+        bool full = tests[c].want == FU;
+        ZoneTable *t = new_zns_table(1, 0);
+        Request w, m, late;
+
+        start_write(&w, t, 4 * ZONE, tests[c].bytes);
+        start(&m, &(Request) {
+            .t = t, .kind = MGMT, .op = BLK_ZO_SET_ATTRIBUTES,
+            .flags = BDRV_ZONE_ATTRIBUTES(tests[c].attributes),
+            .offset = 4 * ZONE, .bytes = ZONE,
+        });
+        expect_ret(cell, m.begun, WAITING);
+        start_write(&late, t, 4 * ZONE + BLOCK, BLOCK);
+        expect_ret(cell, late.begun, WAITING);
+        expect_ret(cell, finish(&w, tests[c].ret), tests[c].ret);
+        expect_ret(cell, m.begun, 0);
+        expect_value(cell, "attributes meanwhile",
+                     report_zone(t, 4).attributes, 0);
+        expect_ret(cell, late.begun, WAITING);
+        store_all(t);
+        expect_ret(cell, finish(&m, 0), 0);
+        expect_state(cell, state_of(t, 4), tests[c].want);
+        expect_value(cell, "attributes", attributes_of(t, 4), tests[c].has);
+        expect_value(cell, "active", nr_active(t), tests[c].want == IO);
+        expect_ret(cell, late.begun, full ? -EFBIG :
+                   tests[c].ret ? -ESPIPE : 0);
+        if (late.begun == 0) {
+            expect_ret(cell, finish(&late, 0), 0);
+        }
+        expect_counts(cell, t);
+        zone_table_free(t);
+    }
+}
+
+/* A recommendation goes with what it was about. */
+static void test_full_by_writing(void)
+{
+    ZoneTable *t = new_zns_table(1, 0);
+
+    g_assert_cmpint(do_write(t, 4 * ZONE, BLOCK), ==, 0);
+    g_assert_cmpint(do_mgmt_flags(t, BLK_ZO_SET_ATTRIBUTES,
+                                  BDRV_ZONE_ATTRIBUTES(2), 4, 1), ==, 0);
+    g_assert_cmpint(do_write(t, 4 * ZONE + BLOCK, BLOCK), ==, 0);
+    g_assert_cmphex(attributes_of(t, 4), ==, 2);
+    g_assert_cmpint(do_write(t, 4 * ZONE + 2 * BLOCK, CAPACITY - 2 * BLOCK), ==,
+                    0);
+    g_assert_cmpint(state_of(t, 4), ==, FU);
+    g_assert_cmphex(attributes_of(t, 4), ==, 0);
+    zone_table_free(t);
 }
 
 /* Setting an extension: everything at once, or nothing */
@@ -487,6 +671,14 @@ int main(int argc, char **argv)
 
     g_test_add_func("/zone-table/zns/attributes-through-every-transition",
                     test_attributes_everywhere);
+    g_test_add_func("/zone-table/zns/attributes-that-a-state-allows",
+                    test_attributes_allowed);
+    g_test_add_func("/zone-table/zns/attributes-of-all-zones-or-none",
+                    test_attributes_of_several);
+    g_test_add_func("/zone-table/zns/attributes-after-writes",
+                    test_attributes_wait_for_writes);
+    g_test_add_func("/zone-table/zns/recommendation-to-finish-until-full",
+                    test_full_by_writing);
     g_test_add_func("/zone-table/zns/extension-set-or-nothing-taken",
                     test_set_ext);
     g_test_add_func("/zone-table/zns/extension-refused", test_set_ext_refused);

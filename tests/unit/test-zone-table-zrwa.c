@@ -980,7 +980,7 @@ static void test_area_records(void)
           { CL, BDRV_ZA_ZRWA, BEGIN, BEGIN + 100 } },
         { "data above an extension", { CL, BDRV_ZA_EXT, BEGIN,
                                        BEGIN + BLOCK } },
-        { "unknown attribute", { CL, 0x02, BEGIN, BEGIN } },
+        { "unknown attribute", { CL, 0x10, BEGIN, BEGIN } },
         { "all attributes", { CL, 0xff, BEGIN, BEGIN } },
     };
 
