@@ -158,7 +158,8 @@ void power_on(Disk *d, const char *more)
     }
     if (d->kind == OF_THE_HOST) {
         host_zoned_begin(d->image[0], &(HostZoned) {
-            .model = "host-managed", .size = DISK, .zone_size = ZONE,
+            .model = setup->host_aware ? "host-aware" : "host-managed",
+            .size = DISK, .zone_size = ZONE,
             .conventional = NR_CONV, .max_open = MAX_OPEN,
             .states = setup->worn ? "14:13,15:15" : NULL,
         });

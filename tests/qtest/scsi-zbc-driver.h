@@ -114,6 +114,7 @@ typedef struct Setup {
     unsigned physical;      /* physical block, if not the logical one */
     bool drive;             /* given with -drive, so it can be removed */
     bool plain;             /* not zoned */
+    bool host_aware;        /* ...but the device of the host is */
     bool worn;              /* has ZONE_RDONLY and ZONE_OFFLINE */
     unsigned luns;          /* disks, if more than one */
 } Setup;

@@ -64,6 +64,28 @@ static void test_plain_disk(void)
     delete_disk(d);
 }
 
+/* Zones that need no order are not shown. */
+static void test_host_aware_disk(void)
+{
+    static const Setup setup = { .plain = true, .host_aware = true };
+    Disk *d = new_disk(&setup);
+    uint8_t data[256];
+
+    assert_ok(inquiry(d, false, 0, data, 96));
+    g_assert_cmphex(data[0], ==, 0);
+    assert_ok(inquiry(d, true, 0xb1, data, 255));
+    g_assert_cmphex(data[1], ==, 0xb1);
+    g_assert_cmphex(data[8] & 0x30, ==, 0);
+    assert_sense(inquiry(d, true, 0xb6, data, 255), BAD_FIELD);
+    assert_sense(zbc_out(d, RESET_ZONE, 0, 0, 1), BAD_OPCODE);
+    assert_ok(write_at(d, SEQ + 12 * KiB, 4 * KiB, NEW));
+    assert_ok(write_at(d, SEQ + ZONE - 4 * KiB, 8 * KiB, NEW));
+    assert_data(d, SEQ + 12 * KiB, 4 * KiB, NEW);
+    assert_data(d, SEQ + ZONE - 4 * KiB, 8 * KiB, NEW);
+    assert_data(d, SEQ, 12 * KiB, 0);
+    delete_disk(d);
+}
+
 static void test_pages(void)
 {
     static const Setup with_serial = { .device = ",serial=zoned" };
@@ -551,6 +573,7 @@ void add_identity_tests(void)
 {
     add("inquiry", test_inquiry);
     add("plain-disk", test_plain_disk);
+    add_of(1 << OF_THE_HOST, "host-aware-disk", test_host_aware_disk);
     add("vital-product-data", test_pages);
     add("block-limits", test_block_limits);
     add("not-host-aware", test_not_host_aware);
