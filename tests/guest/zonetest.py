@@ -140,10 +140,10 @@ def parse_report(text):
     """
     zones = []
     for line in text.splitlines():
-        match = re.search(r'wptr 0x(\w+) .*zcond:\s*\d+\((\w\w)\)', line)
-        cond = match[2]
-        zones.append((cond, None if cond in ('fu', 'nw')
-                      else int(match[1], 16) * 512))
+        match = re.search(r'wptr (\S+) .*zcond:\s*\d+\((\w\w)\)', line)
+        pointer, cond = match.groups()
+        zones.append((cond, None if cond in ('fu', 'nw') or pointer == 'N/A'
+                      else int(pointer, 16) * 512))
     return zones
 
 
