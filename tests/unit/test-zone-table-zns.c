@@ -133,6 +133,8 @@ static void test_attributes_everywhere(void)
                          report_zone(t, FIRST_SEQ).attributes, before);
             expect_value(cell, "attributes to store",
                          record_of(t, FIRST_SEQ, false).attributes, after);
+            expect_value(cell, "dirty", zone_table_is_dirty(t),
+                         from != to || before != after);
         }
         if (fails && m.m.commit) {
             to = from;
