@@ -148,6 +148,23 @@ virtio_blk_zoned_config(const VirtIOBlkZoned *z)
     };
 }
 
+uint64_t virtio_blk_zoned_features(const VirtIOBlkZoned *z, uint64_t features)
+{
+    if (z->model != BLK_Z_NONE) {
+        features |= 1ull << VIRTIO_BLK_F_ZONED;
+    }
+    if (z->model == BLK_Z_HM) {
+        features &= ~(1ull << VIRTIO_BLK_F_DISCARD);
+    }
+    return features;
+}
+
+bool virtio_blk_zoned_features_ok(const VirtIOBlkZoned *z, uint64_t features)
+{
+    /* A host-managed disk cannot be used as a plain one. */
+    return z->model != BLK_Z_HM || features >> VIRTIO_BLK_F_ZONED & 1;
+}
+
 /* --- Types, positions and ranges --- */
 
 #define BIT_OF(type) (1u << VIRTIO_BLK_T_##type)
@@ -377,7 +394,7 @@ static void coroutine_fn read_zones(VirtIOBlkZonedReq *r)
 static bool may_write(const VirtIOBlkZonedReq *r)
 {
     return zones_unchanged(r->zoned, r->blk) &&
-           (r->zoned->model != BLK_Z_HM || knows_zones(r));
+           virtio_blk_zoned_features_ok(r->zoned, r->features);
 }
 
 /* Discard and write zeroes need their feature, on disks with zones. */
@@ -620,7 +637,7 @@ static void coroutine_fn zone_request(VirtIOBlkZonedReq *r)
 
 bool virtio_blk_zoned_handles(const VirtIOBlkZonedReq *r)
 {
-    if (is_zone_request(r) ||
+    if (r->zoned->needs_reset || is_zone_request(r) ||
         !virtio_blk_zoned_type_acceptable(r->type, knows_zones(r))) {
         return true;
     }
@@ -640,7 +657,9 @@ void coroutine_fn virtio_blk_zoned_co_request(VirtIOBlkZonedReq *r)
 {
     r->tried = false;
     r->error = 0;
-    if (is_zone_request(r)) {
+    if (r->zoned->needs_reset) {
+        reject(r, VIRTIO_BLK_S_IOERR);
+    } else if (is_zone_request(r)) {
         zone_request(r);
     } else if (!virtio_blk_zoned_type_acceptable(r->type, knows_zones(r))) {
         reject(r, VIRTIO_BLK_S_UNSUPP);

@@ -30,6 +30,12 @@ typedef struct VirtIOBlkZoned {
     uint32_t granularity;       /* of writes, bytes: the disk's block size */
     uint32_t max_open_zones, max_active_zones;  /* 0: no limit */
     uint32_t max_append_sectors;
+
+    /*
+     * Nobody knows any more which requests were done, or what became of those
+     * that the driver knows to be done.  All fail until it resets the device.
+     */
+    bool needs_reset;
 } VirtIOBlkZoned;
 
 /* The block size of a disk with @blk for which none is configured, 0: any */
@@ -45,6 +51,12 @@ bool virtio_blk_zoned_init(VirtIOBlkZoned *z, BlockBackend *blk,
 /* The zoned part of the config space (5.2.4) */
 struct virtio_blk_zoned_characteristics
 virtio_blk_zoned_config(const VirtIOBlkZoned *z);
+
+/* The features of a device with these zones, of those that others have */
+uint64_t virtio_blk_zoned_features(const VirtIOBlkZoned *z, uint64_t features);
+
+/* May FEATURES_OK be set by a driver that has accepted @features?  (5.2.6) */
+bool virtio_blk_zoned_features_ok(const VirtIOBlkZoned *z, uint64_t features);
 
 /* --- Requests --- */
 

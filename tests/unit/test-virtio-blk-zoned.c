@@ -168,6 +168,58 @@ static void test_offsets(void)
     g_assert_cmpint(virtio_blk_zoned_offset(UINT64_MAX), ==, -1);
 }
 
+/* V5, V6, V8: what a device with zones offers, and which drivers it takes */
+static void test_features(void)
+{
+    const uint64_t zoned = 1ull << VIRTIO_BLK_F_ZONED;
+    const uint64_t discard = 1ull << VIRTIO_BLK_F_DISCARD;
+    const uint64_t others = 1ull << VIRTIO_BLK_F_FLUSH |
+                            1ull << VIRTIO_BLK_F_WRITE_ZEROES;
+    static const struct {
+        uint8_t model;
+        bool zoned, discard, needs_zoned;
+    } models[] = {
+        { BLK_Z_NONE, false, true, false },
+        { BLK_Z_HA, true, true, false },
+        { BLK_Z_HM, true, false, true },
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(models); i++) {
+        VirtIOBlkZoned z = { .model = models[i].model };
+
+        g_assert_cmphex(virtio_blk_zoned_features(&z, others | discard), ==,
+                        others | (models[i].zoned ? zoned : 0) |
+                        (models[i].discard ? discard : 0));
+        g_assert_true(virtio_blk_zoned_features_ok(&z, others | zoned));
+        g_assert_cmpint(virtio_blk_zoned_features_ok(&z, others), ==,
+                        !models[i].needs_zoned);
+    }
+}
+
+/* V37: until the reset everything fails, and no disk is looked at */
+static void test_needs_reset(void)
+{
+    VirtIOBlkZoned z = zones;
+    uint8_t data[4096];
+    struct iovec iov = { data, sizeof(data) };
+
+    z.needs_reset = true;
+    for (uint32_t type = 0; type < 32; type++) {
+        VirtIOBlkZonedReq r = {
+            .zoned = &z,
+            .features = 1ull << VIRTIO_BLK_F_ZONED,
+            .type = type,
+            .in_iov = &iov, .in_num = 1, .out_iov = &iov, .out_num = 1,
+        };
+
+        g_assert_true(virtio_blk_zoned_handles(&r));
+        qemu_coroutine_enter(qemu_coroutine_create(request_entry, &r));
+        g_assert_cmpint(r.status, ==, VIRTIO_BLK_S_IOERR);
+        g_assert_false(r.tried);
+        g_assert_cmpint(r.error, ==, 0);
+    }
+}
+
 /* The driver is told the sectors of a zone in 32 bits. */
 static void test_zone_sizes(void)
 {
@@ -211,6 +263,10 @@ int main(int argc, char **argv)
                     test_appends);
     g_test_add_func("/virtio-blk-zoned/each-broken-rule-has-a-status",
                     test_statuses);
+    g_test_add_func("/virtio-blk-zoned/zones-are-offered-and-needed",
+                    test_features);
+    g_test_add_func("/virtio-blk-zoned/nothing-is-done-until-the-reset",
+                    test_needs_reset);
     g_test_add_func("/virtio-blk-zoned/a-zone-has-32-bits-of-sectors",
                     test_zone_sizes);
     g_test_add_func("/virtio-blk-zoned/types-are-whole-numbers", test_types);
