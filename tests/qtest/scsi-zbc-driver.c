@@ -757,47 +757,19 @@ bool all_bytes_are(Disk *d, uint64_t offset, uint64_t bytes, uint8_t value)
 
 /* --- The machine --- */
 
-static bool has_status(Disk *d, const char *status)
-{
-    QDict *answer = qtest_qmp_assert_success_ref(d->qts,
-                                                 "{'execute': 'query-status'}");
-    bool is = g_str_equal(qdict_get_str(answer, "status"), status);
-
-    qobject_unref(answer);
-    return is;
-}
-
 void assert_vm_runs(Disk *d)
 {
-    g_assert_true(has_status(d, "running"));
-}
-
-void wait_for_status(Disk *d, const char *status)
-{
-    gint64 deadline = g_get_monotonic_time() + TIMEOUT_US;
-
-    while (!has_status(d, status)) {
-        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
-        g_usleep(1000);
-    }
+    g_assert_true(machine_has_status(d->qts, "running"));
 }
 
 void wait_for_stop(Disk *d)
 {
-    wait_for_status(d, "io-error");
+    machine_wait_for_status(d->qts, "io-error");
 }
 
 QDict *statistics(Disk *d)
 {
-    QDict *answer = qtest_qmp(d->qts, "{'execute': 'query-blockstats'}");
-    QList *list = qdict_get_qlist(answer, "return");
-    QDict *stats;
-
-    g_assert_cmpint(qlist_size(list), ==, 1);
-    stats = qobject_ref(qdict_get_qdict(qobject_to(QDict, qlist_peek(list)),
-                                        "stats"));
-    qobject_unref(answer);
-    return stats;
+    return machine_statistics(d->qts);
 }
 
 int64_t statistic(Disk *d, const char *name)

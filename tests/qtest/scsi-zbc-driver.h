@@ -254,7 +254,6 @@ bool all_bytes_are(Disk *d, uint64_t offset, uint64_t bytes, uint8_t value);
 /* --- The machine --- */
 
 void assert_vm_runs(Disk *d);
-void wait_for_status(Disk *d, const char *status);
 void wait_for_stop(Disk *d);
 QDict *statistics(Disk *d);
 int64_t statistic(Disk *d, const char *name);

@@ -510,25 +510,6 @@ static void test_unplug(void)
 
 /* --- Migration --- */
 
-static char *migration_status(QTestState *qts)
-{
-    gint64 deadline = g_get_monotonic_time() + TIMEOUT_US;
-
-    for (;;) {
-        QDict *answer = qtest_qmp_assert_success_ref(qts, "{'execute':"
-                                                     " 'query-migrate'}");
-        g_autofree char *status =
-            g_strdup(qdict_get_try_str(answer, "status") ?: "none");
-
-        qobject_unref(answer);
-        if (g_str_equal(status, "completed") || g_str_equal(status, "failed")) {
-            return g_steal_pointer(&status);
-        }
-        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
-        g_usleep(10000);
-    }
-}
-
 static char *migration_uri(Disk *d)
 {
     return g_strdup_printf("file:%s.migration", d->image[0]);
@@ -540,7 +521,7 @@ static void save_machine(Disk *d)
 
     qtest_qmp_assert_success(d->qts, "{'execute': 'migrate',"
                              " 'arguments': {'uri': %s}}", uri);
-    status = migration_status(d->qts);
+    status = machine_end_of_migration(d->qts);
     g_assert_cmpstr(status, ==, "completed");
 }
 
@@ -553,7 +534,7 @@ static char *load_machine(Disk *d, Disk *to)
     qtest_qmp_assert_success(to->qts, "{'execute': 'migrate-incoming',"
                              " 'arguments': {'uri': %s,"
                              "               'exit-on-error': false}}", uri);
-    status = migration_status(to->qts);
+    status = machine_end_of_migration(to->qts);
     unlink(uri + strlen("file:"));
     return status;
 }
@@ -662,13 +643,13 @@ static void test_migration_of_amended(void)
     zoned_image_amend(to.image[0], "zone.max_open_zones=1");
     status = load_machine(d, &to);
     g_assert_cmpstr(status, ==, "completed");
-    wait_for_status(&to, "inmigrate");
+    machine_wait_for_status(to.qts, "inmigrate");
     qtest_shutdown(to.machine);
 
     error = qtest_qmp_assert_failure_ref(d->qts, "{'execute': 'cont'}");
     g_assert_nonnull(strstr(qdict_get_str(error, "desc"), "limits"));
     qobject_unref(error);
-    wait_for_status(d, "postmigrate");
+    machine_wait_for_status(d->qts, "postmigrate");
     delete_disk(d);
 }
 

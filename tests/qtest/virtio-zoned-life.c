@@ -248,26 +248,6 @@ static void test_crash_after_reset(void)
     delete_disk(copy);
 }
 
-/* What became of a migration, seen from one side */
-static char *migration_status(QTestState *qts)
-{
-    gint64 deadline = g_get_monotonic_time() + TIMEOUT_US;
-
-    for (;;) {
-        QDict *answer = qtest_qmp_assert_success_ref(qts, "{'execute':"
-                                                     " 'query-migrate'}");
-        const char *status = qdict_get_try_str(answer, "status");
-        g_autofree char *copy = g_strdup(status ?: "none");
-
-        qobject_unref(answer);
-        if (g_str_equal(copy, "completed") || g_str_equal(copy, "failed")) {
-            return g_steal_pointer(&copy);
-        }
-        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
-        g_usleep(10000);
-    }
-}
-
 /* Migrate to a QEMU with an image of its own, or the same one. */
 static char *migrate_to(Disk *d, const Setup *setup)
 {
@@ -278,14 +258,14 @@ static char *migrate_to(Disk *d, const Setup *setup)
 
     qtest_qmp_assert_success(d->qts, "{'execute': 'migrate',"
                              " 'arguments': {'uri': %s}}", uri);
-    sent = migration_status(d->qts);
+    sent = machine_end_of_migration(d->qts);
     g_assert_cmpstr(sent, ==, "completed");
     to.image = setup == d->setup ? d->image : create_image(setup);
     boot(&to, "-incoming defer");
     qtest_qmp_assert_success(to.qts, "{'execute': 'migrate-incoming',"
                              " 'arguments': {'uri': %s,"
                              "               'exit-on-error': false}}", uri);
-    status = migration_status(to.qts);
+    status = machine_end_of_migration(to.qts);
     qtest_shutdown(to.machine);
     if (to.image != d->image) {
         zoned_image_delete(to.image);
@@ -330,7 +310,7 @@ static void test_migration_of_stopped_appends(void)
     wait_for_stop(d);
     qtest_qmp_assert_success(d->qts, "{'execute': 'migrate',"
                              " 'arguments': {'uri': %s}}", uri);
-    sent = migration_status(d->qts);
+    sent = machine_end_of_migration(d->qts);
     g_assert_cmpstr(sent, ==, "completed");
 
     to.setup = &standard;
@@ -338,7 +318,7 @@ static void test_migration_of_stopped_appends(void)
     boot(&to, "-incoming defer");
     qtest_qmp_assert_success(to.qts, "{'execute': 'migrate-incoming',"
                              " 'arguments': {'uri': %s}}", uri);
-    received = migration_status(to.qts);
+    received = machine_end_of_migration(to.qts);
     g_assert_cmpstr(received, ==, "completed");
     qtest_qmp_assert_success(to.qts, "{'execute': 'cont'}");
 

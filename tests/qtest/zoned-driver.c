@@ -565,11 +565,7 @@ bool all_bytes_are(Disk *d, uint64_t offset, size_t bytes, uint8_t value)
 
 void assert_vm_runs(Disk *d)
 {
-    QDict *answer = qtest_qmp_assert_success_ref(d->qts,
-                                                 "{'execute': 'query-status'}");
-
-    g_assert_cmpstr(qdict_get_str(answer, "status"), ==, "running");
-    qobject_unref(answer);
+    g_assert_true(machine_has_status(d->qts, "running"));
 }
 
 /* --- A disk shared by tests --- */
@@ -618,15 +614,7 @@ const uint32_t management[] = {
 
 QDict *statistics(Disk *d)
 {
-    QDict *answer = qtest_qmp(d->qts, "{'execute': 'query-blockstats'}");
-    QList *list = qdict_get_qlist(answer, "return");
-    QDict *stats;
-
-    g_assert_cmpint(qlist_size(list), ==, 1);
-    stats = qobject_ref(qdict_get_qdict(qobject_to(QDict, qlist_peek(list)),
-                                        "stats"));
-    qobject_unref(answer);
-    return stats;
+    return machine_statistics(d->qts);
 }
 
 int64_t statistic(Disk *d, const char *name)
@@ -698,18 +686,7 @@ const Setup with_iothread = {
 
 void wait_for_stop(Disk *d)
 {
-    gint64 deadline = g_get_monotonic_time() + TIMEOUT_US;
-    bool stopped = false;
-
-    while (!stopped) {
-        QDict *answer = qtest_qmp_assert_success_ref(d->qts, "{'execute':"
-                                                     " 'query-status'}");
-
-        stopped = g_str_equal(qdict_get_str(answer, "status"), "io-error");
-        qobject_unref(answer);
-        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
-        g_usleep(1000);
-    }
+    machine_wait_for_status(d->qts, "io-error");
 }
 
 const Setup full_once = {

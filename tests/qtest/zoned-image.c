@@ -7,6 +7,8 @@
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
 #include "qemu/units.h"
+#include "qobject/qdict.h"
+#include "qobject/qlist.h"
 #include "libqtest.h"
 #include "zoned-image.h"
 
@@ -187,4 +189,60 @@ void host_zoned_begin(const char *path, const HostZoned *host)
 void host_zoned_end(void)
 {
     g_unsetenv("LD_PRELOAD");
+}
+
+/* --- The machine that has the disk --- */
+
+#define TIMEOUT_US      (30 * G_USEC_PER_SEC)
+
+bool machine_has_status(QTestState *qts, const char *status)
+{
+    QDict *answer = qtest_qmp_assert_success_ref(qts, "{'execute':"
+                                                 " 'query-status'}");
+    bool is = g_str_equal(qdict_get_str(answer, "status"), status);
+
+    qobject_unref(answer);
+    return is;
+}
+
+void machine_wait_for_status(QTestState *qts, const char *status)
+{
+    gint64 deadline = g_get_monotonic_time() + TIMEOUT_US;
+
+    while (!machine_has_status(qts, status)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+        g_usleep(1000);
+    }
+}
+
+char *machine_end_of_migration(QTestState *qts)
+{
+    gint64 deadline = g_get_monotonic_time() + TIMEOUT_US;
+
+    for (;;) {
+        QDict *answer = qtest_qmp_assert_success_ref(qts, "{'execute':"
+                                                     " 'query-migrate'}");
+        g_autofree char *status =
+            g_strdup(qdict_get_try_str(answer, "status") ?: "none");
+
+        qobject_unref(answer);
+        if (g_str_equal(status, "completed") || g_str_equal(status, "failed")) {
+            return g_steal_pointer(&status);
+        }
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+        g_usleep(10000);
+    }
+}
+
+QDict *machine_statistics(QTestState *qts)
+{
+    QDict *answer = qtest_qmp(qts, "{'execute': 'query-blockstats'}");
+    QList *list = qdict_get_qlist(answer, "return");
+    QDict *stats;
+
+    g_assert_cmpint(qlist_size(list), ==, 1);
+    stats = qobject_ref(qdict_get_qdict(qobject_to(QDict, qlist_peek(list)),
+                                        "stats"));
+    qobject_unref(answer);
+    return stats;
 }

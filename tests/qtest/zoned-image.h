@@ -1,11 +1,13 @@
 /*
- * Zoned qcow2 images for the tests of zoned devices
+ * Zoned qcow2 images for the tests of zoned devices, and what has them
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #ifndef TESTS_ZONED_IMAGE_H
 #define TESTS_ZONED_IMAGE_H
+
+#include "libqtest.h"
 
 /*
  * Create an image in the directory for temporary files, with "qemu-img create
@@ -63,5 +65,14 @@ bool host_zoned_find(const char *program);
  */
 void host_zoned_begin(const char *path, const HostZoned *host);
 void host_zoned_end(void);
+
+/* --- The machine that has the disk --- */
+
+bool machine_has_status(QTestState *qts, const char *status);
+void machine_wait_for_status(QTestState *qts, const char *status);
+/* Wait until it is "completed" or "failed", for the side that is asked. */
+char *machine_end_of_migration(QTestState *qts);
+/* What query-blockstats has of the only disk */
+QDict *machine_statistics(QTestState *qts);
 
 #endif
