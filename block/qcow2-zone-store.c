@@ -156,7 +156,7 @@ static void load_salvaged(ZoneTable *t, const ZoneGeometry *g, uint32_t i)
 
 static uint64_t records_bytes(uint32_t nr_zones)
 {
-    return nr_zones * sizeof(Qcow2ZonedRecord);
+    return (uint64_t)nr_zones * sizeof(Qcow2ZonedRecord);
 }
 
 uint64_t qcow2_zone_file_bytes(uint64_t cluster_size, uint64_t ext_size,

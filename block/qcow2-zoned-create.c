@@ -166,15 +166,16 @@ static bool check_defaults(const BlockdevCreateOptionsQcow2 *create,
     return true;
 }
 
-/* NULL if it cannot be opened, or has no zones */
-static BlockBackend *coroutine_fn open_zoned(const char *filename, int flags)
+/* NULL if it has no zones, or (with an error) cannot be opened */
+static BlockBackend *coroutine_fn open_zoned(const char *filename, int flags,
+                                             Error **errp)
 {
     QDict *options = qdict_new();
     BlockBackend *blk;
 
     qdict_put_str(options, "driver", "qcow2");
     qdict_put_bool(options, BDRV_OPT_FORCE_SHARE, true);
-    blk = blk_co_new_open(filename, NULL, options, flags, NULL);
+    blk = blk_co_new_open(filename, NULL, options, flags, errp);
     if (blk && !qcow2_is_zoned(blk_bs(blk))) {
         blk_co_unref(blk);
         blk = NULL;
@@ -183,36 +184,43 @@ static BlockBackend *coroutine_fn open_zoned(const char *filename, int flags)
 }
 
 /*
- * The zones of the backing file, if it has some.  One that cannot be opened
- * has none: whether it can is not for blockdev-create to ask.
+ * The backing file in @backing, if it has zones.  One that cannot be opened has
+ * none: whether it can is not for blockdev-create to ask.  But false, with an
+ * error, if it has zones and they cannot be read.
  */
-static BlockBackend *coroutine_fn
-open_backing(const char *filename, const BlockdevCreateOptionsQcow2 *create)
+static bool coroutine_fn
+open_backing(const char *filename, const BlockdevCreateOptionsQcow2 *create,
+             BlockBackend **backing, Error **errp)
 {
+    ERRP_GUARD();
     g_autofree char *full_name = NULL;
-    BlockBackend *backing;
     BDRVQcow2State *s;
 
+    *backing = NULL;
     if (!create->backing_file || !create->has_backing_fmt ||
         create->backing_fmt != BLOCKDEV_DRIVER_QCOW2) {
-        return NULL;
+        return true;
     }
     full_name = bdrv_get_full_backing_filename_from_filename(
         filename, create->backing_file, NULL);
     if (!full_name) {
-        return NULL;
+        return true;
     }
-    backing = open_zoned(full_name, BDRV_O_NO_BACKING | BDRV_O_NO_IO);
-    if (!backing) {
-        return NULL;
+    *backing = open_zoned(full_name, BDRV_O_NO_BACKING | BDRV_O_NO_IO, NULL);
+    if (!*backing) {
+        return true;
     }
-    s = blk_bs(backing)->opaque;
+    s = blk_bs(*backing)->opaque;
     if (s->zoned->claims.unread) {
-        /* After a crash, its data file has to be looked at. */
-        blk_co_unref(backing);
-        backing = open_zoned(full_name, BDRV_O_NO_BACKING);
+        /* After a crash, its data has to be looked at. */
+        blk_co_unref(*backing);
+        *backing = open_zoned(full_name, BDRV_O_NO_BACKING, errp);
+        if (!*backing) {
+            error_prepend(errp, "Cannot read the zones of the backing file: ");
+            return false;
+        }
     }
-    return backing;
+    return true;
 }
 
 /* Of an image that is there */
@@ -276,7 +284,9 @@ qcow2_zoned_check_create(const char *filename,
 {
     ZoneGeometry geometry;
 
-    *backing = open_backing(filename, create);
+    if (!open_backing(filename, create, backing, errp)) {
+        return false;
+    }
     if (!wants_zones(create) && !*backing) {
         return true;
     }

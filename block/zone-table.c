@@ -44,7 +44,7 @@
 
 typedef struct Zone {
     uint64_t wp;                /* completed prefix */
-    uint64_t data_end;          /* end of readable data; see has_data() */
+    aligned_uint64_t data_end;  /* end of readable data; see has_data() */
     QTAILQ_HEAD(, ZoneWrite) writes;    /* in the order of their ranges */
     uint32_t queue_prev, queue_next;    /* while implicitly open */
     uint8_t state;              /* BlockZoneState; see has_data() */
@@ -72,7 +72,7 @@ QEMU_BUILD_BUG_ON(sizeof(Zone) > 48);
 /* More make everything but writes slower */
 #define STRIPES 8
 #define CACHE_LINE 64
-#define ZONES_IN_LINES 4        /* that fill some cache lines */
+#define ZONES_IN_LINES 8        /* that fill some cache lines */
 
 QEMU_BUILD_BUG_ON(ZONES_IN_LINES * sizeof(Zone) % CACHE_LINE);
 

@@ -197,3 +197,28 @@ int zoned_commit(BlockDriverState *bs, BlockDriverState *base, Error **errp)
     bdrv_unref(base);
     return ret;
 }
+
+static BlockDriverState *zoned_backing(BlockDriverState *bs)
+{
+    BlockDriverState *base;
+
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+
+    base = bdrv_cow_bs(bs);
+    return base && base->bl.zones.model != BLK_Z_NONE ? base : NULL;
+}
+
+bool zoned_commit_to_backing(BlockDriverState *bs, int *ret)
+{
+    BlockDriverState *base = zoned_backing(bs);
+    Error *local_err = NULL;
+
+    if (!base) {
+        return false;
+    }
+    *ret = zoned_commit(bs, base, &local_err);
+    if (*ret < 0) {
+        error_report_err(local_err);
+    }
+    return true;
+}

@@ -12,7 +12,7 @@
  *  BLK_ZO_OPEN, CLOSE, FINISH, RESET
  *  BLK_ZO_OFFLINE        read-only zones become offline, for good
  *  BLK_ZO_SET_EXT        an empty zone becomes closed and gets the descriptor
- *                        extension @ext (BlockLimits.zone_ext_size bytes)
+ *                        extension @ext (BlockLimits.zones.ext_size bytes)
  *  BLK_ZO_POWER_CYCLE    open zones become closed; and those that nothing was
  *                        written to, and have no extension, become empty
  *  BLK_ZO_FORCE_RDONLY, FORCE_OFFLINE, FORCE_REPAIR
@@ -106,6 +106,14 @@ typedef enum BlockZoneFlags {
 
 /* Attributes as flags of BLK_ZO_SET_ATTRIBUTES */
 #define BDRV_ZONE_ATTRIBUTES(attributes) ((attributes) << 8)
+
+/* Not every host has these */
+#ifndef ETOOMANYREFS
+#define ETOOMANYREFS 4100
+#endif
+#ifndef EUSERS
+#define EUSERS 4101
+#endif
 
 /*
  * Errno contract.  A driver with zones returns exactly these for requests

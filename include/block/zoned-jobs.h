@@ -22,12 +22,20 @@ bool bdrv_refuse_zoned(BlockDriverState *bs, const char *what, Error **errp);
  * data is flushed.  If one has zones, @bs takes over those of @base with all
  * their states.  False, with an error, if it cannot.
  */
-bool zoned_inherit(BlockDriverState *bs, BlockDriverState *base, Error **errp);
+bool GRAPH_UNLOCKED zoned_inherit(BlockDriverState *bs, BlockDriverState *base,
+                                  Error **errp);
 
 /*
  * Bring data and zones of the overlay @bs to its backing file @base, which has
  * zones, and empty the overlay.  No requests reach @bs meanwhile.
  */
-int zoned_commit(BlockDriverState *bs, BlockDriverState *base, Error **errp);
+int GRAPH_UNLOCKED zoned_commit(BlockDriverState *bs, BlockDriverState *base,
+                                Error **errp);
+
+/*
+ * The same for the backing file that @bs has, if that has zones; reports errors.
+ * False if it has none: nothing is done.
+ */
+bool GRAPH_UNLOCKED zoned_commit_to_backing(BlockDriverState *bs, int *ret);
 
 #endif
