@@ -73,11 +73,11 @@ bool virtio_blk_zoned_init(VirtIOBlkZoned *z, BlockBackend *blk,
     const BlockZoneLimits *zl = zoned_limits(blk);
     int64_t size = disk_size(blk);
 
-    *z = current_zones(blk, block_size);
+    *z = current_zones(blk, block_size ?: BDRV_SECTOR_SIZE);
     if (!zl) {
         return true;
     }
-    if (block_size % backend_granularity(zl)) {
+    if (!block_size || block_size % backend_granularity(zl)) {
         error_setg(errp, "logical_block_size (%" PRIu32 ") must be a multiple "
                    "of the write granularity of the zoned disk (%" PRIu32 ")",
                    block_size, backend_granularity(zl));
