@@ -95,14 +95,17 @@ def set_up(env):
     """The source and its build directory, if they are not as they must be."""
     wanted = json.dumps([(PRISTINE / 'VERSION').read_text(), options()])
     made_for = DIR / 'made-for'
-    if made_for.exists() and made_for.read_text() == wanted:
+    if not made_for.exists() or made_for.read_text() != wanted:
+        shutil.rmtree(DIR, ignore_errors=True)
+        DIR.mkdir()
+        shutil.copytree(PRISTINE, SOURCE, symlinks=True,
+                        copy_function=link_or_copy,
+                        ignore=lambda directory, _: {'.pc'}
+                        if Path(directory) == PRISTINE else ())
+        OBJ.mkdir()
+    elif (OBJ / 'build.ninja').exists():
         return
-    shutil.rmtree(DIR, ignore_errors=True)
-    DIR.mkdir()
-    shutil.copytree(PRISTINE, SOURCE, symlinks=True, copy_function=link_or_copy,
-                    ignore=lambda directory, _: {'.pc'}
-                    if Path(directory) == PRISTINE else ())
-    OBJ.mkdir()
+    # It is gone where meson was interrupted when it made it anew.
     done = subprocess.run(f'../qemu/configure {options()}', shell=True, cwd=OBJ,
                           env=env, text=True, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT)

@@ -65,6 +65,8 @@ MUTANTS = {
          "git(tree, 'diff-tree', '-r', 'base', commit).decode(),",
          ''),
         ('build_steps.py', 'builds_without', '    forget_others(paths)\n', ''),
+        ('build_steps.py', 'interrupted',
+         "    elif (OBJ / 'build.ninja').exists():\n", '    else:\n'),
         ('build_steps.py', 'builds_a_range', 'if number < first or', 'if'),
         ('build_steps.py', 'builds_a_range', 'last is not None and number > last',
          'False'),

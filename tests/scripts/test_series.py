@@ -311,6 +311,15 @@ done >> build.ninja
         self.assertIn('1/2 zoned/hook: ok', done.stdout)
         self.assert_pristine_untouched()
 
+    def test_goes_on_where_configuring_was_interrupted(self):
+        self.build('1-1')
+        obj = self.top / 'build/series-build/obj'
+        (obj / 'build.ninja').unlink()
+        (obj / 'kept').touch()
+        done = self.build('2-2')
+        self.assertIn('2/2 last: ok', done.stdout)
+        self.assertTrue((obj / 'kept').exists())
+
     def test_builds_a_range(self):
         self.two_series()
         self.assertIn('1 of 1 steps', self.build('2-2').stdout)
