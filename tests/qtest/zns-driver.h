@@ -38,6 +38,7 @@
 /* Status Code Type and Status Code, without Do Not Retry */
 #define OK              0x000
 #define INVALID_FIELD   0x002
+#define DATA_TRANSFER   0x004
 #define PRP_OFFSET      0x013
 #define WRITE_PROTECTED 0x020
 #define LBA_RANGE       0x080

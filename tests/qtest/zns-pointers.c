@@ -565,6 +565,43 @@ static void test_data_placement_pages(void)
     delete_memory(mem);
 }
 
+/* Where the memory of a machine ends, and nothing follows */
+#define MEMORY_END (128 * MiB)
+
+static void put_block(Controller *c, unsigned i, uint64_t addr, uint32_t len)
+{
+    QTestState *qts = c->m->qts;
+
+    qtest_writeq(qts, c->buffer + i * 16, addr);
+    qtest_writeq(qts, c->buffer + i * 16 + 8,
+                 len | (uint64_t)NVME_SGL_DESCR_TYPE_DATA_BLOCK << 60);
+}
+
+/*
+ * A piece of data is memory for the half of it: neither is that written, nor what
+ * comes behind.
+ */
+static void test_half_a_piece(void)
+{
+    Controller *c = get_clean(&standard);
+    const uint32_t bytes = 4 * BLOCK;
+    Command cmd;
+
+    g_assert_cmphex(write_at(c, 2 * ZONE, 1, 0x11), ==, OK);
+    cmd = write_command(c, NVME_CMD_WRITE, 2 * ZONE + 1, 4, 0);
+    put_block(c, 0, MEMORY_END - 256, 512);
+    put_block(c, 1, c->buffer + 4096, bytes - 512);
+    cmd.dw[0] |= 1 << 14;
+    set_pointer(&cmd, c->buffer, 2 * 16 |
+                (uint64_t)NVME_SGL_DESCR_TYPE_LAST_SEGMENT << 60);
+    g_assert_cmphex(check(io(c, cmd)), ==, DATA_TRANSFER);
+    assert_zone(c, 2, IOPEN, 1);
+    assert_blocks(c, 2 * ZONE, 1, 0x11);
+    assert_blocks(c, 2 * ZONE + 1, 4, 0);
+    g_assert_cmphex(write_at(c, 2 * ZONE + 1, 4, 0x22), ==, OK);
+    assert_blocks(c, 2 * ZONE + 1, 4, 0x22);
+}
+
 void add_pointers_tests(void)
 {
     add("data-pointer/reports", test_reports);
@@ -576,6 +613,7 @@ void add_pointers_tests(void)
     add("data-pointer/log-pages", test_log_pages);
     add("data-pointer/data-placement-pages", test_data_placement_pages);
     add("data-pointer/log-page-too-large", test_log_page_too_large);
+    add("data-pointer/half-a-piece", test_half_a_piece);
     add_in_memory("data-pointer/reports", test_reports);
     add_in_memory("data-pointer/reports-by-sgl", test_reports_by_sgl);
     add_in_memory("data-pointer/extended-reports", test_extended_reports);
