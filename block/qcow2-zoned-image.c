@@ -380,7 +380,7 @@ static int GRAPH_RDLOCK switch_tables(BlockDriverState *bs, uint64_t l1_offset)
     BDRVQcow2State *s = bs->opaque;
     Qcow2ZoneFile old_file = s->zoned->file;
     uint64_t old_l1_offset = s->l1_table_offset;
-    /* An older version may have written the zone extension further behind */
+    /* The zone extension can be anywhere in the header: put it first */
     int ret = qcow2_zones_write_header(bs);
 
     if (ret < 0) {

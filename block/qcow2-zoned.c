@@ -24,7 +24,7 @@
 
 /* --- The header extension --- */
 
-/* Without a claim area it ends before that field, as it did at first. */
+/* Without a claim area it ends before that field */
 #define EXT_BYTES_MIN offsetof(Qcow2ZonedHeaderExt, claims_offset)
 
 static uint64_t ext_offset_in_header(BlockDriverState *bs)
@@ -459,7 +459,7 @@ bool qcow2_zoned_snapshot_file(const QCowSnapshot *sn, Qcow2ZoneFile *f)
     }
     memcpy(&extra, sn->unknown_extra_data + sn->extra_data_size - known -
            sizeof(extra), sizeof(extra));
-    /* Before there was a magic, there was nothing before the rest either */
+    /* Without the magic, there is nothing before the rest either */
     if (be32_to_cpu(extra.magic) != QCOW2_ZONED_SNAPSHOT_MAGIC &&
         (extra.magic || sn->extra_data_size != known + sizeof(extra))) {
         return false;

@@ -9,7 +9,7 @@
 #include "qemu/osdep.h"
 #include "zoned-driver.h"
 
-/* L27, V47: each is its own request, also if they could be merged */
+/* V47: each is its own request, also if they could be merged */
 static void test_kick_neighbours(void)
 {
     Disk *d = get_disk(&no_gap);
