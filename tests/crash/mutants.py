@@ -72,7 +72,7 @@ MUTANTS = [
            '        mark_pending_dirty(t, m);\n',
            '        mark_pending_dirty(t, m);\n        m->commit = false;\n'
            '        for (uint32_t i = m->first; i <= m->last; i++) {\n'
-           '            m->commit |= t->zones[i].pending != PENDING_NONE;\n'
+           '            m->commit |= zone_at(t, i)->pending != PENDING_NONE;\n'
            '        }\n', 'refinish'),
     Mutant('reset-too-early-for-mapping',
            'zone_table_position(s->zoned->table, zone, &wp, &c.data_end);',
@@ -97,7 +97,7 @@ MUTANTS = [
            'int ret = qcow2_zones_store(bs);', 'int ret = 0;', 'exterrors', 'mapped'),
     Mutant('area-not-recorded',
            '        mark_dirty(t, w->zone);\n        return;',
-           '        if (t->zones[w->zone].wp == t->zones[w->zone].data_end) {\n'
+           '        if (zone_at(t, w->zone)->wp == zone_at(t, w->zone)->data_end) {\n'
            '            mark_dirty(t, w->zone);\n        }\n        return;', 'zns'),
     Mutant('area-with-gaps',
            'if (offset > w->start) {', 'if (false) {', 'zns', 'default'),
@@ -155,7 +155,7 @@ MUTANTS = [
            '        sum->adler = adler32(sum->adler, p, 512);\n'
            '    }\n', 'durable', reads=True),
     Mutant('epoch-stays',
-           't->zones[index].epoch = (t->zones[index].epoch + 1) % ZONE_EPOCHS;',
+           'zone_at(t, index)->epoch = (zone_at(t, index)->epoch + 1) % ZONE_EPOCHS;',
            '', 'reset', 'default'),
     Mutant('epoch-not-stored',
            ' % ZONE_EPOCHS;\n    mark_dirty(t, index);', ' % ZONE_EPOCHS;', 'durable'),

@@ -23,6 +23,13 @@ class TestPatches(unittest.TestCase):
     def test_checkpatch_finds_no_error(self):
         self.assertIn('checkpatch finds no error', self.series('--checkpatch'))
 
+    def test_lines_of_qapi_documentation_are_as_every_version_wants_them(self):
+        """10.0 takes longer ones."""
+        for path in sorted((TOP / 'qapi').glob('*.json')):
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                if line.startswith('#'):
+                    self.assertLessEqual(len(line), 70, f'{path.name}:{number}')
+
 
 if __name__ == '__main__':
     main()
