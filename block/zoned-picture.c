@@ -287,8 +287,15 @@ static void svg_text(GString *s, int x, int y, const char *attributes,
                      const char *text)
 {
     g_autofree char *valid = g_utf8_make_valid(text, -1);
-    g_autofree char *escaped = g_markup_escape_text(valid, -1);
+    g_autofree char *escaped = NULL;
 
+    /* XML has no way to write these */
+    for (char *c = valid; *c; c++) {
+        if (g_ascii_iscntrl(*c)) {
+            *c = '?';
+        }
+    }
+    escaped = g_markup_escape_text(valid, -1);
     g_string_append_printf(s, "<text x=\"%d\" y=\"%d\" %s>%s</text>\n", x, y,
                            attributes, escaped);
 }
