@@ -72,7 +72,7 @@ QEMU_BUILD_BUG_ON(sizeof(Zone) > 48);
 /* More make everything but writes slower */
 #define STRIPES 8
 #define CACHE_LINE 64
-#define ZONES_IN_LINES 8        /* that fill some cache lines */
+#define ZONES_IN_LINES 8        /* so many fill whole cache lines */
 
 QEMU_BUILD_BUG_ON(ZONES_IN_LINES * sizeof(Zone) % CACHE_LINE);
 
@@ -489,14 +489,14 @@ static int check_zrwa_resources(const ZoneTable *t, uint64_t wanted)
  */
 static void close_one(ZoneTable *t)
 {
-    uint32_t i;
+    while (zone_at(t, t->queue_first)->used) {
+        uint32_t i = t->queue_first;
 
-    while (i = t->queue_first, zone_at(t, i)->used) {
         zone_at(t, i)->used = false;
         queue_remove(t, zone_at(t, i));
         queue_append(t, i);
     }
-    set_state(t, i, BLK_ZS_CLOSED);
+    set_state(t, t->queue_first, BLK_ZS_CLOSED);
 }
 
 /* Open zone @i, after check_resources() has agreed */
