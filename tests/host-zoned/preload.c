@@ -8,8 +8,10 @@
  * Zones are empty when the program starts, except as HOST_ZONED_STATES says
  * ("3:14,4:13": zone 3 is full, zone 4 is read-only). There can be
  * HOST_ZONED_MAX_OPEN open zones, if set. The file HOST_ZONED_FILE.KEY, if
- * there is one, is what sysfs has in queue/KEY. Flushes, ioctls and refused
- * writes are told on standard error in lines that begin with "device:".
+ * there is one, is what sysfs has in queue/KEY. With HOST_ZONED_TOGETHER=N
+ * a write waits, for 20 seconds at most, until N have been there at once.
+ * Flushes, ioctls, refused writes and how many writes are there at once are
+ * told on standard error in lines that begin with "device:".
  *
  * Only for the tests: there is one device, aio=threads only.
  *
@@ -349,13 +351,39 @@ int fdatasync(int fd)
     return real_fdatasync(fd);
 }
 
+/* Another write is there (@change 1) or gone (-1): the most there ever were */
+static unsigned count_writes(int change)
+{
+    static unsigned writes, most;
+    unsigned ret;
+
+    pthread_mutex_lock(&lock);
+    writes += change;
+    if (writes > most) {
+        most = writes;
+        if (most > 1) {
+            fprintf(stderr, "device: %u writes at once\n", most);
+        }
+    }
+    ret = most;
+    pthread_mutex_unlock(&lock);
+    return ret;
+}
+
 static int device_write(int fd, uint64_t offset, uint64_t bytes)
 {
     int ret = 0;
 
     if (is_device(fd)) {
+        uint64_t together = number("HOST_ZONED_TOGETHER", 0);
+
+        count_writes(1);
         ret = write_zones(offset, bytes);
+        for (int ms = 0; count_writes(0) < together && ms < 20000; ms++) {
+            usleep(1000);
+        }
         pause_for("HOST_ZONED_DELAY");
+        count_writes(-1);
     }
     errno = ret;
     return ret;
