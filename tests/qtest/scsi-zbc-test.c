@@ -8,7 +8,8 @@
  * exactly right.
  *
  * The rules are those of ZBC, ZBC-2, SBC-4 and SPC-5; docs/devel/zoned-scsi.rst
- * lists them, with the tests of each.
+ * lists them.  The points of scsi-block (passed-through/) need a guest with
+ * scsi_debug.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

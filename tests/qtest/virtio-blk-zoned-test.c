@@ -7,8 +7,8 @@
  * report of all zones must be exactly right.  Most tests run once more with
  * the image in a storage daemon, whose vhost-user-blk export does the requests.
  *
- * The rules are those of virtio 1.3, section 5.2.6; "Vn" in a comment is a
- * number of our list of them (docs/devel/zoned-virtio.rst).
+ * The rules are those of virtio 1.3, section 5.2.6; docs/devel/zoned-virtio.rst
+ * has what it leaves open.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

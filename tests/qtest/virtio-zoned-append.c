@@ -1,15 +1,13 @@
 /*
  * Tests of virtio-blk on a zoned disk: appends
  *
- * "Vn" in a comment is a number of the list in docs/devel/zoned-virtio.rst.
- *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
 #include "zoned-driver.h"
 
-/* V103, V104, V105, V28 */
+/* An append lies in one zone, within its capacity, or nothing is written */
 static void test_append_into_next_zone(void)
 {
     Disk *d = get_disk(&no_gap);
@@ -27,7 +25,7 @@ static void test_append_into_next_zone(void)
 
 /* --- Append --- */
 
-/* V96 */
+/* Its data is at the write pointer, and the answer tells where that was */
 static void test_append_position(void)
 {
     Disk *d = get_disk(&standard);
@@ -46,7 +44,7 @@ static void test_append_position(void)
     assert_data(d, 3 * ZONE + 68 * KiB, 4 * KiB, 4);
 }
 
-/* V16, V102 */
+/* The limit of the config space is the one that counts */
 static void test_append_limit(void)
 {
     Disk *d = get_disk(&standard);
@@ -58,7 +56,7 @@ static void test_append_limit(void)
     assert_zones(d, "3:iopen@64K");
 }
 
-/* V99, V91; V36: before the size counts */
+/* The sector is the start of a zone, which is looked at before the size */
 static void test_append_not_zone_start(void)
 {
     static const uint64_t offsets[] = {
@@ -78,7 +76,7 @@ static void test_append_not_zone_start(void)
     assert_zones(d, "3:iopen@8K");
 }
 
-/* V100 */
+/* Its size is in units of the write granularity */
 static void test_append_not_whole_sectors(void)
 {
     Disk *d = get_disk(&standard);
@@ -91,7 +89,7 @@ static void test_append_not_whole_sectors(void)
     assert_data(d, 3 * ZONE, 8 * KiB, 0);
 }
 
-/* V109, V97 */
+/* Without room for the position nothing is written */
 static void test_append_no_room(void)
 {
     Disk *d = get_disk(&standard);
@@ -110,7 +108,7 @@ static void test_append_no_room(void)
 }
 
 /*
- * V24: the position comes first, however much room there is.  The standard has
+ * The position comes first, however much room there is.  The standard has
  * it right before the status; the driver of Linux leaves 7 bytes between.
  */
 static void test_append_more_room(void)
@@ -127,7 +125,7 @@ static void test_append_more_room(void)
     assert_zones(d, "3:iopen@4K");
 }
 
-/* V107 */
+/* Nothing to append is no error, and opens no zone */
 static void test_append_nothing(void)
 {
     Disk *d = get_disk(&standard);
@@ -144,7 +142,7 @@ static void test_append_nothing(void)
     assert_status(append(d, DISK, 0, NEW, &position), "INVALID_CMD");
 }
 
-/* V48, V52, V103: what is left is known to the sector */
+/* What is left of a zone is known to the sector */
 static void test_append_to_the_end(void)
 {
     Disk *d = get_disk(&standard);

@@ -1,15 +1,13 @@
 /*
  * Tests of virtio-blk on a zoned disk: features and config space
  *
- * "Vn" in a comment is a number of the list in docs/devel/zoned-virtio.rst.
- *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
 #include "zoned-driver.h"
 
-/* V12 to V16, V18 to V21 */
+/* All fields: the geometry, the limits that are enforced, padding of zeroes */
 static void test_config_space(void)
 {
     Disk *d = get_disk(&standard);
@@ -27,7 +25,7 @@ static void test_config_space(void)
     g_assert_cmphex(config32(d, CONFIG(zoned.model)), ==, VIRTIO_BLK_Z_HM);
 }
 
-/* V21 */
+/* The fields are read-only */
 static void test_config_read_only(void)
 {
     Disk *d = get_disk(&standard);
@@ -41,7 +39,7 @@ static void test_config_read_only(void)
     }
 }
 
-/* V8, V11, V17 (there is no size_max that could bound appends) */
+/* No discard, no secure erase; no size_max, which would bound appends */
 static void test_features(void)
 {
     Disk *d = get_disk(&standard);
@@ -53,7 +51,7 @@ static void test_features(void)
     g_assert_false(d->features & 1ull << VIRTIO_BLK_F_SIZE_MAX);
 }
 
-/* V5, and V7: such a driver has no zone operations either */
+/* Such a driver has no zone operations either */
 static void test_features_refused(void)
 {
     Disk *d = get_disk(&standard);
@@ -78,7 +76,7 @@ static void test_features_refused(void)
 #define LEGACY_GUEST_FEATURES   4
 #define LEGACY_CONFIG           20
 
-/* V2 */
+/* There is no FEATURES_OK, so nothing tells of zones */
 static void test_legacy_registers(void)
 {
     Disk *d = get_disk(&standard);
@@ -108,7 +106,7 @@ static void test_legacy_registers(void)
 }
 
 /*
- * V6, V7, V9: without the feature there are no zones, and no statuses that the
+ * Without the feature there are no zones, and no statuses that the
  * driver cannot know.
  */
 static void assert_can_only_read(Disk *d)
@@ -138,7 +136,7 @@ static void assert_can_only_read(Disk *d)
     assert_zones(d, "3:iopen@4K");
 }
 
-/* V2: it cannot be refused */
+/* It cannot be refused */
 static void test_legacy_driver(void)
 {
     Disk *d = get_disk(&standard);
@@ -157,7 +155,7 @@ static void test_legacy_driver(void)
     assert_can_only_read(d);
 }
 
-/* V5: a driver that is refused, and does not ask whether it is */
+/* A driver that is refused, and does not ask whether it is */
 static void test_stubborn_driver(void)
 {
     Disk *d = get_disk(&standard);
@@ -177,7 +175,7 @@ static void test_stubborn_driver(void)
     assert_can_only_read(d);
 }
 
-/* V9 */
+/* Without its feature, the request is unsupported */
 static void test_without_write_zeroes(void)
 {
     Disk *d = get_disk(&standard);
@@ -191,7 +189,7 @@ static void test_without_write_zeroes(void)
     assert_zones(d, "");
 }
 
-/* V18, V19, V46, V100, V61, V44: one number for all of them */
+/* Block size and write granularity are one number for all that is written */
 static void test_block_size(void)
 {
     static const Setup setup = {
@@ -255,7 +253,7 @@ static QDict *block_sizes(unsigned bytes)
                                    " 'physical_block_size': %u}", bytes, bytes);
 }
 
-/* V2, V4, V18: what cannot be told to a driver is an error of the user */
+/* What cannot be told to a driver is an error of the user */
 static void test_impossible_devices(void)
 {
     static const Setup small_zones = {
@@ -286,7 +284,7 @@ static void test_impossible_devices(void)
     delete_shared_disk();
 }
 
-/* V22, V13: what a driver was told stays, whatever the host tries */
+/* What a driver was told stays, whatever the host tries */
 static void test_other_node(const void *other)
 {
     Disk *d = new_disk(&standard);
@@ -310,7 +308,7 @@ static void test_other_node(const void *other)
     zoned_image_delete(image);
 }
 
-/* V22, V72: an error of the host, not of the driver */
+/* An error of the host, not of the driver */
 static void test_no_medium(void)
 {
     static const Setup setup = { .drive = true };
@@ -335,7 +333,7 @@ static void test_no_medium(void)
     delete_disk(d);
 }
 
-/* V4, V8, V53, V57, V98: zones whose order is preferred, not required */
+/* Zones whose order is preferred, not required */
 static void test_host_aware(void)
 {
     struct virtio_blk_zone_descriptor before, after;
@@ -364,7 +362,7 @@ static void test_host_aware(void)
     delete_disk(d);
 }
 
-/* V6: to a driver that does not know zones, it is a disk */
+/* To a driver that does not know zones, it is a disk */
 static void test_host_aware_as_plain(void)
 {
     Disk *d = new_disk(&host_aware);
@@ -384,7 +382,7 @@ static void test_host_aware_as_plain(void)
     delete_disk(d);
 }
 
-/* V14, V15 */
+/* 0 stands for no limit */
 static void test_config_no_limits(void)
 {
     static const Setup setup = {
@@ -400,7 +398,7 @@ static void test_config_no_limits(void)
     delete_disk(d);
 }
 
-/* V13, V69, V103, V88 */
+/* The capacity tells how long the last zone is */
 static void test_smaller_last_zone(void)
 {
     static const Setup setup = { .size = "65M" };
@@ -426,7 +424,7 @@ static void test_smaller_last_zone(void)
     delete_disk(d);
 }
 
-/* V1, V7 */
+/* Neither the feature nor zone operations */
 static void test_plain_disk(void)
 {
     static const Setup setup = { .plain = true };

@@ -1,15 +1,13 @@
 /*
  * Tests of virtio-blk on a zoned disk: many requests in one kick
  *
- * "Vn" in a comment is a number of the list in docs/devel/zoned-virtio.rst.
- *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
 #include "zoned-driver.h"
 
-/* V47: each is its own request, also if they could be merged */
+/* Each is its own request, also if they could be merged */
 static void test_kick_neighbours(void)
 {
     Disk *d = get_disk(&no_gap);
@@ -32,7 +30,7 @@ static void test_kick_neighbours(void)
     assert_vm_runs(d);
 }
 
-/* V47: the end of a conventional zone and the start of a sequential one */
+/* The end of a conventional zone and the start of a sequential one */
 static void test_kick_conventional_neighbour(void)
 {
     Disk *d = get_disk(&standard);
@@ -48,7 +46,7 @@ static void test_kick_conventional_neighbour(void)
     assert_data(d, 2 * ZONE, 8 * KiB, 2);
 }
 
-/* V40: two reads that could be merged are still two */
+/* Two reads that could be merged are still two */
 static void test_kick_reads(const void *opaque)
 {
     uint8_t data[2][4 * KiB];
@@ -69,7 +67,7 @@ static void test_kick_reads(const void *opaque)
     g_assert_cmpint(data[1][0], ==, OLD);
 }
 
-/* V40, V41, V43: one of them is allowed */
+/* A read of an offline zone fails, and its neighbour does not */
 static void test_kick_read_offline(void)
 {
     Disk *d = get_disk(&worn_out);
@@ -85,7 +83,7 @@ static void test_kick_read_offline(void)
     assert_status(r[1].status, "INVALID_CMD");
 }
 
-/* V37 */
+/* Writes that are queued together are done in their order */
 static void test_kick_sequence(const void *setup)
 {
     Disk *d = get_disk(setup);
@@ -102,7 +100,7 @@ static void test_kick_sequence(const void *setup)
     assert_zones(d, "3:iopen@64K");
 }
 
-/* V37: more than the device sorts and submits together */
+/* More than the device sorts and submits together */
 static void test_kick_long_sequence(void)
 {
     Disk *d = get_disk(&standard);
@@ -119,7 +117,7 @@ static void test_kick_long_sequence(void)
     assert_data(d, 3 * ZONE + 236 * KiB, 4 * KiB, 60);
 }
 
-/* V27, V28 */
+/* One that breaks a rule stops nothing, and changes nothing */
 static void test_kick_one_bad(void)
 {
     Disk *d = get_disk(&standard);
@@ -137,7 +135,7 @@ static void test_kick_one_bad(void)
     assert_vm_runs(d);
 }
 
-/* V37 */
+/* Appends can be done in any order, each at a place of its own */
 static void test_kick_appends(const void *setup)
 {
     Disk *d = get_disk(setup);
@@ -160,7 +158,7 @@ static void test_kick_appends(const void *setup)
     assert_zones(d, "3:iopen@48K");
 }
 
-/* V37, V103: as many as fit */
+/* As many as fit */
 static void test_kick_appends_past_capacity(void)
 {
     Disk *d = get_disk(&standard);
@@ -185,7 +183,7 @@ static void test_kick_appends_past_capacity(void)
     assert_zones(d, "3:full");
 }
 
-/* V37: valid in every order */
+/* Valid in every order */
 static void test_kick_reset_and_append(const void *setup)
 {
     Disk *d = get_disk(setup);
@@ -213,7 +211,7 @@ static void test_kick_reset_and_append(const void *setup)
     }
 }
 
-/* V37 */
+/* The result is that of one order or the other */
 static void test_kick_write_and_finish(void)
 {
     Disk *d = get_disk(&standard);

@@ -1,8 +1,6 @@
 /*
  * Tests of virtio-blk on a zoned disk: resets, restarts, crashes, migration
  *
- * "Vn" in a comment is a number of the list in docs/devel/zoned-virtio.rst.
- *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -125,7 +123,7 @@ static Disk *disk_after_crash(Disk *d)
     return copy;
 }
 
-/* V54 */
+/* A flush makes writes and appends durable */
 static void test_crash_after_flush(void)
 {
     Disk *d = get_disk(&standard), *copy;
@@ -210,7 +208,7 @@ static void test_killed_daemon(void)
     delete_disk(d);
 }
 
-/* V55 */
+/* Without a write cache, what is done is durable */
 static void test_crash_without_write_cache(void)
 {
     static const Setup setup = {
@@ -223,7 +221,7 @@ static void test_crash_without_write_cache(void)
     delete_disk(d);
 }
 
-/* V55: such a driver takes all that is done for durable */
+/* Such a driver takes all that is done for durable */
 static void test_crash_without_flush(void)
 {
     Disk *d = new_disk(&standard);
@@ -274,7 +272,7 @@ static char *migrate_to(Disk *d, const Setup *setup)
     return status;
 }
 
-/* V23 */
+/* It needs a disk with the same config space */
 static void test_migration(const void *setup)
 {
     Disk *d = new_disk(&standard);
@@ -284,7 +282,7 @@ static void test_migration(const void *setup)
     delete_disk(d);
 }
 
-/* V23: a disk that had no zones so far */
+/* A disk that had no zones so far */
 static void test_migration_from_plain(void)
 {
     /* Nothing else that the other side cannot take */
@@ -296,7 +294,7 @@ static void test_migration_from_plain(void)
     delete_disk(d);
 }
 
-/* V38: what has stopped the VM is done where it goes on */
+/* What has stopped the VM is done where it goes on */
 static void test_migration_of_stopped_appends(void)
 {
     Disk *d = new_disk(&full_once), view, to = {};
@@ -389,7 +387,7 @@ static void test_trace(void)
     unlink(log);
 }
 
-/* V13 */
+/* The capacity changes, the driver is told, and there are more zones */
 static void test_resize(void)
 {
     Disk *d = new_disk(&standard);

@@ -1,8 +1,6 @@
 /*
  * Tests of virtio-blk on a zoned disk: limits of open and active zones
  *
- * "Vn" in a comment is a number of the list in docs/devel/zoned-virtio.rst.
- *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -26,7 +24,7 @@ static Disk *use_zones(unsigned nr, unsigned closed, bool explicitly)
     return d;
 }
 
-/* V31, V51, V77, V106 */
+/* An implicitly open zone makes room for another one */
 static void test_implicit_close(void)
 {
     Disk *d = use_zones(3, 0, false);
@@ -66,7 +64,7 @@ static void assert_cannot_open(Disk *d, unsigned zone, uint64_t wp,
     assert_vm_runs(d);
 }
 
-/* V32, V51, V77, V106 */
+/* Explicitly open zones do not */
 static void test_open_limit(void)
 {
     Disk *d = use_zones(3, 0, true);
@@ -78,7 +76,7 @@ static void test_open_limit(void)
     assert_zones(d, "2:eopen@4K 3:closed@4K 4:eopen@4K 5:iopen@4K");
 }
 
-/* V33 */
+/* A closed zone is active, and needs an open resource only */
 static void test_open_limit_closed_zone(void)
 {
     Disk *d = use_zones(4, 1, true);
@@ -87,7 +85,7 @@ static void test_open_limit_closed_zone(void)
     assert_cannot_open(d, 2, 4 * KiB, "OPEN_RESOURCE");
 }
 
-/* V32, V51, V77, V106: closing a zone does not help here */
+/* Closing a zone does not help here */
 static void test_active_limit(void)
 {
     Disk *d = use_zones(4, 0, false);
@@ -100,7 +98,7 @@ static void test_active_limit(void)
     assert_cannot_open(d, 6, 0, "ACTIVE_RESOURCE");
 }
 
-/* V32 */
+/* Where both resources lack, the active one is named */
 static void test_both_limits(void)
 {
     Disk *d = use_zones(4, 1, true);
@@ -108,7 +106,7 @@ static void test_both_limits(void)
     assert_cannot_open(d, 6, 0, "ACTIVE_RESOURCE");
 }
 
-/* V33 */
+/* What is open needs nothing more */
 static void test_open_while_at_limits(void)
 {
     Disk *d = use_zones(4, 1, false);
@@ -120,7 +118,7 @@ static void test_open_while_at_limits(void)
     assert_zones(d, "2:closed@4K 3:eopen@4K 4:iopen@8K 5:iopen@4K");
 }
 
-/* V30, V52, V78, V79, V83, V85, V88: each way that gives resources back */
+/* Each way that gives resources back */
 static void test_resources_come_back(void)
 {
     Disk *d = use_zones(4, 1, true);

@@ -1,8 +1,6 @@
 /*
  * Tests of virtio-blk on a zoned disk: zone management, types of requests
  *
- * "Vn" in a comment is a number of the list in docs/devel/zoned-virtio.rst.
- *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -21,7 +19,7 @@ static void test_management_elsewhere(uint64_t offset)
     assert_zones(d, "3:iopen@8K 15:iopen@8K");
 }
 
-/* V76, V82, V86, V91 */
+/* The sector has to be the start of a zone */
 static void test_management_in_zone(void)
 {
     test_management_elsewhere(3 * ZONE + SECTOR);
@@ -37,7 +35,7 @@ static void test_management_beyond(void)
     test_management_elsewhere(DISK + 3 * ZONE);
 }
 
-/* V92, V93, V94 */
+/* It applies to all sequential zones that are not worn out, and only them */
 static void test_reset_all_sector(void)
 {
     static const uint64_t sectors[] = { 1, DISK / SECTOR, UINT64_MAX };
@@ -57,7 +55,7 @@ static void test_reset_all_sector(void)
     assert_data(d, 0, 8 * KiB, OLD);
 }
 
-/* V25 */
+/* What is no type is unsupported */
 static void test_unknown_type(void)
 {
     Disk *d = get_disk(&standard);
@@ -68,7 +66,7 @@ static void test_unknown_type(void)
     assert_zones(d, "3:iopen@8K");
 }
 
-/* V25, V111: 14 is a secure erase, the others have a bit too many */
+/* 14 is a secure erase, the others have a bit too many */
 static void test_similar_types(void)
 {
     static const uint32_t types[] = {
@@ -89,7 +87,7 @@ static void test_similar_types(void)
     assert_zones(d, "3:iopen@8K");
 }
 
-/* V25: a driver that knows zones has no legacy flags */
+/* A driver that knows zones has no legacy flags */
 static void test_legacy_flags(void)
 {
     static const uint32_t types[] = {
@@ -112,7 +110,7 @@ static void test_legacy_flags(void)
     assert_zones(d, "");
 }
 
-/* V29: also where the answer is shorter than the buffer */
+/* The used length is right where the answer is shorter than the buffer */
 static void test_get_id(void)
 {
     static const Setup setup = { .device = ",serial=zoned" };
@@ -126,7 +124,7 @@ static void test_get_id(void)
     delete_disk(d);
 }
 
-/* V26, V91: in bytes, these sectors would be zone 3 again */
+/* In bytes, these sectors would be zone 3 again */
 static void test_sector_overflow(void)
 {
     static const uint64_t high[] = { 1ull << 55, 1ull << 56, 1ull << 63 };

@@ -1,8 +1,6 @@
 /*
  * Tests of virtio-blk on a zoned disk: accounting, and errors of the host
  *
- * "Vn" in a comment is a number of the list in docs/devel/zoned-virtio.rst.
- *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -109,7 +107,7 @@ static void test_append_histogram(void)
 
 /* --- Disks that cannot be written --- */
 
-/* V53, V108, and management likewise */
+/* It ends all with IOERR that would change data or zones */
 static void test_read_only_disk(void)
 {
     static const Setup setup = {
@@ -132,7 +130,7 @@ static void test_read_only_disk(void)
 }
 
 /*
- * V38, V28: a failure of the medium is not a broken rule, also if its errno
+ * A failure of the medium is not a broken rule, also if its errno
  * says so (75 is EOVERFLOW, which stands for the limit of active zones).
  */
 static const Setup write_error_once = {
@@ -164,7 +162,7 @@ static void test_medium_append_error(void)
     delete_disk(d);
 }
 
-/* V38: an error policy is for the medium; what it delays is done in the end */
+/* An error policy is for the medium; what it delays is done in the end */
 static void test_medium_error_stops(const void *opaque)
 {
     static const Setup setup = {
@@ -239,7 +237,7 @@ static void assert_stops_and_succeeds(Disk *d, Request *r, unsigned n)
     }
 }
 
-/* V38: zone management is as subject to the error policy as a write */
+/* Zone management is as subject to the error policy as a write */
 static void test_management_error(void)
 {
     static const struct {
@@ -268,7 +266,7 @@ static void test_management_error(void)
     }
 }
 
-/* V38: no errno of a flush is the state of a zone */
+/* No errno of a flush is the state of a zone */
 static void test_flush_error(void)
 {
     static const Setup setup = {
@@ -300,7 +298,7 @@ static void assert_appended(Disk *d, const uint64_t *sectors)
     assert_zones(d, "3:iopen@128K");
 }
 
-/* V38: one failure stops the VM, and with room again all of them succeed */
+/* One failure stops the VM, and with room again all of them succeed */
 static void test_appends_to_full_host(void)
 {
     Disk *d = new_disk(&full_once);
@@ -345,7 +343,7 @@ static void corrupt_image(const char *path)
     close(fd);
 }
 
-/* V38, V72: the image is closed when it is found corrupt */
+/* The image is closed when it is found corrupt */
 static void test_corrupt_node(void)
 {
     static const Setup setup = { .device = ",werror=report,rerror=report" };
@@ -373,7 +371,7 @@ static void test_corrupt_node(void)
     delete_disk(d);
 }
 
-/* V28, V47, V48, V61: the host splits requests, but not before the rules */
+/* The host splits requests, but not before the rules */
 static void test_small_transfers(void)
 {
     static const Setup setup = { .debug = ",max-transfer=65536" };

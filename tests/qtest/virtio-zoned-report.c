@@ -1,15 +1,13 @@
 /*
  * Tests of virtio-blk on a zoned disk: reports
  *
- * "Vn" in a comment is a number of the list in docs/devel/zoned-virtio.rst.
- *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
 #include "zoned-driver.h"
 
-/* V63, V64, V68 to V71; the checks are in describe_zones() */
+/* All fields of all zones; the checks are in describe_zones() */
 static void test_report_all(void)
 {
     Disk *d = get_disk(&standard);
@@ -20,7 +18,7 @@ static void test_report_all(void)
     assert_zones(d, "2:iopen@8K 9:full 15:iopen@512");
 }
 
-/* V63 */
+/* It begins with the zone that has the sector */
 static void test_report_from_middle(void)
 {
     g_autofree Report *r = g_malloc(report_size(NR_ZONES));
@@ -33,7 +31,7 @@ static void test_report_from_middle(void)
     }
 }
 
-/* V64 */
+/* It has whole descriptors only */
 static void test_report_odd_buffer(void)
 {
     size_t size = report_size(3) + 40;
@@ -48,7 +46,7 @@ static void test_report_odd_buffer(void)
     }
 }
 
-/* V24 */
+/* It does not depend on how the guest's buffers lie */
 static void test_report_pieces(void)
 {
     g_autofree Report *r = g_malloc(report_size(NR_ZONES));
@@ -64,7 +62,7 @@ static void test_report_pieces(void)
     }
 }
 
-/* V63, V64; the device collects a report in parts */
+/* The device collects a report in parts */
 static void test_report_many_zones(void)
 {
     static const Setup setup = {
@@ -83,7 +81,7 @@ static void test_report_many_zones(void)
     delete_disk(d);
 }
 
-/* V67 */
+/* There is no zone to begin with */
 static void test_report_beyond(void)
 {
     g_autofree Report *r = g_malloc(report_size(1));
@@ -95,7 +93,7 @@ static void test_report_beyond(void)
     assert_zones(d, "");
 }
 
-/* V65 */
+/* The header alone is a report of no zone */
 static void test_report_header_only(void)
 {
     struct virtio_blk_zone_report header;
@@ -105,7 +103,7 @@ static void test_report_header_only(void)
     g_assert_cmpint(le64_to_cpu(header.nr_zones), ==, 0);
 }
 
-/* V66: the device stays usable */
+/* The device stays usable */
 static void test_report_no_room(void)
 {
     Disk *d = get_disk(&standard);

@@ -1,8 +1,6 @@
 /*
  * Tests of virtio-blk on a zoned disk: reads, writes, flushes, write zeroes
  *
- * "Vn" in a comment is a number of the list in docs/devel/zoned-virtio.rst.
- *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -11,7 +9,7 @@
 
 /* --- Reads and writes --- */
 
-/* V27, V45: the device of all these tests has werror=stop and rerror=stop */
+/* The device of all these tests has werror=stop and rerror=stop */
 static void test_error_policy(void)
 {
     Disk *d = get_disk(&standard);
@@ -27,7 +25,7 @@ static void test_error_policy(void)
     assert_zones(d, "3:iopen@12K");
 }
 
-/* V44 */
+/* Conventional zones have no write pointer */
 static void test_conventional_any_order(void)
 {
     Disk *d = get_disk(&standard);
@@ -43,7 +41,7 @@ static void test_conventional_any_order(void)
     assert_zones(d, "");
 }
 
-/* V47, V28 */
+/* A write that ends in a sequential zone changes nothing */
 static void test_write_into_first_sequential(void)
 {
     Disk *d = get_disk(&standard);
@@ -54,7 +52,7 @@ static void test_write_into_first_sequential(void)
     assert_data(d, 2 * ZONE - 8 * KiB, 8 * KiB, OLD);
 }
 
-/* V47, V28 */
+/* A write that ends in another zone changes nothing */
 static void test_write_into_next_zone(void)
 {
     Disk *d = get_disk(&no_gap);
@@ -67,7 +65,7 @@ static void test_write_into_next_zone(void)
     assert_data(d, 4 * ZONE, 4 * KiB, 0);
 }
 
-/* V18: the write granularity of the config space is the one that counts */
+/* The write granularity of the config space is the one that counts */
 static void test_single_sectors(void)
 {
     Disk *d = get_disk(&standard);
@@ -84,7 +82,7 @@ static void test_single_sectors(void)
     assert_data(d, 3 * ZONE + 2 * SECTOR, SECTOR, 0);
 }
 
-/* V42 */
+/* Above the write pointer there are zeroes */
 static void test_read_after_reset(void)
 {
     Disk *d = get_disk(&standard);
@@ -101,7 +99,7 @@ static void test_read_after_reset(void)
     assert_zones(d, "3:iopen@4K");
 }
 
-/* V54 */
+/* A flush changes no zone */
 static void test_flush(void)
 {
     Disk *d = get_disk(&standard);
@@ -112,7 +110,7 @@ static void test_flush(void)
     assert_zones(d, "3:iopen@8K 4:eopen@0K");
 }
 
-/* V29: there can be room for more than the status that a request tells */
+/* There can be room for more than the status that a request tells */
 static void test_room_for_nothing(void)
 {
     static const uint32_t types[] = {
@@ -131,7 +129,7 @@ static void test_room_for_nothing(void)
     }
 }
 
-/* V24, V110: what is written does not depend on how the guest's buffers lie */
+/* What is written does not depend on how the guest's buffers lie */
 static void test_buffers(const void *opaque)
 {
     const Request *framing = opaque;
@@ -164,7 +162,7 @@ static const Request joined = { .joined = true };
 static const Request misaligned = { .misaligned = 1003 };
 static const Request in_pieces = { .segment = 1000, .misaligned = 333 };
 
-/* V40 */
+/* A read that touches a sequential zone lies within that zone */
 static void test_read_into_next_zone(const void *setup)
 {
     Disk *d = get_disk(setup);
@@ -187,7 +185,7 @@ static void test_read_into_next_zone(const void *setup)
     assert_status(read_at(d, DISK - SECTOR, 2 * SECTOR, NULL), "IOERR");
 }
 
-/* V39, V40 */
+/* Conventional zones can be read across their borders */
 static void test_read_conventional(void)
 {
     Disk *d = get_disk(&standard);
@@ -197,7 +195,7 @@ static void test_read_conventional(void)
     assert_ok(read_at(d, 0, 2 * ZONE, NULL));
 }
 
-/* V39, V40: more zones than the device looks at in one go */
+/* More zones than the device looks at in one go */
 static void test_read_many_conventional(void)
 {
     static const Setup setup = {
@@ -215,7 +213,7 @@ static void test_read_many_conventional(void)
 
 /* --- Write zeroes, discard --- */
 
-/* V61, V28: nothing is written, wherever clusters begin and end */
+/* Nothing is written, wherever clusters begin and end */
 static void test_zeroes_past_capacity(void)
 {
     Disk *d = get_disk(&standard);
@@ -229,7 +227,7 @@ static void test_zeroes_past_capacity(void)
     assert_vm_runs(d);
 }
 
-/* V47, V61, V28 */
+/* Zeroes lie in one zone, as all that is written */
 static void test_zeroes_into_next_zone(void)
 {
     Disk *d = get_disk(&no_gap);
@@ -246,7 +244,7 @@ static void test_zeroes_into_next_zone(void)
     assert_zones(d, "3:iopen@4028K");
 }
 
-/* V61, V28: more than the block layer writes in one go */
+/* More than the block layer writes in one go */
 static void test_zeroes_large_zone(void)
 {
     static const Setup setup = {
@@ -264,7 +262,7 @@ static void test_zeroes_large_zone(void)
     delete_disk(d);
 }
 
-/* V45, V47, V48, V61: an optimization of the host changes no rule */
+/* An optimization of the host changes no rule */
 static void test_detect_zeroes(void)
 {
     static const Setup setup = { .blockdev = ",detect-zeroes=on" };
@@ -281,7 +279,7 @@ static void test_detect_zeroes(void)
     delete_disk(d);
 }
 
-/* V60, V62 */
+/* The write pointer moves on, and what is before it reads as zeroes */
 static void test_zeroes_unmap(void)
 {
     Disk *d = get_disk(&standard);
@@ -297,7 +295,7 @@ static void test_zeroes_unmap(void)
     assert_data(d, 3 * ZONE + 64 * KiB, 64 * KiB, 0);
 }
 
-/* V61: all of a zone, in one request */
+/* All of a zone, in one request */
 static void test_zeroes_fill(void)
 {
     Disk *d = get_disk(&standard);
@@ -307,7 +305,7 @@ static void test_zeroes_fill(void)
     assert_status(write_zeroes(d, 3 * ZONE, 4 * KiB), "INVALID_CMD");
 }
 
-/* V60 */
+/* Conventional zones take zeroes anywhere */
 static void test_zeroes_conventional(void)
 {
     Disk *d = get_disk(&standard);
@@ -320,7 +318,7 @@ static void test_zeroes_conventional(void)
     assert_zones(d, "");
 }
 
-/* V59 */
+/* A flag that is not known is not ignored */
 static void test_zeroes_unknown_flag(void)
 {
     Disk *d = get_disk(&standard);
@@ -330,7 +328,7 @@ static void test_zeroes_unknown_flag(void)
     assert_zones(d, "");
 }
 
-/* V9, V56, V57, V58 */
+/* A host-managed disk has no discard, whatever its flags */
 static void test_discard(void)
 {
     static const uint64_t offsets[] = { 0, 3 * ZONE, 3 * ZONE + 128 * KiB };

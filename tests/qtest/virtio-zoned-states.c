@@ -1,8 +1,6 @@
 /*
  * Tests of virtio-blk on a zoned disk: every request in every state of a zone
  *
- * "Vn" in a comment is a number of the list in docs/devel/zoned-virtio.rst.
- *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -92,7 +90,7 @@ typedef struct Cell {
 } Cell;
 
 static const Cell cells[] = {
-    /* V44, V98; V39; V60 */
+    /* Reads and writes anywhere, no appends */
     { CONV, READ, "OK" },
     { CONV, WRITE, "OK" },
     { CONV, WRITE_REST, "OK" },
@@ -103,14 +101,14 @@ static const Cell cells[] = {
     { CONV, APPEND, "INVALID_CMD" },
     { CONV, APPEND_REST, "INVALID_CMD" },
     { CONV, APPEND_PAST, "INVALID_CMD" },
-    /* V76, V82, V86, V90, V93 */
+    /* Not subject to zone management; a reset of all passes over it */
     { CONV, OPEN, "INVALID_CMD" },
     { CONV, CLOSE, "INVALID_CMD" },
     { CONV, FINISH, "INVALID_CMD" },
     { CONV, RESET, "INVALID_CMD" },
     { CONV, RESET_ALL, "OK" },
 
-    /* V42, V43; V51, V52; V45; V48; V96, V106, V103; V61 */
+    /* What is written goes to the write pointer, and opens the zone */
     { EMPTY, READ, "OK" },
     { EMPTY, WRITE, "OK", "3:iopen@4K" },
     { EMPTY, WRITE_REST, "OK", "3:full" },
@@ -121,7 +119,7 @@ static const Cell cells[] = {
     { EMPTY, APPEND_PAST, "INVALID_CMD" },
     { EMPTY, ZEROES, "OK", "3:iopen@4K" },
     { EMPTY, ZEROES_AHEAD, "UNALIGNED_WP" },
-    /* V73; V82; V85; V89; V93 */
+    /* There is nothing to close */
     { EMPTY, OPEN, "OK", "3:eopen@0K" },
     { EMPTY, CLOSE, "INVALID_CMD" },
     { EMPTY, FINISH, "OK", "3:full" },
@@ -139,7 +137,7 @@ static const Cell cells[] = {
     { IOPEN, APPEND_PAST, "INVALID_CMD" },
     { IOPEN, ZEROES, "OK", "3:iopen@12K" },
     { IOPEN, ZEROES_AHEAD, "UNALIGNED_WP" },
-    /* V73; V78; V83; V88; V92 */
+    /* An open makes it explicitly open */
     { IOPEN, OPEN, "OK", "3:eopen@8K" },
     { IOPEN, CLOSE, "OK", "3:closed@8K" },
     { IOPEN, FINISH, "OK", "3:full" },
@@ -157,7 +155,7 @@ static const Cell cells[] = {
     { EOPEN, APPEND_PAST, "INVALID_CMD" },
     { EOPEN, ZEROES, "OK", "3:eopen@12K" },
     { EOPEN, ZEROES_AHEAD, "UNALIGNED_WP" },
-    /* V74; V78; V83; V88; V92 */
+    /* An open leaves it as it is */
     { EOPEN, OPEN, "OK" },
     { EOPEN, CLOSE, "OK", "3:closed@8K" },
     { EOPEN, FINISH, "OK", "3:full" },
@@ -172,7 +170,7 @@ static const Cell cells[] = {
     { UNWRITTEN, APPEND, "OK", "3:eopen@4K" },
     { UNWRITTEN, APPEND_REST, "OK", "3:full" },
     { UNWRITTEN, APPEND_PAST, "INVALID_CMD" },
-    /* V74; V79; V83; V88; V92 */
+    /* A close of a zone without data makes it empty */
     { UNWRITTEN, OPEN, "OK" },
     { UNWRITTEN, CLOSE, "OK", "" },
     { UNWRITTEN, FINISH, "OK", "3:full" },
@@ -190,14 +188,14 @@ static const Cell cells[] = {
     { CLOSED, APPEND_PAST, "INVALID_CMD" },
     { CLOSED, ZEROES, "OK", "3:iopen@12K" },
     { CLOSED, ZEROES_AHEAD, "UNALIGNED_WP" },
-    /* V73; V80; V85; V88; V92 */
+    /* A close leaves it as it is */
     { CLOSED, OPEN, "OK", "3:eopen@8K" },
     { CLOSED, CLOSE, "OK" },
     { CLOSED, FINISH, "OK", "3:full" },
     { CLOSED, RESET, "OK", "" },
     { CLOSED, RESET_ALL, "OK", "" },
 
-    /* V42, V43; V49, V87; V105 */
+    /* Nothing can be written, unwritten blocks are zero */
     { FULL, READ, "OK" },
     { FULL, WRITE, "INVALID_CMD" },
     { FULL, WRITE_REST, "INVALID_CMD" },
@@ -209,14 +207,14 @@ static const Cell cells[] = {
     { FULL, APPEND_PAST, "INVALID_CMD" },
     { FULL, ZEROES, "INVALID_CMD" },
     { FULL, ZEROES_AHEAD, "INVALID_CMD" },
-    /* V75; V81; V84; V88; V92 */
+    /* A finish leaves it as it is, and only a reset changes it */
     { FULL, OPEN, "INVALID_CMD" },
     { FULL, CLOSE, "INVALID_CMD" },
     { FULL, FINISH, "OK" },
     { FULL, RESET, "OK", "" },
     { FULL, RESET_ALL, "OK", "" },
 
-    /* V35, V43, V50, V75, V81, V86, V90, V93, V105 */
+    /* Only reads are done; a reset of all passes over it */
     { RDONLY, READ, "OK" },
     { RDONLY, WRITE, "INVALID_CMD" },
     { RDONLY, WRITE_REST, "INVALID_CMD" },
@@ -234,7 +232,7 @@ static const Cell cells[] = {
     { RDONLY, RESET, "INVALID_CMD" },
     { RDONLY, RESET_ALL, "OK" },
 
-    /* V34, V41, V50, V75, V81, V86, V90, V93, V105 */
+    /* Nothing is done; a reset of all passes over it */
     { OFFLINE, READ, "INVALID_CMD" },
     { OFFLINE, WRITE, "INVALID_CMD" },
     { OFFLINE, WRITE_REST, "INVALID_CMD" },
@@ -321,7 +319,7 @@ static void read_zone(Disk *d, unsigned zone, uint8_t data[64 * KiB])
                       data + 32 * KiB));
 }
 
-/* V39, V42, V43, V44, V52, V60, V88, V96 */
+/* What was written is there, and zeroes are where nothing was */
 static void assert_data_after(Disk *d, const Cell *c, uint64_t offset,
                               uint64_t bytes)
 {
@@ -360,7 +358,7 @@ static void assert_data_after(Disk *d, const Cell *c, uint64_t offset,
     }
 }
 
-/* V27, V28 in addition to what is said at the cell */
+/* A broken rule stops no VM, and changes no zone and no data */
 static void test_cell(const void *opaque)
 {
     const Cell *c = opaque;

@@ -287,7 +287,7 @@ static void describe_request(Disk *d, Request *r)
     describe(d, status_address(r), 1, 0, true, false);
 }
 
-/* V29: what the used ring says to be written is written */
+/* What the used ring says to be written is written */
 static void collect(Disk *d, Request *r)
 {
     g_autofree uint8_t *answer = g_malloc(r->in_len + 1);

@@ -212,7 +212,7 @@ size_t report_size(unsigned nr_zones);
 const char *get_report(Disk *d, uint64_t offset, void *report,
                        size_t size);
 
-/* V68, V69, V70 of the zone with number @i */
+/* Type, start and capacity of the zone with number @i */
 void assert_zone_geometry(Disk *d, unsigned i,
                           const struct virtio_blk_zone_descriptor *z);
 
