@@ -85,6 +85,18 @@ def series():
     return own_series() + [words[0] for words in _table('series')]
 
 
+def steps():
+    """Names of the steps in their order.
+
+    These are the patches and, in lines "#step NAME", which quilt skips, what has a
+    message and files of ours and changes nothing of QEMU.
+    """
+    text = (PATCHES / 'series').read_text() if series() else ''
+    names = [line.removeprefix('#step ').split('#')[0].strip()
+             for line in text.splitlines() if re.match(r'#step |[^#\s]', line)]
+    return own_series() + names
+
+
 def versions():
     """Versions of QEMU that the patches are kept for, the default first."""
     return [words[0] for words in _table('versions')]

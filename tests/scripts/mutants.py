@@ -23,6 +23,7 @@ MUTANTS = {
         ('series', 'compile_a', 'arrives.get(used, -1) > number',
          'arrives.get(used, -1) < -1'),
         ('series', 'compile_a', "if Path(path).name == 'meson.build':", 'if False:'),
+        ('tree.py', 'step_of_our', "r'#step |[^#\\s]'", "r'[^#\\s]'"),
         ('series', 'header_that', '    if include:\n', '    if False:\n'),
         ('series', 'interface', '        if module:\n', '        if False:\n'),
         ('series', 'sees_a', '    if different:\n', '    if False:\n'),

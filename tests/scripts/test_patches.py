@@ -4,10 +4,20 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+import fnmatch
+import os
+import re
 import subprocess
+import sys
 import unittest
+from pathlib import Path
 
 from sandbox import TOP, main
+
+sys.path.insert(0, str(TOP / 'scripts'))
+from tree import overlay_files     # noqa: E402
+
+QEMU = Path(os.environ.get('QEMU_BUILD') or TOP / 'build') / 'qemu'
 
 
 class TestPatches(unittest.TestCase):
@@ -22,6 +32,16 @@ class TestPatches(unittest.TestCase):
 
     def test_checkpatch_finds_no_error(self):
         self.assertIn('checkpatch finds no error', self.series('--checkpatch'))
+
+    def test_every_new_file_has_an_entry_in_maintainers(self):
+        entries = re.findall(r'^F:\s*(\S+)$', (QEMU / 'MAINTAINERS').read_text(),
+                             re.M)
+        entries = entries[entries.index('block/*zone*'):]
+        missing = [path for path in overlay_files()
+                   if not any(fnmatch.fnmatchcase(path, entry) or
+                              entry.endswith('/') and path.startswith(entry)
+                              for entry in entries)]
+        self.assertEqual(missing, [])
 
     def test_lines_of_qapi_documentation_are_as_every_version_wants_them(self):
         """10.0 takes longer ones."""

@@ -48,6 +48,20 @@ class TestSeries(Sandbox):
         self.assertEqual(name, '0002-qemu-zoned-tests-and-documentation.patch')
         self.assertIn('+test', text)
 
+    def test_step_of_our_files_only_is_no_patch_of_quilt(self):
+        self.write('patches/raw.patch', RAW)
+        self.write('patches/series', '#step test.step  # first\n'
+                   '# hook.patch\nhook.patch # last\nraw.patch\n')
+        self.write('patches/test.step', 'tests: test zones\n\n'
+                   'Overlay: tests/*\n')
+        self.succeed('scripts/overlay')
+        self.assertIn('git am applies all', self.succeed('scripts/series', '--check'))
+        self.assertEqual([name[5:] for name in self.patches()],
+                         ['tests-test-zones.patch',
+                          'block-call-the-zone-code.patch', 'raw-comment.patch'])
+        self.assertNotIn('test.step', self.succeed('quilt', 'series',
+                                                   cwd=self.qemu))
+
     def test_header_may_be_plain_lines(self):
         self.write('patches/hook.patch', HOOK.replace('Subject: ', '')
                    .replace('\nThe', 'The'))
