@@ -27,6 +27,7 @@ help:
 	@echo 'make check-SUITE    one of: unit qtest iotests iotests-qemu guest scripts'
 	@echo 'make check-crash    the power-loss harness, all of it'
 	@echo 'make check-fuzz     100,000 crafted images'
+	@echo 'make check-distributed  images over NBD, SSH, NFS and RBD, on loopback'
 	@echo 'make check-versions unit, qtest, iotests, guest on each version of QEMU'
 	@echo 'make check-tsan     the unit tests of zones under the thread sanitizer'
 	@echo 'make bench          how fast zoned images are; build/bench/bench.svg'
@@ -96,6 +97,11 @@ check-crash: check-programs
 check-fuzz: check-programs
 	@tests/fuzz/run
 
+# Images on other machines' storage; builds QEMU once more, with more libraries.
+.PHONY: check-distributed
+check-distributed: overlay
+	@scripts/check-distributed
+
 # Threads; builds QEMU once more.
 .PHONY: check-tsan
 check-tsan: overlay
@@ -118,7 +124,7 @@ check-series: overlay
 
 .PHONY: clean distclean
 clean:
-	rm -rf $(addprefix $(build)/,obj bench bench-guest tsan check crash fuzz series \
-		series-build)
+	rm -rf $(addprefix $(build)/,obj bench bench-guest tsan check crash fuzz distributed \
+		series series-build)
 distclean:
 	rm -rf $(build)

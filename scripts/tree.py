@@ -26,7 +26,7 @@ PATCHES = TOP / 'patches'
 OVERLAY_DIRS = ('block', 'docs', 'hw', 'include', 'qapi', 'tests')
 # ... but for what serves this repository only.
 LOCAL = ('docs/devel/building.rst', 'docs/devel/zoned-defects.rst',
-         'tests/bench/*', 'tests/crash/*',
+         'tests/bench/*', 'tests/crash/*', 'tests/distributed/*',
          'tests/fuzz/*', 'tests/guest/*', 'tests/scripts/*',
          '*/__pycache__/*', '*~', '*.orig', '*.rej', '*.swp')
 

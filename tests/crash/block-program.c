@@ -19,6 +19,8 @@
 void block_program_init(const char *name)
 {
     error_init(name);
+    /* As QEMU's programs do, for connections that are lost */
+    signal(SIGPIPE, SIG_IGN);
     module_call_init(MODULE_INIT_TRACE);
     qcrypto_init(&error_fatal);
     module_call_init(MODULE_INIT_QOM);

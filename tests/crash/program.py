@@ -4,6 +4,7 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+import fcntl
 import functools
 import json
 import os
@@ -75,10 +76,12 @@ def build_program(out, *sources):
     """A program with what all of them have in common, if it is not there yet."""
     out.parent.mkdir(exist_ok=True)
     sources = [*sources, HERE / 'block-program.c']
-    if not is_current(out, [*sources, *HERE.glob('*.h'), __file__,
-                            *OBJ.glob('libblock.a.p/*.o')]):
-        link(out, [compile_object(source, out.parent / f'{source.stem}.o', HERE)
-                   for source in sources])
+    with open(out.parent / 'lock', 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)        # several suites have the same ones
+        if not is_current(out, [*sources, *HERE.glob('*.h'), __file__,
+                                *OBJ.glob('libblock.a.p/*.o')]):
+            link(out, [compile_object(source, out.parent / f'{source.stem}.o', HERE)
+                       for source in sources])
     return out
 
 

@@ -1,0 +1,421 @@
+# Zoned images on other machines' storage: servers on the loopback interface, in a
+# network and process namespace of their own.
+#
+# Nothing but the loopback interface is in that network, and when its first
+# process, the test, ends in any way, the kernel ends all others.
+#
+# What is checked is the power-loss contract of tests/crash: what was asked and
+# answered is in a log, and its oracle says what may be in an image after that.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+import fcntl
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path += [str(HERE.parent / 'crash'), str(HERE.parent / 'guest')]
+
+import program
+import tap
+from oracle import Oracle
+from eventlog import read_log
+from workload import (BIG_ZONES, OPEN_ZONES, SMALL_ZONES, VARIANTS, Looker,
+                      Recording, Workload)
+
+OBJ = program.OBJ
+QEMU_IMG = OBJ / 'qemu-img'
+PROMPT = 'qemu-io> '
+KiB, MiB = 1024, 1 << 20
+#: What has room for each of the images here; NBD and the like cannot grow
+ROOM = 48 * MiB
+WAIT = 60           # seconds, for what takes none
+
+WORKLOADS = [
+    Workload('mixed', SMALL_ZONES, 0, 24, 10, 'd60u2v6s5r5R1f3o2c2'),
+    Workload('append', BIG_ZONES, 0, 32, 1, 'd95s5'),
+    Workload('reset', SMALL_ZONES, 0, 8, 12, 'd50s3r12R1'),
+    Workload('finish', {**SMALL_ZONES, 'zone.capacity': 8 * KiB}, 0, 8, 10,
+             'd60s3f16r8'),
+    Workload('durable', OPEN_ZONES, 0, 4, 10, 'e60u20d10r4f2R1'),
+    Workload('lonely', BIG_ZONES, 0, 1, 2, 'e70u20r6f2'),
+]
+NO_DATA_FILE = [name for name in VARIANTS if name != 'data-file']
+
+
+# --- A place of its own ---
+
+def isolate():
+    """Go on in namespaces of its own; to be called first of all."""
+    if os.environ.pop('DISTRIBUTED_ISOLATED', None):
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+        loopback_up()
+        return
+    words = ['unshare', '--net', '--ipc', '--pid', '--fork', '--kill-child',
+             '--mount-proc', *(['--map-root-user'] if os.getuid() else [])]
+    done = subprocess.run([*words, 'true'], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        print(f'1..0 # SKIP no namespaces: {done.stdout.strip()}')
+        sys.exit(0)
+    os.environ['DISTRIBUTED_ISOLATED'] = '1'
+    os.execvp('unshare', [*words, sys.executable, *sys.argv])
+
+
+def loopback_up():
+    get_flags, set_flags, up = 0x8913, 0x8914, 1        # linux/sockios.h, if.h
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        request = struct.pack('16sh14x', b'lo', 0)
+        _, flags = struct.unpack('16sh14x', fcntl.ioctl(s, get_flags, request))
+        fcntl.ioctl(s, set_flags, struct.pack('16sh14x', b'lo', flags | up))
+
+
+def missing(*programs):
+    """Why a test is skipped, or None if all of them are there."""
+    path = f'{os.environ["PATH"]}:/usr/sbin:/sbin'
+    gone = [name for name in programs if not shutil.which(name, path=path)]
+    return f'there is no {", ".join(gone)}' if gone else None
+
+
+def no_driver(name):
+    """Why a test is skipped if this QEMU has no such block driver."""
+    done = subprocess.run([OBJ / 'qemu-io', '-c', 'quit', 'json:' + json.dumps(
+        {'driver': name})], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if 'Unknown driver' in done.stdout:
+        return f'QEMU was built without the block driver {name}'
+    return None
+
+
+def wait_until(what, condition, seconds=WAIT):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f'not within {seconds} seconds: {what}'
+        time.sleep(.01)
+
+
+# --- Images ---
+
+class RemoteImage(Recording):
+    """A recording of which the image is on @storage."""
+    def __init__(self, storage, workload, variant, seed):
+        super().__init__(storage.directory, workload, variant, seed)
+        self.storage = storage
+
+    def blockdev(self, _driver, suffix='', **options):
+        assert not suffix
+        node = {'driver': 'qcow2', 'file': self.storage.node(**options)}
+        if self.variant != 'default':
+            node['discard'] = node['file']['discard'] = 'unmap'
+        if 'encrypt.format' in VARIANTS[self.variant]:
+            node['encrypt'] = {'format': 'luks', 'key-secret': 'key'}
+        return 'json:' + json.dumps(node)
+
+    def create_file(self, name, options, *more):
+        assert name == 'image' and not more
+        self.storage.prepare()
+        words = ','.join(f'{key}={value}' for key, value in options.items())
+        run(QEMU_IMG, 'create', '-q', '--object', 'secret,id=key,data=crash',
+            '-f', 'qcow2', '-o', words, self.storage.url())
+
+    def start(self, tool, **options):
+        """The workload, without an end."""
+        self.path('log').touch()
+        with open(self.path('errors'), 'wb') as errors:
+            return subprocess.Popen(
+                self.command(tool, self.blockdev('', **options), 1 << 40,
+                             self.workload.mix), stderr=errors)
+
+    def logged(self):
+        return self.path('log').stat().st_size
+
+    def judge(self, looker):
+        """What is wrong with what is there now, and what QEMU's check says."""
+        events, length = read_log(self.path('log'))
+        image = self.blockdev('')
+        wrong = Oracle(events, self.workload.zones).judge(length, looker.look(image))
+        done = subprocess.run(
+            [QEMU_IMG, 'check', '--object', 'secret,id=key,data=crash', image],
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode not in (0, 3):       # 3: leaked clusters only
+            wrong += done.stdout.splitlines()[-3:]
+        return wrong
+
+
+def run(*words, **options):
+    """Run a program that must succeed; what it prints."""
+    done = subprocess.run([str(word) for word in words], text=True, timeout=300,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
+    assert done.returncode == 0, f'{" ".join(map(str, words))}:\n{done.stdout}'
+    return done.stdout
+
+
+class QemuIo:
+    """qemu-io with one command after the other"""
+    def __init__(self, image, *options):
+        self.child = subprocess.Popen(
+            [OBJ / 'qemu-io', '-t', 'writeback', *options, image],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True)
+        self.opened = self.answer()
+
+    def answer(self):
+        text = ''
+        while not text.endswith(PROMPT):
+            character = self.child.stdout.read(1)
+            if not character:
+                break
+            text += character
+        return text.removesuffix(PROMPT)
+
+    def send(self, command):
+        self.child.stdin.write(f'{command}\n')
+        self.child.stdin.flush()
+
+    def ask(self, command):
+        self.send(command)
+        return self.answer()
+
+    def close(self):
+        """End it as a user does; what it said then, its status."""
+        self.child.stdin.close()
+        text = self.child.stdout.read()
+        return text, self.child.wait()
+
+    def kill(self):
+        self.child.kill()
+        self.child.wait()
+        self.child.stdin.close()
+        self.child.stdout.close()
+
+
+# --- Storage ---
+
+class Storage:
+    """
+    Where an image is.  prepare(): an empty place for one; url(): its name; node():
+    options of the block node; start(), kill(): the server.
+    """
+    def __init__(self, directory):
+        self.directory = Path(directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.children = []
+
+    def path(self, name):
+        return self.directory / name
+
+    def spawn(self, *words, **options):
+        with open(self.path('server-errors'), 'ab') as errors:
+            child = subprocess.Popen([str(word) for word in words],
+                                     stdin=subprocess.DEVNULL, stdout=errors,
+                                     stderr=errors, **options)
+        self.children.append(child)
+        return child
+
+    def kill(self):
+        while self.children:
+            child = self.children.pop()
+            child.kill()
+            child.wait()
+
+    def restart(self):
+        self.kill()
+        self.start()
+
+    def prepare(self):
+        self.kill()
+        with open(self.path('disk'), 'wb') as f:
+            f.truncate(ROOM)
+        self.start()
+
+
+class Nbd(Storage):
+    """A server on a UNIX socket, and what is in front of it, if anything."""
+    def __init__(self, directory):
+        super().__init__(directory)
+        self.socket = self.path('nbd')
+
+    def node(self, reconnect=None, **more):
+        node = {'driver': 'nbd', 'server': {'type': 'unix', 'path': str(self.socket)}}
+        if reconnect is not None:
+            node['reconnect-delay'] = reconnect
+        return {**node, **more}
+
+    def url(self):
+        return f'nbd+unix:///?socket={self.socket}'
+
+    def command(self):
+        raise NotImplementedError
+
+    def start(self):
+        self.path('nbd').unlink(missing_ok=True)
+        child = self.spawn(*self.command())
+
+        def listens():
+            assert child.poll() is None, self.path('server-errors').read_text()
+            with socket.socket(socket.AF_UNIX) as s:
+                return s.connect_ex(str(self.path('nbd'))) == 0
+        wait_until('an NBD server that listens', listens)
+
+
+class QemuNbd(Nbd):
+    def __init__(self, directory, *options):
+        super().__init__(directory)
+        self.options = options
+
+    def command(self):
+        # "-t": it goes on after a client
+        return [OBJ / 'qemu-nbd', '-t', '-f', 'raw', '--discard=unmap',
+                *self.options, '-k', self.path('nbd'),
+                self.path('disk')]
+
+
+class SlowQemuNbd(QemuNbd):
+    """It does so many writes a second, and others wait."""
+    def command(self):
+        return [OBJ / 'qemu-nbd', '-t', *self.options, '-k', self.path('nbd'),
+                '--object', 'throttle-group,id=slow,x-iops-write=200', '--image-opts',
+                'driver=throttle,throttle-group=slow,file.driver=file,'
+                f'file.filename={self.path("disk")}']
+
+
+class NbdKit(Nbd):
+    def __init__(self, directory, *options):
+        super().__init__(directory)
+        filters = [word for word in options if word.startswith('--')]
+        self.options = [*filters, 'file', f'file={self.path("disk")}',
+                        *(word for word in options if word not in filters)]
+
+    def command(self):
+        return ['nbdkit', '-f', '-U', self.path('nbd'), *self.options]
+
+
+class Proxy:
+    """
+    Between a client and an NBD server: the connection can be cut, and before that
+    answers can get lost (swallow).
+    """
+    def __init__(self, storage):
+        self.storage, self.pairs, self.swallow, self.swallowed = storage, [], False, 0
+        self.listener = socket.socket(socket.AF_UNIX)
+        storage.socket = storage.path('proxy')
+        storage.socket.unlink(missing_ok=True)
+        self.listener.bind(str(storage.socket))
+        self.listener.listen()
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+                server = socket.socket(socket.AF_UNIX)
+                self.pairs.append((client, server))
+                server.connect(str(self.storage.path('nbd')))
+            except OSError:
+                if self.listener.fileno() < 0:
+                    return
+                self.cut()
+                continue
+            for words in ((client, server, False), (server, client, True)):
+                threading.Thread(target=self.pass_on, args=words, daemon=True).start()
+
+    def pass_on(self, source, target, is_answer):
+        try:
+            while data := source.recv(65536):
+                if is_answer and self.swallow:
+                    self.swallowed += len(data)
+                else:
+                    target.sendall(data)
+        except OSError:
+            pass
+        self.shut(source, target)
+
+    @staticmethod
+    def shut(*ends):
+        for end in ends:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def cut(self):
+        while self.pairs:
+            self.shut(*self.pairs.pop())
+
+    def close(self):
+        listener, self.storage = self.listener, None
+        self.shut(listener)
+        listener.close()
+        self.cut()
+
+
+# --- Tests ---
+
+class Case(tap.unittest.TestCase):
+    """self.scratch: a directory; the tool and the looker of tests/crash"""
+    ROUNDS, QUICK_ROUNDS = 12, 3
+    VARIANTS = NO_DATA_FILE
+    tool = looker = None
+
+    def setUp(self):
+        memory = '/dev/shm' if Path('/dev/shm').is_dir() else None
+        self.scratch = Path(tempfile.mkdtemp(dir=memory, prefix='distributed-'))
+        self.addCleanup(shutil.rmtree, self.scratch, ignore_errors=True)
+        if not Case.tool:
+            Case.tool = program.build()
+            Case.looker = Looker(Case.tool)
+
+    def need(self, reason):
+        if reason:
+            self.skipTest(reason)
+
+    def storage(self, kind, *options):
+        storage = kind(self.scratch / 'server', *options)
+        self.addCleanup(storage.kill)
+        return storage
+
+    def rounds(self, storage, interrupt, variants=None, **node):
+        """
+        Work on images of all kinds; interrupt(client, image, rng) does something
+        bad.  Then the client is killed, and the image is judged.
+        """
+        count = self.QUICK_ROUNDS if tap.options().quick else self.ROUNDS
+        bad = []
+        for number in range(count):
+            rng = random.Random(f'{self.id()}/{number}')
+            image = RemoteImage(storage, WORKLOADS[number % len(WORKLOADS)],
+                                rng.choice(variants or self.VARIANTS), number)
+            image.create(self.tool)
+            bad += self.round(image, interrupt, rng, node)
+        self.assertEqual(bad, [])
+
+    def round(self, image, interrupt, rng, node):
+        client = image.start(self.tool, **node)
+        try:
+            wait_until('the first request', lambda: image.logged() or
+                       client.poll() is not None)
+            time.sleep(rng.uniform(0, .3))
+            interrupt(client, image, rng)
+        finally:
+            status = client.poll()
+            client.kill()
+            client.wait()
+        if not image.storage.children:
+            image.storage.start()
+        wrong = [] if status is None else [f'the client has ended: {status}']
+        wrong += image.judge(self.looker)
+        if wrong:
+            wrong += image.path('errors').read_text(errors='replace').splitlines()
+        return [f'{image.workload.name} {image.variant} #{image.seed}: {text}'
+                for text in wrong[:10]]
