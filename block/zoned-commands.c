@@ -25,7 +25,7 @@
 #define ANSWER_MAX_LOOKS (256 * 1024)
 
 typedef struct ZoneQuery {
-    BlockBackend *blk;
+    BlockDriverState *bs;
     uint32_t states;             /* 0: any; bits are 1 << BlockdevZoneState */
     uint32_t room;               /* zones that the answer can still have */
     uint32_t looks;              /* zones that can still be looked at */
@@ -37,7 +37,7 @@ static int coroutine_fn query_zone(const BlockZoneDescriptor *zone,
                                    void *opaque)
 {
     ZoneQuery *query = opaque;
-    BlockDriverState *bs = blk_bs(query->blk);
+    BlockDriverState *bs = query->bs;
     uint32_t index = zone->start / query->report->zone_size;
     BlockdevZone *info;
 
@@ -64,13 +64,13 @@ static int coroutine_fn query_zone(const BlockZoneDescriptor *zone,
 }
 
 static BlockdevZoneReport *coroutine_fn
-query_zones(BlockBackend *blk, int64_t size, uint64_t offset, uint32_t count,
+query_zones(BlockDriverState *bs, int64_t size, uint64_t offset, uint32_t count,
             BlockdevZoneStateList *states, Error **errp)
 {
-    uint64_t zone_size = blk_bs(blk)->bl.zones.size;
+    uint64_t zone_size = bs->bl.zones.size;
     g_autoptr(BlockdevZoneReport) report = g_new0(BlockdevZoneReport, 1);
     ZoneQuery query = {
-        .blk = blk,
+        .bs = bs,
         .room = count,
         .looks = ANSWER_MAX_LOOKS,
         .report = report,
@@ -84,8 +84,7 @@ query_zones(BlockBackend *blk, int64_t size, uint64_t offset, uint32_t count,
     report->size = size;
     report->zone_size = zone_size;
     report->nr_zones = DIV_ROUND_UP(size, zone_size);
-    ret = blk_co_for_each_zone(blk, offset, size - offset, 0, query_zone,
-                               &query);
+    ret = bdrv_co_for_each_zone(bs, offset, size - offset, query_zone, &query);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not report zones");
         return NULL;
@@ -115,22 +114,39 @@ static bool GRAPH_RDLOCK check_overlays(BlockDriverState *bs,
 }
 
 typedef enum ZoneUse {
-    ZONES_LOOK,
+    ZONES_LOOK,                 /* also when the host does not answer */
     ZONES_CHANGE,               /* alone: who uses them would not know */
     ZONES_BE_MEDIUM,            /* change them beside those who use them */
 } ZoneUse;
 
 /*
- * A user of the zones that the node @node_name shows, or NULL with an error.
- * Sets *@size to that of the disk.
+ * The node that has the zones which @node_name shows, with a reference for the
+ * caller; NULL with an error.  Sets *@size to that of the disk.
  */
+static BlockDriverState *coroutine_fn
+find_zones(const char *node_name, ZoneUse use, int64_t *size, Error **errp)
+{
+    BlockDriverState *bs;
+
+    GRAPH_RDLOCK_GUARD();
+
+    bs = bdrv_find_zoned(node_name, use != ZONES_LOOK, errp);
+    if (!bs || (use == ZONES_CHANGE &&
+                !check_overlays(bs, node_name, errp))) {
+        return NULL;
+    }
+    bdrv_ref(bs);
+    *size = bs->total_sectors * BDRV_SECTOR_SIZE;
+    return bs;
+}
+
+/* The same, to change the zones: a user of that node */
 static BlockBackend *coroutine_fn
 use_zones(const char *node_name, ZoneUse use, int64_t *size, Error **errp)
 {
     static const struct {
         uint64_t perm, shared;
     } perms[] = {
-        [ZONES_LOOK] = { 0, BLK_PERM_ALL },
         [ZONES_CHANGE] = { BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE, 0 },
         [ZONES_BE_MEDIUM] = { BLK_PERM_WRITE_UNCHANGED, BLK_PERM_ALL },
     };
@@ -138,14 +154,9 @@ use_zones(const char *node_name, ZoneUse use, int64_t *size, Error **errp)
     BlockDriverState *bs;
     BlockBackend *blk;
 
-    WITH_GRAPH_RDLOCK_GUARD() {
-        bs = bdrv_find_zoned(node_name, use != ZONES_LOOK, errp);
-        if (!bs || (use == ZONES_CHANGE &&
-                    !check_overlays(bs, node_name, errp))) {
-            return NULL;
-        }
-        bdrv_ref(bs);
-        *size = bs->total_sectors * BDRV_SECTOR_SIZE;
+    bs = find_zones(node_name, use, size, errp);
+    if (!bs) {
+        return NULL;
     }
     blk = blk_co_new_with_bs(bs, perms[use].perm, perms[use].shared, errp);
     if (!blk && use == ZONES_CHANGE) {
@@ -172,7 +183,7 @@ qmp_query_block_zones(const char *node_name, bool has_offset, uint64_t offset,
                       BlockdevZoneStateList *states, Error **errp)
 {
     BlockdevZoneReport *report = NULL;
-    BlockBackend *blk;
+    BlockDriverState *bs;
     int64_t size;
 
     count = has_count ? count : ANSWER_MAX_ZONES;
@@ -181,14 +192,14 @@ qmp_query_block_zones(const char *node_name, bool has_offset, uint64_t offset,
                    ANSWER_MAX_ZONES);
         return NULL;
     }
-    blk = use_zones(node_name, ZONES_LOOK, &size, errp);
-    if (!blk) {
+    bs = find_zones(node_name, ZONES_LOOK, &size, errp);
+    if (!bs) {
         return NULL;
     }
     if (check_offset(node_name, offset, size, errp)) {
-        report = query_zones(blk, size, offset, count, states, errp);
+        report = query_zones(bs, size, offset, count, states, errp);
     }
-    blk_co_unref(blk);
+    bdrv_co_unref(bs);
     trace_block_zones_query(node_name, offset, count,
                             report && report->has_next ? report->next : 0);
     return report;

@@ -6,6 +6,8 @@
 
 #include "qemu/osdep.h"
 #include "block/aio.h"
+#include "block/block_int-common.h"
+#include "block/block-io.h"
 #include "block/zoned-range.h"
 #include "system/block-backend.h"
 
@@ -18,6 +20,9 @@
  */
 #define ZONES_PER_TURN 2048
 
+/* How often to look whether a node is still drained */
+#define DRAINED_WAIT_MS 1
+
 void coroutine_fn zoned_co_pause(uint64_t *work, uint64_t zones)
 {
     *work += zones;
@@ -28,21 +33,44 @@ void coroutine_fn zoned_co_pause(uint64_t *work, uint64_t zones)
     }
 }
 
-static int coroutine_fn report(BlockBackend *blk, int64_t offset,
-                               unsigned int *n, BlockZoneDescriptor *zones,
-                               BdrvRequestFlags flags)
+/* What zones are asked of: @blk, or @bs alone */
+typedef struct ZoneSource {
+    BlockBackend *blk;
+    BlockDriverState *bs;
+    BdrvRequestFlags flags;
+} ZoneSource;
+
+static int coroutine_fn report_of_blk(const ZoneSource *source, int64_t offset,
+                                      unsigned int *n,
+                                      BlockZoneDescriptor *zones)
 {
-    if (!(flags & BDRV_REQ_NO_QUEUE)) {
-        return blk_co_zone_report(blk, offset, n, zones);
+    if (!(source->flags & BDRV_REQ_NO_QUEUE)) {
+        return blk_co_zone_report(source->blk, offset, n, zones);
     }
     GRAPH_RDLOCK_GUARD();
-    return blk_co_is_available(blk)
-           ? bdrv_co_zone_report(blk_bs(blk), offset, n, zones) : -ENOMEDIUM;
+    return blk_co_is_available(source->blk)
+           ? bdrv_co_zone_report(blk_bs(source->blk), offset, n, zones)
+           : -ENOMEDIUM;
 }
 
-int coroutine_fn blk_co_for_each_zone(BlockBackend *blk, int64_t offset,
-                                      uint64_t bytes, BdrvRequestFlags flags,
-                                      BlkZoneFunc *fn, void *opaque)
+/* Nothing that is drained is asked. */
+static int coroutine_fn report_of_node(BlockDriverState *bs, int64_t offset,
+                                       unsigned int *n,
+                                       BlockZoneDescriptor *zones)
+{
+    while (true) {
+        WITH_GRAPH_RDLOCK_GUARD() {
+            if (!qatomic_read(&bs->quiesce_counter)) {
+                return bdrv_co_zone_report(bs, offset, n, zones);
+            }
+        }
+        qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, DRAINED_WAIT_MS * SCALE_MS);
+    }
+}
+
+static int coroutine_fn for_each_zone(const ZoneSource *source, int64_t offset,
+                                      uint64_t bytes, BlkZoneFunc *fn,
+                                      void *opaque)
 {
     BlockZoneDescriptor zones[BATCH];
     int64_t end = offset + bytes;
@@ -50,7 +78,8 @@ int coroutine_fn blk_co_for_each_zone(BlockBackend *blk, int64_t offset,
 
     while (offset < end) {
         unsigned int n = BATCH;
-        int ret = report(blk, offset, &n, zones, flags);
+        int ret = source->blk ? report_of_blk(source, offset, &n, zones)
+                              : report_of_node(source->bs, offset, &n, zones);
 
         if (ret < 0 || n == 0) {
             return ret;
@@ -65,4 +94,22 @@ int coroutine_fn blk_co_for_each_zone(BlockBackend *blk, int64_t offset,
         zoned_co_pause(&work, n);
     }
     return 0;
+}
+
+int coroutine_fn blk_co_for_each_zone(BlockBackend *blk, int64_t offset,
+                                      uint64_t bytes, BdrvRequestFlags flags,
+                                      BlkZoneFunc *fn, void *opaque)
+{
+    ZoneSource source = { .blk = blk, .flags = flags };
+
+    return for_each_zone(&source, offset, bytes, fn, opaque);
+}
+
+int coroutine_fn bdrv_co_for_each_zone(BlockDriverState *bs, int64_t offset,
+                                       uint64_t bytes, BlkZoneFunc *fn,
+                                       void *opaque)
+{
+    ZoneSource source = { .bs = bs };
+
+    return for_each_zone(&source, offset, bytes, fn, opaque);
 }

@@ -147,14 +147,14 @@ static void coroutine_fn show_zones(Monitor *mon, const char *node_name,
 #define MAP_CELLS (64 * 40)
 
 typedef struct ZoneMapping {
-    BlockBackend *blk;
+    BlockDriverState *bs;
     ZonePicture picture;
 } ZoneMapping;
 
 static int coroutine_fn map_zone(const BlockZoneDescriptor *zone, void *opaque)
 {
     ZoneMapping *m = opaque;
-    BlockDriverState *bs = blk_bs(m->blk);
+    BlockDriverState *bs = m->bs;
     uint32_t index = zone->start / bs->bl.zones.size;
 
     zoned_picture_add(&m->picture, index, zone);
@@ -165,20 +165,20 @@ static int coroutine_fn map_zone(const BlockZoneDescriptor *zone, void *opaque)
     return 0;
 }
 
-/* @blk is zoned; @count zones, or up to the last one, from @first on */
-static int coroutine_fn draw_map(Monitor *mon, BlockBackend *blk,
+/* @bs is zoned; @count zones, or up to the last one, from @first on */
+static int coroutine_fn draw_map(Monitor *mon, BlockDriverState *bs,
                                  uint32_t first, int64_t count,
                                  ZonePictureStyle style)
 {
-    const BlockZoneLimits *zones = &blk_bs(blk)->bl.zones;
+    const BlockZoneLimits *zones = &bs->bl.zones;
     g_autoptr(GString) text = NULL;
-    ZoneMapping m = { .blk = blk };
+    ZoneMapping m = { .bs = bs };
     int ret;
 
     count = MIN(count, zones->nr_zones - first);
     zoned_picture_init(&m.picture, first, count, MAP_CELLS);
-    ret = blk_co_for_each_zone(blk, first * zones->size, count * zones->size,
-                               0, map_zone, &m);
+    ret = bdrv_co_for_each_zone(bs, first * zones->size, count * zones->size,
+                                map_zone, &m);
     if (ret == 0) {
         text = zoned_picture_text(&m.picture, style, MAP_COLUMNS);
         monitor_puts(mon, text->str);
@@ -192,7 +192,6 @@ static void coroutine_fn show_map(Monitor *mon, const char *node_name,
                                   ZonePictureStyle style, Error **errp)
 {
     BlockDriverState *bs;
-    BlockBackend *blk;
     int ret;
 
     if (count < 1) {
@@ -206,16 +205,11 @@ static void coroutine_fn show_map(Monitor *mon, const char *node_name,
         }
         bdrv_ref(bs);
     }
-    blk = blk_co_new_with_bs(bs, 0, BLK_PERM_ALL, errp);
-    bdrv_co_unref(bs);
-    if (!blk) {
-        return;
-    }
-    ret = draw_map(mon, blk, offset / blk_bs(blk)->bl.zones.size, count, style);
+    ret = draw_map(mon, bs, offset / bs->bl.zones.size, count, style);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not report zones");
     }
-    blk_co_unref(blk);
+    bdrv_co_unref(bs);
 }
 
 /* --- The command --- */

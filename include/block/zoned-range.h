@@ -29,6 +29,15 @@ int coroutine_fn blk_co_for_each_zone(BlockBackend *blk, int64_t offset,
                                       BlkZoneFunc *fn, void *opaque);
 
 /*
+ * The same of a node that the caller has a reference to and does not use, so that
+ * nothing has to be attached: that would wait for all requests of all disks, in the
+ * main loop, which a host that does not answer would stop.
+ */
+int coroutine_fn bdrv_co_for_each_zone(BlockDriverState *bs, int64_t offset,
+                                       uint64_t bytes, BlkZoneFunc *fn,
+                                       void *opaque);
+
+/*
  * For a loop that may be long: let other work of the event loop have its turn
  * when @work, which counts up to one step at a time, has passed another few
  * milliseconds' worth of zones.
