@@ -58,21 +58,24 @@ demo-programs: overlay
 check-programs: overlay
 	@$(ninja) $(check_programs)
 
-# Kernel and userland of the guest; fetched while QEMU compiles.
+# Kernels and userlands of the guests; fetched while QEMU compiles.
 .PHONY: guest-image
 guest-image: configured
-	@scripts/guest-image
+	@scripts/guest-image default newest
 
-.PHONY: demo
+.PHONY: demo demo-guest
+demo-guest: configured
+	@scripts/guest-image
 demo: configured
-	@$(MAKE) -j2 demo-programs guest-image
+	@$(MAKE) -j2 demo-programs demo-guest
 	@tests/guest/demo
 
 .PHONY: check check-guest
 check: configured
 	@$(MAKE) -j2 check-programs guest-image
 	@scripts/check
-# Every guest test; check has a quick selection.
+# Every guest test; check has a quick selection.  GUEST_LINUX=newest, or oldest, has
+# them on another kernel.
 check-guest: configured
 	@$(MAKE) -j2 check-programs guest-image
 	@scripts/check guest-full

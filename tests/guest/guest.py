@@ -5,6 +5,7 @@
 # As a module: class Guest.  As a program, for people: see --help.
 #
 # Environment: QEMU_BUILD   directory of qemu-system-x86_64 and qemu-img
+#              GUEST_LINUX  "newest" or "oldest", see scripts/guest-image
 #              GUEST_IMAGE  directory of a guest image that is used as it is
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
@@ -23,7 +24,9 @@ import time
 SRC = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get('QEMU_BUILD', SRC / 'build'))
 QEMU = BUILD / 'qemu-system-x86_64'
-IMAGE = Path(os.environ.get('GUEST_IMAGE', SRC / 'build/guest'))
+LINUX = os.environ.get('GUEST_LINUX') or 'default'
+IMAGE = Path(os.environ.get('GUEST_IMAGE') or SRC / 'build' / (
+    'guest' if LINUX == 'default' else f'guest-{LINUX}'))
 
 # no_timer_check: on a busy host Linux finds TCG's timer not working, and panics
 CMDLINE = ('console=ttyS0 root=PARTUUID=7a6f6e65-01 rootwait ro init=/init '
@@ -46,8 +49,8 @@ def prepare():
     if not QEMU.exists():
         raise GuestError(f'{QEMU} does not exist; '
                          'run "make", or set QEMU_BUILD')
-    if 'GUEST_IMAGE' not in os.environ:
-        subprocess.run([SRC / 'scripts/guest-image', IMAGE], check=True,
+    if not os.environ.get('GUEST_IMAGE'):
+        subprocess.run([SRC / 'scripts/guest-image', LINUX], check=True,
                        stdout=sys.stderr)
 
 
@@ -80,6 +83,9 @@ class Guest:
     A guest that is neither powered off nor killed when the context ends is
     killed.  Its console log is deleted unless something went wrong.
     """
+
+    # Of the kernels that were booted
+    releases = set()
 
     def __init__(self, devices=(), timeout=240, root='nvme,serial=guest-root'):
         """
@@ -115,7 +121,7 @@ class Guest:
             start = time.monotonic()
             self.launch()
             try:
-                self.check('true')
+                self.releases.add(self.check('uname -r').strip())
                 break
             except GuestError:
                 if LOST_TIMER not in self.console() or boots + 1 == BOOTS:

@@ -137,10 +137,9 @@ class Btrfs(FailingDisk, BtrfsCase):
 
 class Xfs(FailingDisk, FilesCase):
     """
-    Metadata in conventional zones.  The guest has to be of Debian sid:
+    Metadata in conventional zones.  The guest has to be the newest:
 
-        scripts/guest-image --suite sid build/guest-sid
-        GUEST_IMAGE=build/guest-sid tests/guest/test_failures.py -k Xfs
+        GUEST_LINUX=newest tests/guest/test_failures.py -k Xfs
     """
     PREFIX = 'XFS: '
     FIRST = 6
