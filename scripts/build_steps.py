@@ -242,7 +242,7 @@ def build(tree, steps, paths, first, last):
             continue
         present = [path for earlier in steps[:number] for path in earlier.files]
         present += [path for path in changed if (PRISTINE / path).exists()]
-        label = f'{number}/{len(steps)} {step.name.removesuffix(".patch")}'
+        label = f'{number}/{len(steps)} {os.path.splitext(step.name)[0]}'
         digest = digest_of(tree, step.commit)
         done += 1
         if digest in results:
