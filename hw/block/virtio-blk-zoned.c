@@ -190,22 +190,15 @@ static int zones_post_load(void *opaque, int version_id)
     return 0;
 }
 
-/* Version 1 had 32 bits for the size of a zone. */
-static bool has_short_zone_size(void *opaque, int version_id)
-{
-    return version_id < 2;
-}
-
 static const VMStateDescription vmstate_zones = {
     .name = "virtio-blk-device/zoned",
-    .version_id = 2,
+    .version_id = 1,
     .minimum_version_id = 1,
     .needed = zones_needed,
     .post_load = zones_post_load,
     .fields = (const VMStateField[]) {
         VMSTATE_UINT8_EQUAL(zoned.model, VirtIOBlock, NULL),
-        VMSTATE_UNUSED_TEST(has_short_zone_size, sizeof(uint32_t)),
-        VMSTATE_UINT64_EQUAL_V(zoned.zone_size, VirtIOBlock, 2, NULL),
+        VMSTATE_UINT64_EQUAL(zoned.zone_size, VirtIOBlock, NULL),
         VMSTATE_UINT32_EQUAL(zoned.granularity, VirtIOBlock, NULL),
         VMSTATE_UINT32_EQUAL(zoned.max_open_zones, VirtIOBlock, NULL),
         VMSTATE_UINT32_EQUAL(zoned.max_active_zones, VirtIOBlock, NULL),
