@@ -107,7 +107,7 @@ static bool check_zone_size(const ZoneGeometry *g, size_t cluster_size,
     }
     if (g->size >= MAX_SIZE) {
         error_setg(errp, "size (%" PRIu64 ") of a zoned image must be less "
-                   "than %llu", g->size, MAX_SIZE);
+                   "than %" PRIu64, g->size, (uint64_t)MAX_SIZE);
         return false;
     }
     if (zone_geometry_nr_zones(g) > ZONE_GEOMETRY_MAX_ZONES) {
