@@ -5,8 +5,7 @@
  * A driver of a few functions sends commands that no operating system would;
  * after each, the status and the zones must be exactly right.  The rules are
  * those of the ZNS Command Set 1.1.  Points that begin with "in-memory" are about
- * QEMU's own zones in memory, all others about zones in the image; "G-nn" in a
- * comment is a defect that the former had.
+ * QEMU's own zones in memory, all others about zones in the image.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

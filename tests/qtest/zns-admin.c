@@ -19,7 +19,7 @@ Result format(Controller *c, uint32_t nsid, uint32_t dw10)
     return admin(c, cmd);
 }
 
-/* G-49 */
+/* All zones are empty then, or nothing has changed */
 static void test_format(void)
 {
     Controller *c = get_mixed();
@@ -74,7 +74,7 @@ static Result attach(Controller *c, bool on)
     return admin(c, with_data(c, cmd, 0, 4096));
 }
 
-/* G-51 */
+/* A reset attaches no namespace */
 static void test_detached_stays_detached(void)
 {
     Controller *c = get_clean(&standard);
@@ -92,7 +92,7 @@ static void test_detached_stays_detached(void)
     g_assert_cmphex(attach(c, true).status, ==, OK);
 }
 
-/* G-52 */
+/* Without its command set, the namespace is not there */
 static void test_nvm_command_set_only(void)
 {
     Controller *c = get_clean(&standard);
@@ -186,7 +186,7 @@ static const Refusal refusals[] = {
       "mdts is 255, it must be 1 to 9" },
     { "setup/mdts-9-works", PLAIN, " -device nvme,serial=m,mdts=9", NULL },
 
-    /* QEMU's own zones in memory: G-26, G-27, G-28 */
+    /* QEMU's own zones in memory */
     { "setup/zones-in-memory-a-granularity-below-a-block-is-refused", PLAIN,
       ",logical_block_size=4096,physical_block_size=4096,zoned=on,"
       "zoned.zone_size=1M,zoned.zrwas=32k,zoned.zrwafg=512", "zoned.zrwafg" },
@@ -339,7 +339,7 @@ static void start_again(Machine *m)
     start_controller(c, CC_ALL_SETS);
 }
 
-/* G-57 */
+/* What was written is there, and the drive is free */
 static void test_unplug(void)
 {
     Controller *c = get_clean(&legacy);

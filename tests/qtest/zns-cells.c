@@ -378,7 +378,7 @@ static const struct {
     Outcome outcome[NR_STATES];
     const Setup *setup;     /* if not cells */
 } rows[] = {
-    /* G-01: nothing changes before the data is there */
+    /* Nothing changes before the data is there */
     { "a write at the write pointer of", do_write, ADVANCES(2) },
     { "a write of all that is left in", do_write_rest, FILLS },
     { "a write behind the write pointer of", do_write_behind,
@@ -409,7 +409,7 @@ static const struct {
     { "zeroes ahead of the write pointer of", do_zeroes_ahead,
       BREAKS(INVALID_WRITE) },
     { "zeroes past the capacity of", do_zeroes_past, BREAKS(BOUNDARY) },
-    /* G-09, G-10, G-11 */
+    /* A copy that fails takes no resource, and has the status of a write */
     { "a copy to the write pointer of", do_copy, ADVANCES(2) },
     { "a copy to all that is left in", do_copy_rest, FILLS },
     { "a copy ahead of the write pointer of", do_copy_ahead,
@@ -445,7 +445,7 @@ static const struct {
     { "a read of", do_read, READS(OK) },
     { "a read of what is not writable of", do_read_unwritable, READS(OK) },
     { "a read across the end of", do_read_across, ALWAYS(FAILS(BOUNDARY)) },
-    /* G-13, G-14 */
+    /* These stay within a zone, too */
     { "a compare with", do_compare, READS(OK) },
     { "a compare across the end of", do_compare_across,
       ALWAYS(FAILS(BOUNDARY)) },
@@ -461,15 +461,15 @@ static const struct {
         FAILS(TRANSITION), FAILS(TRANSITION), FAILS(TRANSITION),
         FAILS(TRANSITION), FAILS(TRANSITION), FAILS(TRANSITION) },
       &feature_cells },
-    /* G-32 */
+    /* One command can give both */
     { "an extension and a random write area for", do_set_extension_zrwa,
       EMPTY_ONLY(CLOSED), &feature_cells },
-    /* G-22 */
+    /* A zone with data gets none */
     { "an open with random write area of", do_open_zrwa, EMPTY_ONLY(EOPEN),
       &feature_cells },
     { "an open with random write area where there are none of", do_open_zrwa,
       ALWAYS(FAILS(INVALID_OP)) },
-    /* G-31 */
+    /* Where there is no area */
     { "a commit in", do_commit, ALWAYS(FAILS(INVALID_OP)), &feature_cells },
     { "a commit where there are no random write areas in", do_commit,
       ALWAYS(FAILS(INVALID_OP)) },

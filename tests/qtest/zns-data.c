@@ -220,7 +220,7 @@ static void allow_copy_between_namespaces(Controller *c)
                     OK);
 }
 
-/* G-12 */
+/* Each range is read from its own namespace */
 static void test_copy_between_namespaces(void)
 {
     Controller *c = get_clean(&with_plain);
@@ -273,14 +273,14 @@ static void test_write_errors(void)
     assert_blocks(c, 0, 2, 0x21);
     g_assert_cmphex(append(c, 0, 2, 0x22, &slba), ==, WRITE_FAULT);
     assert_zone(c, 0, IOPEN, 4);
-    /* G-11 */
+    /* The write pointer works after a copy that failed */
     g_assert_cmphex(copy(c, ZONE, 0, 4), ==, WRITE_FAULT);
     assert_zone(c, 1, EMPTY, 0);
     g_assert_cmphex(append(c, ZONE, 4, 0x23, &slba), ==, OK);
     assert_zone(c, 1, IOPEN, 4);
 }
 
-/* G-50: what has to be durable fails, and only that */
+/* What has to be durable fails, and only that */
 static void test_flush_errors(void)
 {
     Machine *m = new_machine(&flush_errors);

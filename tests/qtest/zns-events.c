@@ -125,7 +125,7 @@ static void test_conditions(void)
     delete_machine(m);
 }
 
-/* G-54 */
+/* An event names the namespace, and its list the zones */
 static void test_events(void)
 {
     Machine *m = new_machine(&two_controllers);

@@ -27,7 +27,7 @@ static void test_identify_features(void)
 
     identify(c, 5, NVME_CSI_ZONED, NSID);
     g_assert_cmphex(field(c, 2, 2), ==, 2);
-    g_assert_cmpint(field(c, 44, 4), ==, 2 - 1);    /* NUMZRWA, G-23 */
+    g_assert_cmpint(field(c, 44, 4), ==, 2 - 1);    /* NUMZRWA */
     g_assert_cmpint(field(c, 48, 2), ==, GRANULARITY);
     g_assert_cmpint(field(c, 50, 2), ==, ZRWA);
     g_assert_cmpint(field(c, 52, 1), ==, 1);
@@ -87,7 +87,7 @@ static void test_extension_stays(void)
     assert_extension(c, 0, 0xe2);
 }
 
-/* G-40 */
+/* A command that fails leaves the extension as it was */
 static void test_extension_not_replaced(void)
 {
     Controller *c = get_clean(&features);
@@ -166,7 +166,7 @@ static void test_zrwa_bounds(void)
     assert_blocks(c, 2 * ZRWA + GRANULARITY - 1, 1, 0xa3);
 }
 
-/* G-24 */
+/* It is of what is in the area, and in units of the granularity */
 static void test_zrwa_commit(void)
 {
     Controller *c = get_zrwa();
@@ -187,7 +187,7 @@ static void test_zrwa_commit(void)
     assert_blocks(c, 0, ZRWA, 0xa1);
 }
 
-/* G-25 */
+/* A commit up to the capacity makes the zone full */
 static void test_zrwa_to_the_end(void)
 {
     Controller *c = get_zrwa();
@@ -205,7 +205,7 @@ static void test_zrwa_to_the_end(void)
     assert_blocks(c, 0, CAP, 0xa1);
 }
 
-/* G-20, G-21, G-34 */
+/* Areas are counted, and given back */
 static void test_zrwa_resources(void)
 {
     Controller *c = get_zrwa();
@@ -229,7 +229,7 @@ static void test_zrwa_resources(void)
     g_assert_cmphex(do_open_zrwa(c, 2 * ZONE, 0), ==, NO_ZRWA);
 }
 
-/* G-20 */
+/* Without a limit they do not run out */
 static void test_zrwa_no_limit(void)
 {
     Controller *c = get_clean(&held);
@@ -244,7 +244,7 @@ static void test_zrwa_no_limit(void)
     }
 }
 
-/* G-29: the granularity counts from the start of the zone. */
+/* The granularity counts from the start of the zone */
 static void test_zrwa_odd_granularity(void)
 {
     Controller *c = get_clean(&odd_granularity);
@@ -259,7 +259,7 @@ static void test_zrwa_odd_granularity(void)
     assert_zone(c, 1, EOPEN, 6);
 }
 
-/* G-34 */
+/* Only areas that were counted are given back */
 static void test_zrwa_power_cycle(void)
 {
     Controller *c = get_zrwa();
@@ -275,7 +275,7 @@ static void test_zrwa_power_cycle(void)
     g_assert_cmphex(do_open_zrwa(c, 3 * ZONE, 0), ==, NO_ZRWA);
 }
 
-/* G-22 */
+/* A zone with data gets none */
 static void test_zrwa_only_empty(void)
 {
     Controller *c = get_clean(&features);
@@ -295,7 +295,7 @@ static void test_zrwa_only_empty(void)
                     INVALID_OP);
 }
 
-/* G-30 */
+/* A copy is a write to the area */
 static void test_zrwa_copy(void)
 {
     Controller *c = get_zrwa();
@@ -310,7 +310,7 @@ static void test_zrwa_copy(void)
     g_assert_cmphex(copy(c, 4, ZONE, 4), ==, INVALID_WRITE);
 }
 
-/* G-35 */
+/* What was flushed to an area is not lost */
 static void test_zrwa_survives(void)
 {
     Controller *c = get_zrwa();

@@ -69,7 +69,7 @@ static void test_select_all_reserved(void)
                     INVALID_FIELD);
 }
 
-/* G-08 */
+/* All zones are opened, or none */
 static void test_open_all_is_atomic(void)
 {
     Controller *c = get_clean(&limited);
@@ -83,7 +83,7 @@ static void test_open_all_is_atomic(void)
     assert_states(c, closed, 3);
 }
 
-/* G-06 */
+/* It resets no other zone */
 static void test_reset_of_worn_zone(void)
 {
     Machine *m = get_machine(&cells);
@@ -129,7 +129,7 @@ static void test_explicit_stays(void)
     assert_zone(c, 2, EMPTY, 0);
 }
 
-/* G-07 */
+/* No zone is closed for a command that fails all the same */
 static void test_no_close_without_active(void)
 {
     Controller *c = get_clean(&equal_limits);
@@ -161,7 +161,7 @@ static void test_active_first(void)
     g_assert_cmphex(write_at(c, 4 * ZONE, 1, 0x55), ==, OK);
 }
 
-/* G-09 */
+/* A copy that fails opens no zone */
 static void test_failed_copies_use_nothing(void)
 {
     Controller *c = get_clean(&limited);

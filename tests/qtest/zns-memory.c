@@ -40,7 +40,7 @@ static unsigned use_up(Controller *c)
     return cid;
 }
 
-/* G-03 */
+/* A write that ends after a reset does not move the write pointer */
 static void test_write_in_reset(void)
 {
     Controller *c = get_clean(&throttled);
@@ -80,7 +80,7 @@ static void test_write_in_reset(void)
     delete_shared_machine();
 }
 
-/* G-04 */
+/* A shutdown waits for the write */
 static void test_shutdown_with_write(void)
 {
     Controller *c = get_clean(&throttled);
@@ -111,7 +111,7 @@ static void assert_goes_on(Controller *c, unsigned i)
     assert_zone(c, i, FULL, NO_WP);
 }
 
-/* G-01 */
+/* A write without data moves no write pointer */
 static void test_bad_pointers(void)
 {
     Controller *c = get_clean(&standard);
@@ -133,7 +133,7 @@ static const Setup protected = { .zones = 16, .memory = ",ms=8,pi=1" };
 #define CHECK_GUARD     (1u << 28)      /* in dword 12 */
 #define PROTECT         (1u << 29)
 
-/* G-02 */
+/* Nor does one with a bad guard */
 static void test_bad_protection(void)
 {
     Controller *c = get_clean(&protected);
@@ -162,7 +162,7 @@ static void test_bad_protection(void)
     }
 }
 
-/* G-10 */
+/* It fails as a write */
 static void test_copy_to_full_zone(void)
 {
     Controller *c = get_clean(&standard);
@@ -182,7 +182,7 @@ static const Setup copy_error = {
              "inject-error.0.once=on,inject-error.0.iotype=write",
 };
 
-/* G-11 */
+/* The write pointer works after a copy that failed */
 static void test_copy_error(void)
 {
     Controller *c = get_clean(&copy_error);
@@ -192,7 +192,7 @@ static void test_copy_error(void)
     assert_goes_on(c, 1);
 }
 
-/* G-50 */
+/* What has to be durable fails, and only that */
 static void test_memory_fua(void)
 {
     Controller *c = get_clean(&flush_errors);
@@ -232,7 +232,7 @@ static void test_compare_one_zone(void)
     g_assert_cmphex(do_verify(c, 0, 0), ==, OK);
 }
 
-/* G-47 */
+/* A bad guard is noticed in block 0, too */
 static void test_first_guard(void)
 {
     Controller *c = get_clean(&protected);
@@ -244,7 +244,7 @@ static void test_first_guard(void)
     assert_zone(c, 0, EMPTY, 0);
 }
 
-/* G-44 */
+/* The limit counts metadata */
 static void test_append_with_metadata(void)
 {
     static const Setup setup = {
@@ -261,7 +261,7 @@ static void test_append_with_metadata(void)
     g_assert_cmphex(check(io(c, with_data(c, cmd, 0, BLOCK + 8))), ==, OK);
 }
 
-/* G-23, G-48 */
+/* Number of areas less one; the capacity is not the size */
 static void test_identify_memory(void)
 {
     Controller *c = get_clean(&features);
@@ -275,7 +275,7 @@ static void test_identify_memory(void)
     g_assert_cmphex(field(c, 44, 4), ==, UINT32_MAX);
 }
 
-/* G-35: a shutdown loses nothing that was flushed. */
+/* A shutdown loses nothing that was flushed */
 static void test_memory_zrwa_shutdown(void)
 {
     Controller *c = get_zrwa();

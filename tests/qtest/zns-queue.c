@@ -53,7 +53,7 @@ static void test_queue_of_appends(void)
     g_assert_cmpint(full, ==, 1);
 }
 
-/* G-03 */
+/* The outcome is that of one order */
 static void test_write_and_reset(void)
 {
     Controller *c = get_clean(&standard);
@@ -75,7 +75,7 @@ static void test_write_and_reset(void)
     }
 }
 
-/* G-04 */
+/* The zone is as the status of the write says */
 static void test_write_and_abrupt_shutdown(void)
 {
     Controller *c = get_clean(&standard);
@@ -257,7 +257,7 @@ static const struct {
       NVME_ZONE_ACTION_FINISH, true },
 };
 
-/* G-03, G-33 */
+/* A reset or finish waits for writes, also to a random write area */
 static void test_overtaking(const void *opaque)
 {
     unsigned i = GPOINTER_TO_UINT(opaque), write, mgmt;

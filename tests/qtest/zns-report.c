@@ -35,7 +35,7 @@ void assert_size(Controller *c)
     g_assert_cmpint(field(c, 8, 8), ==, 16 * CAP);
 }
 
-/* G-48 */
+/* The capacity is not the size */
 static void test_identify_namespace(void)
 {
     Controller *c = get_clean(&limited);
@@ -47,7 +47,7 @@ static void test_identify_namespace(void)
     g_assert_cmpint(field(c, 99, 1), ==, 0);        /* not write protected */
 }
 
-/* G-53 */
+/* Allocated namespaces have zones, too */
 static void test_identify_allocated(void)
 {
     Controller *c = get_clean(&standard);
@@ -203,7 +203,7 @@ static void test_report_worn_filters(void)
     g_assert_cmphex(descriptor_at(c, 64).state, ==, RDONLY);
 }
 
-/* G-45: limits are in units of the smallest page, not of the one in use. */
+/* Limits are in units of the smallest page, not of the one in use */
 static void test_report_large_pages(void)
 {
     Controller *c = get_mixed();
@@ -238,7 +238,7 @@ static void test_report_bad_fields(void)
     g_assert_cmphex(receive(c, 1ull << 52, 64, 0), ==, LBA_RANGE);
 }
 
-/* G-42 */
+/* It may be shorter than its header */
 static void test_report_short(void)
 {
     Controller *c = get_mixed();
@@ -261,7 +261,7 @@ static void test_report_cut_off(void)
     assert_buffer(c, 64 * 3 + 32, 4, 0xee);
 }
 
-/* G-41 */
+/* Its size has more than 32 bits */
 static void test_report_too_large(void)
 {
     Controller *c = get_mixed();

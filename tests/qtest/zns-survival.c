@@ -71,7 +71,7 @@ static const struct {
     { "a flush and a crash", flush_and_crash, true, .loses_memory = true },
 };
 
-/* G-05, G-56; and what all zones of QEMU's own lose with another QEMU */
+/* What each event leaves; QEMU's own zones are lost with another QEMU */
 static void test_survival(const void *opaque)
 {
     unsigned i = GPOINTER_TO_UINT(opaque);
@@ -143,7 +143,7 @@ static Controller *get_fua_source(void)
     return c;
 }
 
-/* G-50 */
+/* A write with FUA is durable without a flush */
 static void test_crash_after_fua_write(void)
 {
     Controller *c = get_fua_source();
@@ -473,7 +473,7 @@ static void test_lasting(const void *opaque)
     qtest_memread(c->m->qts, c->buffer, after, CAP * BLOCK);
     g_assert_cmpmem(before, CAP * BLOCK, after, CAP * BLOCK);
     assert_extension(c, 0, is.attributes & 0x80 ? 0xe7 : 0);
-    /* G-43: those with a recommendation, or finished by the controller */
+    /* Those with a recommendation, or finished by the controller */
     g_assert_cmphex(receive(c, 0, 128, 9 << 8), ==, OK);
     g_assert_cmpint(report_count(c), ==, (is.attributes & 7) != 0);
     set_condition(c, 0, "good");

@@ -3,8 +3,6 @@
  * (include/block/virtio-blk-zoned.h), as far as no disk of the other tests
  * gets there: one without appends, and a request for zones that there are none.
  *
- * "Vn" in a comment is a number of the list in docs/devel/zoned-virtio.rst.
- *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -29,7 +27,7 @@ static void coroutine_fn request_entry(void *opaque)
     virtio_blk_zoned_co_request(opaque);
 }
 
-/* V3, V7: without zones, or a driver that knows them, no disk is looked at */
+/* Without zones, or a driver that knows them, no disk is looked at */
 static void test_none(void)
 {
     struct virtio_blk_zoned_characteristics nothing = {}, config;
@@ -53,7 +51,7 @@ static void test_none(void)
     }
 }
 
-/* V101: without data it is no append that could be too large (V107) */
+/* Without data it is no append that could be too large */
 static void test_no_appends(void)
 {
     VirtIOBlkZoned z = zones;
@@ -71,7 +69,7 @@ static void test_no_appends(void)
                     VIRTIO_BLK_S_ZONE_INVALID_CMD);
 }
 
-/* V16, V99, V100, V102, V109, and V36: which of them goes first */
+/* Where several rules are broken, which of them goes first */
 static void test_appends(void)
 {
     static const struct {
@@ -100,7 +98,7 @@ static void test_appends(void)
     }
 }
 
-/* V27, V38: each rule of block-zoned.h has a status, all else is an error */
+/* Each rule of block-zoned.h has a status, all else is an error */
 static void test_statuses(void)
 {
     static const uint8_t expected[] = {
@@ -123,7 +121,7 @@ static void test_statuses(void)
     }
 }
 
-/* V25 */
+/* Types are whole numbers: no bit of them is a flag */
 static void test_types(void)
 {
     static const bool is_type[32] = {
@@ -157,7 +155,7 @@ static void test_types(void)
     }
 }
 
-/* V26 */
+/* Sectors whose offset in bytes is too large are none of the disk */
 static void test_offsets(void)
 {
     g_assert_cmpint(virtio_blk_zoned_offset(0), ==, 0);
@@ -168,7 +166,7 @@ static void test_offsets(void)
     g_assert_cmpint(virtio_blk_zoned_offset(UINT64_MAX), ==, -1);
 }
 
-/* V5, V6, V8: what a device with zones offers, and which drivers it takes */
+/* What a device with zones offers, and which drivers it takes */
 static void test_features(void)
 {
     const uint64_t zoned = 1ull << VIRTIO_BLK_F_ZONED;
@@ -196,7 +194,7 @@ static void test_features(void)
     }
 }
 
-/* V37: until the reset everything fails, and no disk is looked at */
+/* Until the reset everything fails, and no disk is looked at */
 static void test_needs_reset(void)
 {
     VirtIOBlkZoned z = zones;
