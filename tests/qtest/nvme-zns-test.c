@@ -37,6 +37,7 @@ int main(int argc, char **argv)
     add_events_tests();
     add_memory_tests();
     add_pointers_tests();
+    add_transfer_tests();
 
     ret = g_test_run();
     delete_shared_machine();

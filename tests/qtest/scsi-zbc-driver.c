@@ -90,7 +90,10 @@ static void add_lun(Disk *d, GString *options, unsigned i)
 
 static QVirtQueue *set_up_queue(Disk *d, unsigned index)
 {
-    return qvirtqueue_setup(d->dev, &d->machine->alloc, index);
+    QVirtQueue *vq = qvirtqueue_setup(d->dev, &d->machine->alloc, index);
+
+    guest_queue_started(d->ram, vq);
+    return vq;
 }
 
 static uint32_t start_of_life(Disk *d)
@@ -114,6 +117,8 @@ void start_driver(Disk *d)
     d->dev = &d->pci->vdev;
     qvirtio_pci_device_enable(d->pci);
     qvirtio_start_device(d->dev);
+    /* That was a reset, too */
+    guest_forget(d->ram, 0, UINT64_MAX);
     features = qvirtio_get_features(d->dev);
     qvirtio_set_features(d->dev, features &
                          ~(QVIRTIO_F_BAD_FEATURE |
@@ -164,20 +169,30 @@ void power_on(Disk *d, const char *more)
             .states = setup->worn ? "14:13,15:15" : NULL,
         });
     }
-    d->machine = qtest_pc_boot("-machine pc -nodefaults %s %s "
-                               "-device virtio-scsi-pci,id=scsi,addr=%x.0%s %s",
-                               more, setup->objects ?: "", PCI_SLOT,
+    d->ram = guest_new();
+    d->machine = qtest_pc_boot("-machine pc -nodefaults %s %s %s -device "
+                               "virtio-scsi-pci,id=scsi,addr=%x.0%s %s",
+                               guest_options(d->ram), more,
+                               setup->objects ?: "", PCI_SLOT,
                                setup->adapter ?: "", luns->str);
     host_zoned_end();
     g_string_free(luns, TRUE);
     d->qts = d->machine->qts;
+    guest_started(d->ram);
     d->block = setup->block ?: SECTOR;
+}
+
+void quit(Disk *d)
+{
+    qtest_shutdown(d->machine);
+    guest_delete(d->ram);
 }
 
 void power_off(Disk *d)
 {
     drop_device(d);
-    qtest_shutdown(d->machine);
+    guest_check(d->ram);
+    quit(d);
 }
 
 Disk *new_disk(const Setup *setup)
@@ -243,15 +258,14 @@ Disk *get_disk(const Setup *setup)
 static uint64_t place(Disk *d, const void *data, uint8_t fill, size_t size,
                       unsigned misaligned)
 {
-    uint64_t address = guest_alloc(&d->machine->alloc,
-                                   misaligned + size + GUARD) + misaligned;
+    uint64_t address = guest_alloc(&d->machine->alloc, misaligned + size) +
+                       misaligned;
 
     if (data && size) {
-        qtest_bufwrite(d->qts, address, data, size);
+        guest_write(d->ram, address, data, size);
     } else if (size) {
-        qtest_memset(d->qts, address, fill, size);
+        guest_fill(d->ram, address, fill, size);
     }
-    qtest_memset(d->qts, address + size, UNWRITTEN_BYTE, GUARD);
     return address;
 }
 
@@ -321,6 +335,7 @@ static void kick(Disk *d, const Command *c, unsigned n)
                      c[i].head);
     }
     qtest_writew(d->qts, vq->avail + 2, index + n);
+    guest_queue_offered(d->ram, vq, n);
     d->dev->bus->virtqueue_kick(d->dev, vq);
 }
 
@@ -346,16 +361,6 @@ void start_command(Disk *d, Command *c)
     start_commands(d, c, 1);
 }
 
-static void assert_guard(Disk *d, uint64_t address, size_t size)
-{
-    uint8_t guard[GUARD];
-
-    qtest_bufread(d->qts, address + size, guard, GUARD);
-    for (int i = 0; i < GUARD; i++) {
-        g_assert_cmphex(guard[i], ==, UNWRITTEN_BYTE);
-    }
-}
-
 static uint32_t get_sense(const struct virtio_scsi_cmd_resp *r)
 {
     if (r->response != VIRTIO_SCSI_S_OK) {
@@ -377,7 +382,7 @@ static void collect_data(Disk *d, Command *c)
 {
     g_autofree uint8_t *data = g_malloc(c->in_len);
 
-    qtest_bufread(d->qts, c->data_in, data, c->in_len);
+    guest_read(d->ram, c->data_in, data, c->in_len);
     c->touched = c->in_len;
     while (c->touched && data[c->touched - 1] == UNWRITTEN_BYTE) {
         c->touched--;
@@ -392,15 +397,15 @@ static void collect(Disk *d, Command *c)
     QGuestAllocator *alloc = &d->machine->alloc;
     struct virtio_scsi_cmd_resp r;
 
-    qtest_bufread(d->qts, c->response, &r, sizeof(r));
+    guest_read(d->ram, c->response, &r, sizeof(r));
     c->sense = get_sense(&r);
     c->resid = le32_to_cpu(r.resid);
-    assert_guard(d, c->response, sizeof(r));
+    guest_queue_done(d->ram, d->vq[c->queue], c->head,
+                     sizeof(r) + (c->in_len ? c->in_len - c->resid : 0));
+    guest_check(d->ram);
     if (c->in_len) {
         collect_data(d, c);
     }
-    assert_guard(d, c->data_out, c->out_len);
-    assert_guard(d, c->data_in, c->in_len);
     guest_free(alloc, c->data_out - c->misaligned);
     guest_free(alloc, c->data_in - c->misaligned);
     guest_free(alloc, c->request);
@@ -415,6 +420,7 @@ static bool take_answer(Disk *d, QVirtQueue *vq, uint32_t *head)
     }
     *head = qtest_readl(d->qts, vq->used + 4 +
                         8 * (vq->last_used_idx % vq->size));
+    guest_queue_taken(d->ram, vq);
     vq->last_used_idx++;
     return true;
 }
@@ -483,7 +489,10 @@ uint8_t task_management(Disk *d, uint32_t subtype)
                           true);
     qvirtqueue_add(d->qts, d->control, answer, 1, true, false);
     qvirtqueue_kick(d->qts, d->dev, d->control, head);
+    guest_queue_offered(d->ram, d->control, 1);
     wait_for_answer(d, d->control);
+    guest_queue_done(d->ram, d->control, head, 1);
+    guest_check(d->ram);
     response = qtest_readb(d->qts, answer);
     guest_free(&d->machine->alloc, address);
     guest_free(&d->machine->alloc, answer);

@@ -25,6 +25,7 @@
 #include "libqtest.h"
 #include "libqos/libqos-pc.h"
 #include "libqos/virtio-pci.h"
+#include "guest-memory.h"
 #include "zoned-image.h"
 
 #define SECTOR          512
@@ -49,8 +50,6 @@
 
 /* What the device has not written; no answer has it in its data. */
 #define UNWRITTEN_BYTE  0xee
-/* Bytes behind each buffer that stay as they are */
-#define GUARD           64
 
 /* What data is made of */
 #define OLD     0x11
@@ -123,6 +122,7 @@ typedef struct Disk {
     const Setup *setup;
     Kind kind;
     char *image[MAX_LUNS];
+    GuestMemory *ram;
     QOSState *machine;
     QTestState *qts;
     QVirtioPCIDevice *pci;
@@ -169,6 +169,8 @@ extern const Setup native_4k;
 Disk *new_disk(const Setup *setup);
 void delete_disk(Disk *d);
 void power_on(Disk *d, const char *more);
+/* End QEMU, whatever it does. */
+void quit(Disk *d);
 void power_off(Disk *d);
 /* Begin to drive a device that is there, or was reset. */
 void start_driver(Disk *d);

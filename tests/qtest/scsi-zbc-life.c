@@ -535,6 +535,7 @@ static char *load_machine(Disk *d, Disk *to)
                              " 'arguments': {'uri': %s,"
                              "               'exit-on-error': false}}", uri);
     status = machine_end_of_migration(to->qts);
+    guest_migrated(to->ram, d->ram);
     unlink(uri + strlen("file:"));
     return status;
 }
@@ -555,7 +556,7 @@ static void test_migration_to_others(const void *setup)
     to.image[0] = create_image(setup);
     status = migrate_disk(d, &to);
     g_assert_cmpstr(status, ==, "failed");
-    qtest_shutdown(to.machine);
+    quit(&to);
     zoned_image_delete(to.image[0]);
     delete_disk(d);
 }
@@ -570,7 +571,7 @@ static void test_migration_from_plain(void)
     to.image[0] = create_image(&standard);
     status = migrate_disk(d, &to);
     g_assert_cmpstr(status, ==, "failed");
-    qtest_shutdown(to.machine);
+    quit(&to);
     zoned_image_delete(to.image[0]);
     delete_disk(d);
 }
@@ -584,7 +585,7 @@ static void test_migration(void)
     to.image[0] = d->image[0];
     status = migrate_disk(d, &to);
     g_assert_cmpstr(status, ==, "completed");
-    qtest_shutdown(to.machine);
+    quit(&to);
     delete_disk(d);
 }
 
@@ -644,7 +645,7 @@ static void test_migration_of_amended(void)
     status = load_machine(d, &to);
     g_assert_cmpstr(status, ==, "completed");
     machine_wait_for_status(to.qts, "inmigrate");
-    qtest_shutdown(to.machine);
+    quit(&to);
 
     error = qtest_qmp_assert_failure_ref(d->qts, "{'execute': 'cont'}");
     g_assert_nonnull(strstr(qdict_get_str(error, "desc"), "limits"));
@@ -683,11 +684,12 @@ static void test_migration_of_stopped(const void *opaque)
     /* The driver and its memory are those of before */
     view = *d;
     view.qts = to.qts;
+    view.ram = to.ram;
     finish_commands(&view, c, n);
     for (unsigned i = 0; i < n; i++) {
         assert_ok(c[i].sense);
     }
-    qtest_shutdown(to.machine);
+    quit(&to);
     /* Nobody else has it now */
     power_on(&to, "");
     start_driver(&to);

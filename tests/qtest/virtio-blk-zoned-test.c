@@ -35,6 +35,7 @@ int main(int argc, char **argv)
     add_limits_tests();
     add_kick_tests();
     add_medium_tests();
+    add_memory_tests();
     add_life_tests();
     ret = g_test_run();
     delete_shared_disk();

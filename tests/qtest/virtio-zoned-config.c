@@ -147,10 +147,11 @@ static void test_legacy_driver(void)
     find_device(d);
     legacy = qpci_iomap(d->pci->pdev, 0, NULL);
     qpci_io_writel(d->pci->pdev, legacy, LEGACY_GUEST_FEATURES,
-                   d->features & ~QVIRTIO_F_BAD_FEATURE);
+                   d->features & ~(QVIRTIO_F_BAD_FEATURE |
+                                   1ull << VIRTIO_RING_F_EVENT_IDX));
     d->dev->features = 0;
     d->dev->features_negotiated = true;
-    d->vq = qvirtqueue_setup(d->dev, &d->machine->alloc, 0);
+    start_queue(d);
     qvirtio_set_driver_ok(d->dev);
     assert_can_only_read(d);
 }
@@ -169,7 +170,7 @@ static void test_stubborn_driver(void)
                                        1ull << VIRTIO_RING_F_EVENT_IDX);
     d->dev->bus->set_features(d->dev, d->dev->features);
     d->dev->features_negotiated = true;
-    d->vq = qvirtqueue_setup(d->dev, &d->machine->alloc, 0);
+    start_queue(d);
     d->dev->bus->set_status(d->dev, d->dev->bus->get_status(d->dev) |
                                     VIRTIO_CONFIG_S_DRIVER_OK);
     assert_can_only_read(d);

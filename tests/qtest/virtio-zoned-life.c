@@ -68,7 +68,7 @@ static void test_device_reset_between_steps(void)
     start_all(d, &r, 1);
     drop_device(d);
     find_device(d);
-    qtest_memset(d->qts, answer_address(&r), UNWRITTEN_BYTE, r.in_len + 1);
+    guest_fill(d->ram, answer_address(&r), UNWRITTEN_BYTE, r.in_len + 1);
     start_driver(d);
     for (unsigned i = 0; i < 3; i++) {
         assert_data(d, 3 * ZONE - 4 * KiB, 8 * KiB, 0);
@@ -264,7 +264,7 @@ static char *migrate_to(Disk *d, const Setup *setup)
                              " 'arguments': {'uri': %s,"
                              "               'exit-on-error': false}}", uri);
     status = machine_end_of_migration(to.qts);
-    qtest_shutdown(to.machine);
+    quit(&to);
     if (to.image != d->image) {
         zoned_image_delete(to.image);
     }
@@ -323,13 +323,15 @@ static void test_migration_of_stopped_appends(void)
     /* The driver and its memory are those of before */
     view = *d;
     view.qts = to.qts;
+    view.ram = to.ram;
+    guest_migrated(to.ram, d->ram);
     for (unsigned i = 0; i < MANY; i++) {
         wait_for_one(&view, r, MANY);
     }
     for (unsigned i = 0; i < MANY; i++) {
         assert_ok(r[i].status);
     }
-    qtest_shutdown(to.machine);
+    quit(&to);
     unlink(uri + strlen("file:"));
     delete_disk(d);
 }

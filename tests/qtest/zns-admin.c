@@ -69,8 +69,8 @@ static Result attach(Controller *c, bool on)
     uint16_t list[2] = { cpu_to_le16(1), 0 };
 
     cmd.dw[10] = !on;
-    qtest_memset(c->m->qts, c->buffer, 0, 4096);
-    qtest_memwrite(c->m->qts, c->buffer, list, sizeof(list));
+    guest_fill(c->m->ram, c->buffer, 0, 4096);
+    guest_write(c->m->ram, c->buffer, list, sizeof(list));
     return admin(c, with_data(c, cmd, 0, 4096));
 }
 
@@ -246,7 +246,7 @@ static Smart smart(Controller *c)
     NvmeSmartLog log;
 
     g_assert_cmphex(check(admin(c, with_data(c, cmd, 0, sizeof(log)))), ==, OK);
-    qtest_memread(c->m->qts, c->buffer, &log, sizeof(log));
+    guest_read(c->m->ram, c->buffer, &log, sizeof(log));
     return (Smart) {
         .units_read = le64_to_cpu(log.data_units_read[0]),
         .units_written = le64_to_cpu(log.data_units_written[0]),

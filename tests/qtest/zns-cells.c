@@ -280,7 +280,7 @@ static uint16_t do_compare(Controller *c, uint64_t zslba, int wp)
     g_autofree uint8_t *data = g_malloc(BLOCK);
     uint16_t status = read_from(c, zslba, 1);
 
-    qtest_memread(c->m->qts, c->buffer, data, BLOCK);
+    guest_read(c->m->ram, c->buffer, data, BLOCK);
     return check(io(c, with_data(c, command(NVME_CMD_COMPARE, zslba, 0, 0), 0,
                                  BLOCK))) == status ? status : 0xffff;
 }
@@ -308,14 +308,14 @@ uint16_t do_deallocate(Controller *c, uint64_t zslba, int wp)
     };
     Command cmd = command(NVME_CMD_DSM, (uint64_t)NVME_DSMGMT_AD << 32, 0, 0);
 
-    qtest_memwrite(c->m->qts, c->buffer, &range, sizeof(range));
+    guest_write(c->m->ram, c->buffer, &range, sizeof(range));
     return check(io(c, with_data(c, cmd, 0, sizeof(range))));
 }
 
 uint16_t set_extension(Controller *c, uint64_t zslba, uint8_t value,
                        uint32_t flags)
 {
-    qtest_memset(c->m->qts, c->buffer, value, EXTENSION);
+    guest_fill(c->m->ram, c->buffer, value, EXTENSION);
     return check(io(c, with_data(c, command(NVME_CMD_ZONE_MGMT_SEND, zslba, 0,
                                             NVME_ZONE_ACTION_SET_ZD_EXT |
                                             flags), 0, EXTENSION)));

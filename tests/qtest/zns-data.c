@@ -46,7 +46,7 @@ static void test_data_misaligned(void)
     Controller *c = get_clean(&standard);
 
     for (unsigned i = 0; i < 3 * BLOCK; i++) {
-        qtest_writeb(c->m->qts, c->buffer + 0x404 + i, i / 16);
+        guest_fill(c->m->ram, c->buffer + 0x404 + i, i / 16, 1);
     }
     g_assert_cmphex(check(io(c, with_data(c, command(NVME_CMD_WRITE, 0, 2, 0),
                                           0x404, 3 * BLOCK))), ==, OK);
@@ -102,7 +102,7 @@ static void test_compare(void)
     g_assert_cmphex(write_at(c, 0, 2, 0x77), ==, OK);
     g_assert_cmphex(check(io(c, write_command(c, NVME_CMD_COMPARE, 0, 2, 0))),
                     ==, OK);
-    qtest_writeb(c->m->qts, c->buffer + 2 * BLOCK - 1, 0x76);
+    guest_fill(c->m->ram, c->buffer + 2 * BLOCK - 1, 0x76, 1);
     g_assert_cmphex(io(c, write_command(c, NVME_CMD_COMPARE, 0, 2, 0)).status,
                     ==, MISCOMPARE);
 }
@@ -215,7 +215,7 @@ static void allow_copy_between_namespaces(Controller *c)
     NvmeHostBehaviorSupport support = { .cdfe = cpu_to_le16(1 << 2) };
 
     cmd.dw[10] = NVME_HOST_BEHAVIOR_SUPPORT;
-    qtest_memwrite(c->m->qts, c->buffer, &support, sizeof(support));
+    guest_write(c->m->ram, c->buffer, &support, sizeof(support));
     g_assert_cmphex(admin(c, with_data(c, cmd, 0, sizeof(support))).status, ==,
                     OK);
 }

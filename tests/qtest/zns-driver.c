@@ -43,19 +43,54 @@ static void doorbell(Controller *c, const Queue *q, bool completion,
     qpci_io_writel(c->pci, c->bar, 0x1000 + q->id * 8 + completion * 4, value);
 }
 
+static uint64_t sq_entry(const Queue *q, unsigned i)
+{
+    return q->sq + i % QUEUE_SIZE * 64;
+}
+
+static uint64_t cq_entry(const Queue *q, unsigned i)
+{
+    return q->cq + i % QUEUE_SIZE * 16;
+}
+
 unsigned submit(Controller *c, Queue *q, Command cmd)
 {
     unsigned cid = q->next_cid++ % QUEUE_SIZE;
 
     cmd.dw[0] |= cid << 16;
+    q->command[cid].done = false;
+    q->command[cid].bytes = allow_data(c, q, sq_entry(q, cid), &cmd);
+    guest_allow(c->m->ram, cq_entry(q, q->head + q->in_flight),
+                cq_entry(q, q->head + q->in_flight), 16);
+    q->in_flight++;
     for (int i = 0; i < 16; i++) {
         cmd.dw[i] = cpu_to_le32(cmd.dw[i]);
     }
-    q->command[cid].done = false;
-    qtest_memwrite(c->m->qts, q->sq + q->tail * 64, cmd.dw, 64);
+    guest_write(c->m->ram, sq_entry(q, cid), cmd.dw, 64);
     q->tail = (q->tail + 1) % QUEUE_SIZE;
     doorbell(c, q, false, q->tail);
     return cid;
+}
+
+/* Has it failed where part of the data may have been transferred? */
+static bool may_have_data(uint16_t status)
+{
+    return (status & 0x700) == 0x200 || status == NVME_INTERNAL_DEV_ERROR ||
+           status == NVME_CMD_ABORT_REQ;
+}
+
+static void check_memory(Controller *c, const Queue *q, unsigned cid)
+{
+    uint16_t status = q->command[cid].status & 0x7ff;
+
+    guest_done(c->m->ram, cq_entry(q, q->head), 16);
+    if (may_have_data(status)) {
+        guest_forget(c->m->ram, sq_entry(q, cid), 1);
+    } else {
+        guest_done(c->m->ram, sq_entry(q, cid),
+                   status == OK ? q->command[cid].bytes : 0);
+    }
+    guest_check(c->m->ram);
 }
 
 bool take_completion(Controller *c, Queue *q)
@@ -63,7 +98,7 @@ bool take_completion(Controller *c, Queue *q)
     uint32_t dw[4];
     unsigned cid;
 
-    qtest_memread(c->m->qts, q->cq + q->head * 16, dw, sizeof(dw));
+    qtest_memread(c->m->qts, cq_entry(q, q->head), dw, sizeof(dw));
     if ((le32_to_cpu(dw[3]) >> 16 & 1) != q->phase) {
         return false;
     }
@@ -73,6 +108,8 @@ bool take_completion(Controller *c, Queue *q)
     q->command[cid].status = le32_to_cpu(dw[3]) >> 17;
     q->command[cid].result = le32_to_cpu(dw[0]) |
                              (uint64_t)le32_to_cpu(dw[1]) << 32;
+    check_memory(c, q, cid);
+    q->in_flight--;
     q->head = (q->head + 1) % QUEUE_SIZE;
     q->phase ^= q->head == 0;
     doorbell(c, q, true, q->head);
@@ -119,7 +156,7 @@ Command with_data(Controller *c, Command cmd, uint32_t offset,
     g_assert_cmpint(offset + len, <=, BUFFER_SIZE);
     if (addr + len > second + 4096) {
         for (uint64_t page = second, i = 0; page < addr + len; page += 4096) {
-            qtest_writeq(c->m->qts, c->prp_list + 8 * i++, page);
+            guest_writeq(c->m->ram, c->prp_list + 8 * i++, page);
         }
         second = c->prp_list;
     }
@@ -141,13 +178,23 @@ Command command(uint8_t opcode, uint64_t dw10, uint32_t dw12,
     };
 }
 
+/* The controller has ended all that it had, and writes nothing more for it. */
+static void forget_commands(Controller *c, Queue *q)
+{
+    guest_forget(c->m->ram, q->sq, QUEUE_SIZE * 64);
+    guest_forget(c->m->ram, q->cq, QUEUE_SIZE * 16);
+    guest_check(c->m->ram);
+    q->in_flight = 0;
+}
+
 static void init_queue(Controller *c, Queue *q, unsigned id)
 {
     uint64_t sq = q->sq ?: guest_alloc(&c->m->qos->alloc, QUEUE_SIZE * 64);
     uint64_t cq = q->cq ?: guest_alloc(&c->m->qos->alloc, QUEUE_SIZE * 64);
 
     *q = (Queue) { .id = id, .sq = sq, .cq = cq, .phase = true };
-    qtest_memset(c->m->qts, cq, 0, QUEUE_SIZE * 16);
+    forget_commands(c, q);
+    guest_fill(c->m->ram, cq, 0, QUEUE_SIZE * 16);
 }
 
 static uint32_t reg(Controller *c, uint32_t offset)
@@ -170,6 +217,7 @@ void start_controller(Controller *c, uint32_t command_sets)
     set_reg(c, 0x24, (QUEUE_SIZE - 1) << 16 | (QUEUE_SIZE - 1));
     set_reg(c, 0x28, c->admin.sq);
     set_reg(c, 0x30, c->admin.cq);
+    c->page_size = command_sets & CC_PAGES_8K ? 8192 : 4096;
     set_reg(c, REG_CC, CC_ENABLE | command_sets | CC_QUEUES);
     g_assert_cmphex(reg(c, REG_CSTS), ==, 1);
 
@@ -193,6 +241,8 @@ void stop_controller(Controller *c)
 {
     set_reg(c, REG_CC, reg(c, REG_CC) & ~CC_ENABLE);
     g_assert_cmphex(reg(c, REG_CSTS), ==, 0);
+    forget_commands(c, &c->admin);
+    forget_commands(c, &c->io);
 }
 
 void reset_controller(Controller *c)
@@ -215,8 +265,9 @@ void init_controller(Controller *c, unsigned slot)
     g_assert_nonnull(c->pci);
     qpci_device_enable(c->pci);
     c->bar = qpci_iomap(c->pci, 0, NULL);
-    c->buffer = guest_alloc(&qos->alloc, BUFFER_SIZE);
+    /* In this order, so that there is memory below the buffer, too */
     c->prp_list = guest_alloc(&qos->alloc, 4096);
+    c->buffer = guest_alloc(&qos->alloc, BUFFER_SIZE);
     start_controller(c, CC_ALL_SETS);
 }
 
@@ -238,21 +289,24 @@ void start_machine(Machine *m)
         s->throttled ? "-object throttle-group,id=t0,x-iops-write=1 "
                        "-blockdev driver=throttle,node-name=f0,"
                        "throttle-group=t0,file=g0" : NULL;
-    m->qos = qtest_pc_boot("-nodefaults -blockdev driver=file,filename=%s,"
+
+    m->ram = guest_new();
+    m->qos = qtest_pc_boot("-nodefaults %s -blockdev driver=file,filename=%s,"
                            "node-name=%s "
                            "%s%s "
                            "-blockdev driver=%s,node-name=z0,file=f0%s "
                            "-device nvme-subsys,id=s0 "
                            "-device nvme,id=c0,serial=zns,%s,addr=%d%s "
                            "%s %s %s%s",
-                           m->image, filter ? "g0" : "f0", filter ?: "",
-                           s->below ?: "", m->memory ? "raw" : "qcow2",
-                           s->node ?: "",
+                           guest_options(m->ram), m->image,
+                           filter ? "g0" : "f0", filter ?: "", s->below ?: "",
+                           m->memory ? "raw" : "qcow2", s->node ?: "",
                            s->legacy ? "logical_block_size=4096,drive=z0" :
                            s->own_subsystem ? "mdts=7" : "subsys=s0", PCI_SLOT,
                            s->controller ?: "", second, s->machine ?: "",
                            namespace, m->memory ? memory : "");
     m->qts = m->qos->qts;
+    guest_started(m->ram);
     for (int i = 0; i < MAX(s->controllers, 1); i++) {
         m->controller[i] = (Controller) { .m = m };
         init_controller(&m->controller[i], PCI_SLOT + i);
@@ -270,7 +324,9 @@ static void free_controllers(Machine *m)
 void stop_machine(Machine *m)
 {
     free_controllers(m);
+    guest_check(m->ram);
     qtest_shutdown(m->qos);
+    guest_delete(m->ram);
 }
 
 void restart_machine(Machine *m)
@@ -291,6 +347,8 @@ void crash_machine(Machine *m)
     qtest_remove_abrt_handler(m->qts);
     g_assert_cmpint(kill(pid, SIGKILL), ==, 0);
     g_assert_cmpint(waitpid(pid, NULL, 0), ==, pid);
+    guest_check(m->ram);
+    guest_delete(m->ram);
     start_machine(m);
 }
 
@@ -330,7 +388,7 @@ uint16_t check(Result r)
 
 void fill(Controller *c, uint32_t offset, uint32_t blocks, uint8_t value)
 {
-    qtest_memset(c->m->qts, c->buffer + offset, value, blocks * BLOCK);
+    guest_fill(c->m->ram, c->buffer + offset, value, blocks * BLOCK);
 }
 
 Command write_command(Controller *c, uint8_t opcode, uint64_t slba,
@@ -380,7 +438,7 @@ void assert_buffer(Controller *c, uint32_t offset, uint32_t len,
 {
     g_autofree uint8_t *data = g_malloc(len);
 
-    qtest_memread(c->m->qts, c->buffer + offset, data, len);
+    guest_read(c->m->ram, c->buffer + offset, data, len);
     for (uint32_t i = 0; i < len; i++) {
         g_assert_cmphex(data[i], ==, value);
     }
@@ -403,7 +461,7 @@ Command copy_command(Controller *c, uint64_t sdlba, unsigned format,
             .nlb = cpu_to_le16(sources[i].nlb - 1),
         };
 
-        qtest_memwrite(c->m->qts, c->buffer + i * sizeof(range), &range,
+        guest_write(c->m->ram, c->buffer + i * sizeof(range), &range,
                        sizeof(range));
     }
     return with_data(c, command(NVME_CMD_COPY, sdlba, (nr - 1) | format << 8,
@@ -432,7 +490,7 @@ uint16_t manage_all(Controller *c, uint8_t action)
 uint16_t receive(Controller *c, uint64_t slba, uint64_t len,
                  uint32_t dw13)
 {
-    qtest_memset(c->m->qts, c->buffer, 0xee, MIN(len + 4, BUFFER_SIZE));
+    guest_fill(c->m->ram, c->buffer, 0xee, MIN(len + 4, BUFFER_SIZE));
     return check(io(c, with_data(c, command(NVME_CMD_ZONE_MGMT_RECV, slba,
                                             len / 4 - 1, dw13),
                                  0, MIN(len, MDTS_BYTES))));
@@ -447,7 +505,7 @@ Zone descriptor_at(Controller *c, uint32_t offset)
 {
     NvmeZoneDescr d;
 
-    qtest_memread(c->m->qts, c->buffer + offset, &d, sizeof(d));
+    guest_read(c->m->ram, c->buffer + offset, &d, sizeof(d));
     return (Zone) {
         .type = d.zt,
         .state = d.zs >> 4,

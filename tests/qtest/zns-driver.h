@@ -19,6 +19,7 @@
 #include "libqos/libqos-pc.h"
 #include "block/nvme.h"
 #include "hw/pci/pci_regs.h"
+#include "guest-memory.h"
 #include "zoned-image.h"
 
 #define BLOCK           4096
@@ -85,12 +86,14 @@ typedef struct Setup {
 
 typedef struct Queue {
     unsigned id, tail, head, next_cid;
+    unsigned in_flight;
     bool phase;
     uint64_t sq, cq;
     struct {
         bool done;
         uint16_t status;
         uint64_t result;
+        uint64_t bytes;     /* to be written to memory if it succeeds */
     } command[QUEUE_SIZE];
 } Queue;
 
@@ -101,6 +104,7 @@ typedef struct Controller {
     QPCIDevice *pci;
     QPCIBar bar;
     Queue admin, io;
+    unsigned page_size;
     uint64_t buffer, prp_list;
 } Controller;
 
@@ -108,6 +112,7 @@ struct Machine {
     const Setup *setup;
     bool memory;
     char *image;
+    GuestMemory *ram;
     QOSState *qos;
     QTestState *qts;
     Controller controller[2];
@@ -264,6 +269,15 @@ void add(const char *name, void (*test)(void));
 void add_with(const char *name, const void *data, GTestDataFunc test);
 void add_in_memory(const char *name, void (*test)(void));
 
+/* --- zns-areas.c: what memory a command may write --- */
+
+/*
+ * Tell the guard what the controller may write for the command, which is in the
+ * queue entry at @owner; returns how many bytes that is.
+ */
+uint64_t allow_data(Controller *c, const Queue *q, uint64_t owner,
+                    const Command *cmd);
+
 /* --- zns-cells.c: every command in every state of a zone --- */
 
 extern const StateInfo states[NR_STATES];
@@ -341,5 +355,6 @@ void add_features_tests(void);
 void add_events_tests(void);
 void add_memory_tests(void);
 void add_pointers_tests(void);
+void add_transfer_tests(void);
 
 #endif

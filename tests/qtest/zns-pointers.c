@@ -7,28 +7,23 @@
  */
 
 #include "qemu/osdep.h"
-#include <sys/mman.h>
 #include "zns-driver.h"
 
 /* --- Data pointers --- */
 
 /*
  * Where the data of a command goes depends on the length that the command has,
- * not on how much there is to transfer.  So all of the guest's memory is
- * compared with what it has to be after each of these commands.
+ * not on how much there is to transfer.  What is no part of the buffer is
+ * compared after each command anyway; what is in the buffer, here.
  */
-#define RAM_SIZE        (8 * MiB)
 #define PAGE            4096
 #define ARENA_PAGES     1024        /* for buffers, and lists of their pages */
 #define PRPS            (PAGE / 8)  /* in a page */
 
 typedef struct Memory {
-    Setup setup;
     Machine *m;
     Controller *c;                  /* to send commands to */
-    char *path;
-    uint8_t *ram;                   /* the guest's */
-    uint8_t *expected;              /* what is to be there */
+    GuestMemory *ram;
     GRand *dice;
     uint64_t pages[ARENA_PAGES];    /* in an order of their own */
     unsigned used;                  /* of @pages */
@@ -47,42 +42,22 @@ static unsigned roll(Memory *mem, unsigned end)
 static Memory *new_memory(const Setup *setup)
 {
     Memory *mem = g_new0(Memory, 1);
-    int fd = g_file_open_tmp("zoned-ram-XXXXXX", &mem->path, NULL);
     uint64_t arena;
 
-    g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(ftruncate(fd, RAM_SIZE), ==, 0);
-    mem->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    g_assert_true(mem->ram != MAP_FAILED);
-    close(fd);
-    mem->expected = g_malloc(RAM_SIZE);
     mem->dice = g_rand_new_with_seed(9);
-    mem->setup = *setup;
-    mem->setup.machine = g_strdup_printf(
-        "-m 8M -object memory-backend-file,id=ram,size=8M,share=on,"
-        "mem-path=%s -machine memory-backend=ram %s", mem->path,
-        setup->machine ?: "");
-    mem->m = new_machine(&mem->setup);
+    mem->m = new_machine(setup);
     mem->c = &mem->m->controller[0];
+    mem->ram = mem->m->ram;
     arena = guest_alloc(&mem->m->qos->alloc, ARENA_PAGES * PAGE);
     for (unsigned i = 0; i < ARENA_PAGES; i++) {
         mem->pages[i] = arena + i * PAGE;
-        for (unsigned k = 0; k < PAGE; k++) {
-            mem->ram[mem->pages[i] + k] = 0x80 + (i + k) % 101;
-        }
     }
-    memcpy(mem->expected, mem->ram, RAM_SIZE);
     return mem;
 }
 
 static void delete_memory(Memory *mem)
 {
     delete_machine(mem->m);
-    munmap(mem->ram, RAM_SIZE);
-    unlink(mem->path);
-    g_free(mem->path);
-    g_free(mem->expected);
-    g_free((char *)mem->setup.machine);
     g_rand_free(mem->dice);
     g_free(mem);
 }
@@ -97,17 +72,23 @@ static uint64_t take_page(Memory *mem)
     return page;
 }
 
+/* What is in a buffer before */
+static void get_pattern(uint64_t addr, uint8_t *data, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        data[i] = 0x80 + (addr + i + addr / PAGE) % 101;
+    }
+}
+
 static void add_piece(Memory *mem, uint64_t addr, size_t len)
 {
+    uint8_t before[PAGE];
+
     g_assert_cmpint(mem->pieces, <, ARENA_PAGES);
     mem->piece[mem->pieces].addr = addr;
     mem->piece[mem->pieces++].len = len;
-}
-
-static void put_word(Memory *mem, uint64_t at, uint64_t value)
-{
-    stq_le_p(mem->ram + at, value);
-    stq_le_p(mem->expected + at, value);
+    get_pattern(addr, before, len);
+    guest_write(mem->ram, addr, before, len);
 }
 
 static void set_pointer(Command *cmd, uint64_t first, uint64_t second)
@@ -157,11 +138,11 @@ static void set_prps(Memory *mem, Command *cmd, size_t len, unsigned offset)
         if (entry == PRPS - 1 && i < pages - 1) {
             uint64_t next = take_page(mem);
 
-            put_word(mem, list + entry * 8, next);
+            guest_writeq(mem->ram, list + entry * 8, next);
             list = next;
             entry = 0;
         }
-        put_word(mem, list + entry++ * 8, page);
+        guest_writeq(mem->ram, list + entry++ * 8, page);
     }
     set_pointer(cmd, first, second);
 }
@@ -169,8 +150,8 @@ static void set_prps(Memory *mem, Command *cmd, size_t len, unsigned offset)
 static void put_sgl(Memory *mem, uint64_t at, uint64_t addr, uint32_t len,
                     unsigned type)
 {
-    put_word(mem, at, addr);
-    put_word(mem, at + 8, len | (uint64_t)type << 60);
+    guest_writeq(mem->ram, at, addr);
+    guest_writeq(mem->ram, at + 8, len | (uint64_t)type << 60);
 }
 
 /* As many segments as it takes, of a few descriptors of less than a page */
@@ -199,65 +180,40 @@ static void set_sgl(Memory *mem, Command *cmd, size_t len)
         at = segment + i * 16;
     }
     cmd->dw[0] |= 1 << 14;
-    memcpy(&cmd->dw[6], mem->ram + first, 16);
+    guest_read(mem->ram, first, &cmd->dw[6], 16);
     for (int i = 6; i < 10; i++) {
         cmd->dw[i] = le32_to_cpu(cmd->dw[i]);
     }
 }
 
-/* Exchange the beginning of the buffer in @memory with @data. */
-static void exchange(Memory *mem, uint8_t *memory, uint8_t *data, size_t len)
+/*
+ * The buffer begins with the @len bytes at @data, and what follows them is as
+ * before.
+ */
+static void assert_pieces(Memory *mem, const uint8_t *data, size_t len)
 {
-    for (unsigned i = 0; len; i++) {
-        size_t n = MIN(len, mem->piece[i].len);
+    for (unsigned i = 0; i < mem->pieces; i++) {
+        size_t size = mem->piece[i].len, n = MIN(len, size);
+        uint8_t expected[PAGE], found[PAGE];
 
-        g_assert_cmpint(i, <, mem->pieces);
-        for (size_t k = 0; k < n; k++, data++) {
-            uint8_t byte = memory[mem->piece[i].addr + k];
-
-            memory[mem->piece[i].addr + k] = *data;
-            *data = byte;
-        }
+        get_pattern(mem->piece[i].addr, expected, size);
+        memcpy(expected, data, n);
+        guest_read(mem->ram, mem->piece[i].addr, found, size);
+        g_assert_cmpmem(found, size, expected, size);
+        data += n;
         len -= n;
     }
+    g_assert_cmpint(len, ==, 0);
+    mem->used = 0;
+    mem->pieces = 0;
 }
 
-static void assert_memory(Memory *mem)
-{
-    if (memcmp(mem->ram, mem->expected, RAM_SIZE)) {
-        size_t i = 0;
-
-        while (mem->ram[i] == mem->expected[i]) {
-            i++;
-        }
-        g_test_message("guest memory is wrong from 0x%zx on", i);
-        g_assert_not_reached();
-    }
-}
-
-/*
- * Run the command, which has to transfer the @len bytes at @data, and to change
- * nothing but these and its entry of each queue.
- */
+/* Run the command, which has to transfer the @len bytes at @data. */
 static void run_exactly(Memory *mem, Queue *q, Command cmd, const uint8_t *data,
                         size_t len)
 {
-    uint64_t sqe = q->sq + q->tail * 64;
-    uint64_t cqe = q->cq + q->head * 16;
-    g_autofree uint8_t *copy = g_memdup2(data, len);
-
-    exchange(mem, mem->expected, copy, len);
     g_assert_cmphex(check(run(mem->c, q, cmd)), ==, OK);
-    memcpy(mem->expected + sqe, mem->ram + sqe, 64);
-    memcpy(mem->expected + cqe, mem->ram + cqe, 16);
-    assert_memory(mem);
-    exchange(mem, mem->expected, copy, len);
-    for (unsigned i = 0; i < mem->pieces; i++) {
-        memcpy(mem->ram + mem->piece[i].addr,
-               mem->expected + mem->piece[i].addr, mem->piece[i].len);
-    }
-    mem->used = 0;
-    mem->pieces = 0;
+    assert_pieces(mem, data, len);
 }
 
 /* --- Reports and log pages in all kinds of buffers --- */
@@ -285,10 +241,9 @@ static void get_reports(Reports *r)
     for (unsigned i = 0; i < REPORTED; i++) {
         g_assert_cmphex(receive(c, i * ZONE, 64 + r->entry, r->action), ==, OK);
         g_assert_cmpint(report_count(c), ==, REPORTED - i);
-        qtest_memread(c->m->qts, c->buffer + 64, r->all + i * r->entry,
+        guest_read(c->m->ram, c->buffer + 64, r->all + i * r->entry,
                       r->entry);
     }
-    memcpy(r->mem->expected, r->mem->ram, RAM_SIZE);
 }
 
 /*
@@ -381,7 +336,7 @@ static void try_extended_reports(const Setup *setup, unsigned size)
         Command cmd = command(NVME_CMD_ZONE_MGMT_SEND, zone * ZONE, 0,
                               NVME_ZONE_ACTION_SET_ZD_EXT);
 
-        qtest_memset(c->m->qts, c->buffer, zone, size);
+        guest_fill(c->m->ram, c->buffer, zone, size);
         g_assert_cmphex(check(io(c, with_data(c, cmd, 0, size))), ==, OK);
     }
     try_reports(&r, false);
@@ -470,8 +425,7 @@ static void try_page(Memory *mem, Queue *q, GetPage *get, const LogPage *page)
 
     g_assert_cmphex(check(run(c, q, with_data(c, get(page, page->size, 0), 0,
                                               page->size))), ==, OK);
-    qtest_memread(c->m->qts, c->buffer, log, page->size);
-    memcpy(mem->expected, mem->ram, RAM_SIZE);
+    guest_read(c->m->ram, c->buffer, log, page->size);
     for (unsigned pages = 1; pages <= MOST_PAGES; pages++) {
         unsigned offset = 4 * roll(mem, 1000);
         size_t skip = get != log_command ? 0 :
@@ -565,15 +519,10 @@ static void test_data_placement_pages(void)
     delete_memory(mem);
 }
 
-/* Where the memory of a machine ends, and nothing follows */
-#define MEMORY_END (128 * MiB)
-
 static void put_block(Controller *c, unsigned i, uint64_t addr, uint32_t len)
 {
-    QTestState *qts = c->m->qts;
-
-    qtest_writeq(qts, c->buffer + i * 16, addr);
-    qtest_writeq(qts, c->buffer + i * 16 + 8,
+    guest_writeq(c->m->ram, c->buffer + i * 16, addr);
+    guest_writeq(c->m->ram, c->buffer + i * 16 + 8,
                  len | (uint64_t)NVME_SGL_DESCR_TYPE_DATA_BLOCK << 60);
 }
 
@@ -589,7 +538,7 @@ static void test_half_a_piece(void)
 
     g_assert_cmphex(write_at(c, 2 * ZONE, 1, 0x11), ==, OK);
     cmd = write_command(c, NVME_CMD_WRITE, 2 * ZONE + 1, 4, 0);
-    put_block(c, 0, MEMORY_END - 256, 512);
+    put_block(c, 0, GUEST_MEMORY_SIZE - 256, 512);
     put_block(c, 1, c->buffer + 4096, bytes - 512);
     cmd.dw[0] |= 1 << 14;
     set_pointer(&cmd, c->buffer, 2 * 16 |

@@ -353,7 +353,7 @@ static Command deallocation(Controller *c, const NvmeDsmRange *ranges,
 {
     Command cmd = command(NVME_CMD_DSM, (nr - 1) | (uint64_t)4 << 32, 0, 0);
 
-    qtest_memwrite(c->m->qts, c->buffer, ranges, nr * sizeof(*ranges));
+    guest_write(c->m->ram, c->buffer, ranges, nr * sizeof(*ranges));
     return with_data(c, cmd, 0, nr * sizeof(*ranges));
 }
 

@@ -24,7 +24,7 @@ uint64_t field(Controller *c, uint32_t offset, unsigned size)
 {
     uint64_t value = 0;
 
-    qtest_memread(c->m->qts, c->buffer + offset, &value, size);
+    guest_read(c->m->ram, c->buffer + offset, &value, size);
     return le64_to_cpu(value);
 }
 

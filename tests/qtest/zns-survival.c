@@ -454,7 +454,7 @@ static void test_lasting(const void *opaque)
     lasts[l->row].prepare(c);
     was = get_zone(c, 0);
     status = read_from(c, 0, CAP);
-    qtest_memread(c->m->qts, c->buffer, before, CAP * BLOCK);
+    guest_read(c->m->ram, c->buffer, before, CAP * BLOCK);
 
     last_events[l->event].event(c->m);
     is = get_zone(c, 0);
@@ -470,7 +470,7 @@ static void test_lasting(const void *opaque)
         g_assert_cmpint(is.wp, ==, was.wp);
     }
     g_assert_cmphex(read_from(c, 0, CAP), ==, status);
-    qtest_memread(c->m->qts, c->buffer, after, CAP * BLOCK);
+    guest_read(c->m->ram, c->buffer, after, CAP * BLOCK);
     g_assert_cmpmem(before, CAP * BLOCK, after, CAP * BLOCK);
     assert_extension(c, 0, is.attributes & 0x80 ? 0xe7 : 0);
     /* Those with a recommendation, or finished by the controller */

@@ -43,7 +43,15 @@ void find_device(Disk *d)
     d->dev = &d->pci->vdev;
     qvirtio_pci_device_enable(d->pci);
     qvirtio_start_device(d->dev);
+    /* That was a reset, too */
+    guest_forget(d->ram, 0, UINT64_MAX);
     d->features = qvirtio_get_features(d->dev);
+}
+
+void start_queue(Disk *d)
+{
+    d->vq = qvirtqueue_setup(d->dev, &d->machine->alloc, 0);
+    guest_queue_started(d->ram, d->vq);
 }
 
 void start_driver(Disk *d)
@@ -52,7 +60,7 @@ void start_driver(Disk *d)
                          d->features & ~(QVIRTIO_F_BAD_FEATURE |
                                          1ull << VIRTIO_RING_F_INDIRECT_DESC |
                                          1ull << VIRTIO_RING_F_EVENT_IDX));
-    d->vq = qvirtqueue_setup(d->dev, &d->machine->alloc, 0);
+    start_queue(d);
     qvirtio_set_driver_ok(d->dev);
 }
 
@@ -126,9 +134,7 @@ char *start_daemon(Disk *d, const char *nodes)
     setsockopt(qmp[0], SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
     qobject_unref(qmp_fd_receive(d->daemon_qmp));
     qobject_unref(qmp_fd(d->daemon_qmp, "{'execute': 'qmp_capabilities'}"));
-    return g_strdup_printf("-object memory-backend-memfd,id=mem,size=128M "
-                           "-machine memory-backend=mem -m 128M "
-                           "-chardev socket,id=daemon,path=%s,reconnect-ms=100",
+    return g_strdup_printf("-chardev socket,id=daemon,path=%s,reconnect-ms=100",
                            path);
 }
 
@@ -155,16 +161,18 @@ void boot(Disk *d, const char *more)
             .conventional = NR_CONV, .delay = d->setup->slow,
         });
     }
+    d->ram = guest_new();
     client = d->exported ? start_daemon(d, nodes) : NULL;
     d->machine = qtest_pc_boot(
-        "-machine pc -nodefaults %s %s -device %s,id=disk,addr=%x.0,%s%s",
-        more, client ?: nodes,
+        "-machine pc -nodefaults %s %s %s -device %s,id=disk,addr=%x.0,%s%s",
+        guest_options(d->ram), more, client ?: nodes,
         client ? "vhost-user-blk-pci" : "virtio-blk-pci", PCI_SLOT,
         client ? "chardev=daemon,queue-size=256"
                : "drive=zoned,werror=stop,rerror=stop",
         client ? "" : d->setup->device ?: "");
     d->qts = d->machine->qts;
     host_zoned_end();
+    guest_started(d->ram);
 }
 
 void power_on(Disk *d)
@@ -174,10 +182,17 @@ void power_on(Disk *d)
     start_driver(d);
 }
 
+void quit(Disk *d)
+{
+    qtest_shutdown(d->machine);
+    guest_delete(d->ram);
+}
+
 void power_off(Disk *d)
 {
     drop_device(d);
-    qtest_shutdown(d->machine);
+    guest_check(d->ram);
+    quit(d);
     if (d->exported) {
         stop_daemon(d);
     }
@@ -245,14 +260,13 @@ void place(Disk *d, Request *r)
     size_t size = r->misaligned + readable_size(r) + r->in_len + 1;
 
     r->address = guest_alloc(&d->machine->alloc, size) + r->misaligned;
-    qtest_bufwrite(d->qts, r->address, &header, sizeof(header));
+    guest_write(d->ram, r->address, &header, sizeof(header));
     if (r->out && r->out_len) {
-        qtest_bufwrite(d->qts, r->address + sizeof(header), r->out,
-                       r->out_len);
+        guest_write(d->ram, r->address + sizeof(header), r->out, r->out_len);
     } else if (r->out_len) {
-        qtest_memset(d->qts, r->address + sizeof(header), r->fill, r->out_len);
+        guest_fill(d->ram, r->address + sizeof(header), r->fill, r->out_len);
     }
-    qtest_memset(d->qts, answer_address(r), UNWRITTEN_BYTE, r->in_len + 1);
+    guest_fill(d->ram, answer_address(r), UNWRITTEN_BYTE, r->in_len + 1);
 }
 
 /* Describe a range, in pieces.  Returns the first descriptor. */
@@ -292,7 +306,7 @@ static void collect(Disk *d, Request *r)
 {
     g_autofree uint8_t *answer = g_malloc(r->in_len + 1);
 
-    qtest_bufread(d->qts, answer_address(r), answer, r->in_len + 1);
+    guest_read(d->ram, answer_address(r), answer, r->in_len + 1);
     r->status = status_name(answer[r->in_len]);
     g_assert_cmpint(r->used, ==, r->in_len + 1);
     if (!d->setup->plain && r->in_len < 64 * KiB) {
@@ -314,6 +328,7 @@ void kick(Disk *d, const Request *requests, unsigned n)
                      requests[i].head);
     }
     qtest_writew(d->qts, vq->avail + 2, index + n);
+    guest_queue_offered(d->ram, vq, n);
     d->dev->bus->virtqueue_kick(d->dev, vq);
 }
 
@@ -328,8 +343,11 @@ void wait_for_one(Disk *d, Request *requests, unsigned n)
         g_assert_cmpint(g_get_monotonic_time(), <, deadline);
         g_usleep(50);
     }
-    vq->last_used_idx++;
     head = qtest_readl(d->qts, element);
+    guest_queue_taken(d->ram, vq);
+    guest_queue_done(d->ram, vq, head, qtest_readl(d->qts, element + 4));
+    guest_check(d->ram);
+    vq->last_used_idx++;
     for (unsigned i = 0; i < n; i++) {
         if (requests[i].head == head) {
             requests[i].used = qtest_readl(d->qts, element + 4);

@@ -25,6 +25,7 @@
 #include "libqtest.h"
 #include "libqos/libqos-pc.h"
 #include "libqos/virtio-pci.h"
+#include "guest-memory.h"
 #include "zoned-image.h"
 
 #define SECTOR          512
@@ -75,6 +76,7 @@ typedef struct Disk {
     char *image;
     GPid daemon;
     int daemon_qmp;
+    GuestMemory *ram;
     QOSState *machine;
     QTestState *qts;
     QVirtioPCIDevice *pci;
@@ -134,6 +136,9 @@ void find_device(Disk *d);
 
 void start_driver(Disk *d);
 
+/* Make the queue, without a word to the device about features. */
+void start_queue(Disk *d);
+
 void drop_device(Disk *d);
 
 /* What makes a block node of the image, in QEMU or the storage daemon */
@@ -146,6 +151,9 @@ char *start_daemon(Disk *d, const char *nodes);
 void boot(Disk *d, const char *more);
 
 void power_on(Disk *d);
+
+/* End QEMU, whatever it does. */
+void quit(Disk *d);
 
 void power_off(Disk *d);
 
@@ -311,6 +319,7 @@ void add_append_tests(void);
 void add_limits_tests(void);
 void add_kick_tests(void);
 void add_medium_tests(void);
+void add_memory_tests(void);
 void add_life_tests(void);
 
 #endif
