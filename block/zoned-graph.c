@@ -143,6 +143,24 @@ bool bdrv_zoned_may_replace(BdrvChild *child, BlockDriverState *to,
     return false;
 }
 
+bool bdrv_zoned_may_copy_on_read(BlockDriverState *bs, Error **errp)
+{
+    BlockDriverState *source = bdrv_zoned_source(bs);
+
+    /*
+     * It writes where somebody reads, and holds up other requests of @bs itself,
+     * not those that reach the zones past it.
+     */
+    if (source->bl.zones.model != BLK_Z_HM ||
+        (source == bs && (bs->supported_write_flags &
+                          BDRV_REQ_WRITE_UNCHANGED))) {
+        return true;
+    }
+    error_setg(errp, "Node '%s' is zoned, so copy-on-read is not supported",
+               user_name(bs));
+    return false;
+}
+
 bool bdrv_zoned_check_open(BlockDriverState *bs, Error **errp)
 {
     const BlockZoneLimits *zones = &bs->bl.zones;
@@ -150,11 +168,7 @@ bool bdrv_zoned_check_open(BlockDriverState *bs, Error **errp)
     if (zones->model != BLK_Z_HM) {
         return true;
     }
-    /* It writes where somebody reads */
-    if (bs->copy_on_read &&
-        !(bs->supported_write_flags & BDRV_REQ_WRITE_UNCHANGED)) {
-        error_setg(errp, "Node '%s' is zoned, so copy-on-read is not supported",
-                   user_name(bs));
+    if (bs->copy_on_read && !bdrv_zoned_may_copy_on_read(bs, errp)) {
         return false;
     }
     /* Smaller writes are padded, and then they are not at the write pointer */

@@ -11,6 +11,7 @@
 #include "qapi/error.h"
 #include "block/block_int.h"
 #include "block/zoned-compat.h"
+#include "block/zoned-graph.h"
 #include "block/zoned-jobs.h"
 #include "system/block-backend.h"
 
@@ -22,6 +23,26 @@ bool bdrv_refuse_zoned(BlockDriverState *bs, const char *what, Error **errp)
     error_setg(errp, "Node '%s' is zoned, so %s is not supported",
                bdrv_get_node_name(bs), what);
     return true;
+}
+
+bool zoned_may_stream(BlockDriverState *bs, Error **errp)
+{
+    BlockDriverState *source;
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+
+    source = bdrv_zoned_source(bs);
+    /*
+     * A copy holds up other requests of the node that it is made to, and not
+     * those that reach the zones past it.
+     */
+    if (source != bs && source->bl.zones.model != BLK_Z_NONE) {
+        error_setg(errp, "Node '%s' has its zones from node '%s'; stream into "
+                   "that one", bdrv_get_node_name(bs),
+                   bdrv_get_node_name(source));
+        return false;
+    }
+    return bs->supported_write_flags & BDRV_REQ_WRITE_UNCHANGED ||
+           !bdrv_refuse_zoned(bs, "copying to it", errp);
 }
 
 /*

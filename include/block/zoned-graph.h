@@ -54,6 +54,13 @@ bool GRAPH_RDLOCK bdrv_zoned_may_attach(BlockDriverState *parent,
 bool GRAPH_RDLOCK bdrv_zoned_may_replace(BdrvChild *child,
                                          BlockDriverState *to, Error **errp);
 
+/*
+ * Copy-on-read of @bs writes what does not change.  Does the driver that has the
+ * zones, if there are any, know such writes?
+ */
+bool GRAPH_RDLOCK bdrv_zoned_may_copy_on_read(BlockDriverState *bs,
+                                              Error **errp);
+
 /* @bs is being opened: can it be used if it is zoned? */
 bool GRAPH_RDLOCK bdrv_zoned_check_open(BlockDriverState *bs, Error **errp);
 

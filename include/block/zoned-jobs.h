@@ -18,6 +18,12 @@
 bool bdrv_refuse_zoned(BlockDriverState *bs, const char *what, Error **errp);
 
 /*
+ * May data of the backing files be brought to @bs (block-stream)?  If it has zones,
+ * neither these nor what is read changes.
+ */
+bool GRAPH_UNLOCKED zoned_may_stream(BlockDriverState *bs, Error **errp);
+
+/*
  * @bs is to become the overlay of @base, whose requests are drained and whose
  * data is flushed.  If one has zones, @bs takes over those of @base with all
  * their states.  False, with an error, if it cannot.

@@ -1,0 +1,616 @@
+/*
+ * Jobs that carry zones along, under a guest that goes on
+ *
+ * A chain of three zoned images is made by writers like those that go on while
+ * the job runs: some have a zone each, which they write, append to, finish and
+ * reset, some append to one zone together, and some have a part of the
+ * conventional zones.  A model says what every block must hold.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/units.h"
+#include "qapi/error.h"
+#include "qemu/main-loop.h"
+#include "qemu/memalign.h"
+#include "block/aio-wait.h"
+#include "block/block_int.h"
+#include "block/blockjob_int.h"
+#include "iothread.h"
+#include "system/block-backend.h"
+
+#define ZONE (1 * MiB)
+#define BLOCK 4096
+#define BLOCKS (ZONE / BLOCK)
+#define CONVENTIONAL 2
+#define SHARED CONVENTIONAL             /* the zone that many append to */
+#define FIRST_OWNED (SHARED + 1)
+#define OWNED 12
+#define ZONES (FIRST_OWNED + OWNED)
+#define PARTS 4                         /* of each conventional zone */
+#define APPENDERS 12
+#define WRITERS (OWNED + CONVENTIONAL * PARTS + APPENDERS)
+#define THREADS 3
+#define MAX_BLOCKS 8
+#define SEEDS 2
+
+QEMU_BUILD_BUG_ON(WRITERS != 32);
+
+enum { BASE, MID, TOP, LAYERS };
+
+static const char *const node_names[LAYERS] = { "base", "mid", "top" };
+static char *paths[LAYERS];
+static char *directory;
+static const char *options;             /* of all images */
+
+/* What the disk must hold: a tag in all words of a block */
+typedef struct ModelZone {
+    uint64_t tags[BLOCKS];
+    unsigned int end;                   /* blocks of data; of writers: in flight */
+    bool full;
+} ModelZone;
+
+static ModelZone model[ZONES];
+static uint64_t last_tag;               /* atomic */
+
+typedef struct Writer {
+    unsigned int index;
+    unsigned int rounds;                /* at least */
+    GRand *rand;
+    uint64_t *buf;
+} Writer;
+
+static Writer writers[WRITERS];
+static IOThread *threads[THREADS];
+static BlockBackend *blk;
+static int running;                     /* atomic: writers */
+static bool stop;                       /* atomic: after their rounds */
+static uint64_t job_at;                 /* atomic: how far it has come */
+
+/* --- The guest --- */
+
+static void fill(uint64_t *buf, unsigned int blocks, uint64_t *tags)
+{
+    for (unsigned int i = 0; i < blocks; i++) {
+        tags[i] = qatomic_fetch_inc(&last_tag) + 1;
+        for (size_t k = 0; k < BLOCK / sizeof(*buf); k++) {
+            buf[i * (BLOCK / sizeof(*buf)) + k] = tags[i];
+        }
+    }
+}
+
+static void check(const uint64_t *buf, unsigned int blocks,
+                  const uint64_t *tags)
+{
+    for (unsigned int i = 0; i < blocks; i++) {
+        for (size_t k = 0; k < BLOCK / sizeof(*buf); k++) {
+            g_assert_cmphex(buf[i * (BLOCK / sizeof(*buf)) + k], ==, tags[i]);
+        }
+    }
+}
+
+static int64_t place(unsigned int zone, unsigned int block)
+{
+    return zone * ZONE + block * BLOCK;
+}
+
+static void coroutine_fn
+read_back(Writer *w, unsigned int zone, unsigned int first, unsigned int end)
+{
+    unsigned int from = g_rand_int_range(w->rand, first, end);
+    unsigned int n = MIN(g_rand_int_range(w->rand, 1, MAX_BLOCKS + 1),
+                         end - from);
+
+    g_assert_cmpint(blk_co_pread(blk, place(zone, from), n * BLOCK, w->buf, 0),
+                    ==, 0);
+    check(w->buf, n, &model[zone].tags[from]);
+}
+
+static void coroutine_fn manage(unsigned int zone, BlockZoneOp op)
+{
+    g_assert_cmpint(blk_co_zone_mgmt(blk, op, 0, zone * ZONE, ZONE, NULL), ==,
+                    0);
+}
+
+static void coroutine_fn write_on(Writer *w, unsigned int zone, bool append)
+{
+    ModelZone *m = &model[zone];
+    unsigned int n = MIN(g_rand_int_range(w->rand, 1, MAX_BLOCKS + 1),
+                         BLOCKS - m->end);
+    int64_t offset = append ? zone * ZONE : place(zone, m->end);
+    QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, w->buf, n * BLOCK);
+
+    fill(w->buf, n, &m->tags[m->end]);
+    if (append) {
+        g_assert_cmpint(blk_co_zone_append(blk, &offset, &qiov, 0), ==, 0);
+        g_assert_cmphex(offset, ==, place(zone, m->end));
+    } else {
+        g_assert_cmpint(blk_co_pwritev(blk, offset, n * BLOCK, &qiov, 0), ==,
+                        0);
+    }
+    m->end += n;
+    m->full = m->end == BLOCKS;
+}
+
+static void coroutine_fn use_owned(Writer *w)
+{
+    unsigned int zone = FIRST_OWNED + w->index;
+    ModelZone *m = &model[zone];
+    unsigned int what = g_rand_int_range(w->rand, 0, 100);
+
+    if (what < 6) {
+        manage(zone, BLK_ZO_RESET);
+        memset(m, 0, sizeof(*m));
+    } else if (what < 9) {
+        manage(zone, BLK_ZO_FINISH);
+        m->full = true;
+    } else if (what < 12) {
+        g_assert_cmpint(blk_co_flush(blk), ==, 0);
+    } else if (what < 60 && !m->full) {
+        write_on(w, zone, what % 2);
+    } else if (m->end) {
+        read_back(w, zone, 0, m->end);
+    }
+}
+
+static void coroutine_fn use_conventional(Writer *w)
+{
+    unsigned int part = w->index - OWNED, size = BLOCKS / PARTS;
+    unsigned int zone = part / PARTS, start = part % PARTS * size;
+    unsigned int at = g_rand_int_range(w->rand, 0, size - MAX_BLOCKS);
+    unsigned int n = g_rand_int_range(w->rand, 1, MAX_BLOCKS + 1);
+    int ret;
+
+    if (g_rand_int_range(w->rand, 0, 4)) {
+        read_back(w, zone, start, start + size);
+        return;
+    }
+    fill(w->buf, n, &model[zone].tags[start + at]);
+    ret = blk_co_pwrite(blk, place(zone, start + at), n * BLOCK, w->buf, 0);
+    g_assert_cmpint(ret, ==, 0);
+}
+
+static void coroutine_fn append_shared(Writer *w)
+{
+    ModelZone *m = &model[SHARED];
+    int64_t offset = SHARED * ZONE;
+    uint64_t tag;
+    QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, w->buf, BLOCK);
+    int ret;
+
+    if (qatomic_fetch_inc(&m->end) >= BLOCKS) {
+        qatomic_dec(&m->end);
+        return;
+    }
+    fill(w->buf, 1, &tag);
+    ret = blk_co_zone_append(blk, &offset, &qiov, 0);
+    g_assert_cmpint(ret, ==, 0);
+    g_assert_cmphex(offset, >=, SHARED * ZONE);
+    g_assert_cmphex(offset, <, (SHARED + 1) * ZONE);
+    m->tags[offset % ZONE / BLOCK] = tag;
+}
+
+static void coroutine_fn writer_entry(void *opaque)
+{
+    Writer *w = opaque;
+
+    /* What the job copies is to be written at the same moment. */
+    while (w->index < OWNED && !qatomic_read(&stop) &&
+           qatomic_read(&job_at) < (FIRST_OWNED + w->index) * ZONE) {
+        qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, SCALE_MS / 10);
+    }
+    for (unsigned int i = 0; i < w->rounds || !qatomic_read(&stop); i++) {
+        if (w->index < OWNED) {
+            use_owned(w);
+        } else if (w->index < WRITERS - APPENDERS) {
+            use_conventional(w);
+        } else if (i % 8 == 0) {
+            append_shared(w);
+        } else {
+            g_assert_cmpint(blk_co_pread(blk, place(SHARED, 0), BLOCK, w->buf,
+                                         0), ==, 0);
+        }
+        /* The job is to come to its end, too */
+        if (i % 4 == 3) {
+            qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, SCALE_MS);
+        }
+    }
+    qatomic_dec(&running);
+    aio_wait_kick();
+}
+
+static void start_writers(unsigned int seed, unsigned int rounds, bool threaded)
+{
+    qatomic_set(&running, WRITERS);
+    qatomic_set(&stop, false);
+    qatomic_set(&job_at, 0);
+    for (unsigned int i = 0; i < WRITERS; i++) {
+        Writer *w = &writers[i];
+
+        w->index = i;
+        w->rounds = rounds;
+        w->rand = g_rand_new_with_seed(seed * WRITERS + i);
+        w->buf = qemu_memalign(BLOCK, MAX_BLOCKS * BLOCK);
+        aio_co_enter(threaded ? iothread_get_aio_context(threads[i % THREADS])
+                              : qemu_get_aio_context(),
+                     qemu_coroutine_create(writer_entry, w));
+    }
+}
+
+static void stop_writers(void)
+{
+    qatomic_set(&stop, true);
+    AIO_WAIT_WHILE_UNLOCKED(NULL, qatomic_read(&running) > 0);
+    for (unsigned int i = 0; i < WRITERS; i++) {
+        g_rand_free(writers[i].rand);
+        qemu_vfree(writers[i].buf);
+    }
+    model[SHARED].full = model[SHARED].end == BLOCKS;
+}
+
+/* --- Images --- */
+
+/* Open one image, above the node of the one below, if there is any. */
+static BlockBackend *open_image(int layer, bool read_only)
+{
+    g_autofree char *file =
+        g_strdup_printf("{'driver':'file','cache':{'no-flush':true},"
+                        "'filename':'%s'}", paths[layer]);
+    /* Reads of backing files take time, so that there is some for races */
+    g_autofree char *above =
+        read_only ? g_strdup_printf("{'driver':'blkdebug','inject-error':[{"
+                                    "'event':'none','iotype':'read','errno':0,"
+                                    "'immediately':false,'delay-ns':500000}],"
+                                    "'image':%s}", file)
+                  : g_strdup(file);
+    g_autofree char *backing =
+        layer > BASE ? g_strdup_printf("'%s'", node_names[layer - 1])
+                     : g_strdup("null");
+    g_autofree char *filename =
+        g_strdup_printf("json:{'driver':'qcow2','node-name':'%s','read-only':"
+                        "%s,'file':%s,'backing':%s}", node_names[layer],
+                        read_only ? "true" : "false", above, backing);
+
+    return blk_new_open(filename, NULL, NULL, read_only ? 0 : BDRV_O_RDWR,
+                        &error_abort);
+}
+
+static void open_chain(int top)
+{
+    BlockBackend *below = NULL;
+
+    for (int layer = BASE; layer <= top; layer++) {
+        blk = open_image(layer, layer < top);
+        blk_unref(below);
+        below = blk;
+    }
+}
+
+static void close_chain(void)
+{
+    blk_unref(blk);
+    blk = NULL;
+}
+
+static void create(int layer)
+{
+    g_autofree char *words =
+        layer == BASE ? g_strdup_printf("zone.mode=host-managed,zone.size=1M,"
+                                        "zone.conventional_zones=2%s", options)
+                      : g_strdup(*options ? options + 1 : "");
+
+    bdrv_img_create(paths[layer], "qcow2",
+                    layer == BASE ? NULL : paths[layer - 1],
+                    layer == BASE ? NULL : "qcow2", words,
+                    layer == BASE ? ZONES * ZONE : -1, BDRV_O_RDWR, true,
+                    &error_abort);
+}
+
+static void make_chain(unsigned int seed)
+{
+    /* The overlays leave some zones as they are. */
+    static const unsigned int rounds[LAYERS] = { 40, 4, 0 };
+
+    memset(model, 0, sizeof(model));
+    last_tag = 0;
+    for (int layer = BASE; layer < LAYERS; layer++) {
+        create(layer);
+        open_chain(layer);
+        start_writers(seed + layer, rounds[layer], false);
+        stop_writers();
+        close_chain();
+    }
+}
+
+static void remove_images(void)
+{
+    for (int layer = BASE; layer < LAYERS; layer++) {
+        unlink(paths[layer]);
+    }
+}
+
+static void check_zones(void)
+{
+    BlockZoneDescriptor zones[ZONES];
+    unsigned int n = ZONES;
+
+    g_assert_cmpint(blk_zone_report(blk, 0, &n, zones), ==, 0);
+    g_assert_cmpint(n, ==, ZONES);
+    for (unsigned int i = CONVENTIONAL; i < ZONES; i++) {
+        g_assert_cmpint(zones[i].state == BLK_ZS_FULL, ==, model[i].full);
+        if (!model[i].full) {
+            g_assert_cmphex(zones[i].wp, ==, place(i, model[i].end));
+        }
+    }
+}
+
+static void check_disk(void)
+{
+    uint64_t *buf = qemu_memalign(BLOCK, ZONE);
+
+    check_zones();
+    for (unsigned int i = 0; i < ZONES; i++) {
+        g_assert_cmpint(blk_pread(blk, i * ZONE, ZONE, buf, 0), ==, 0);
+        check(buf, BLOCKS, model[i].tags);
+    }
+    qemu_vfree(buf);
+}
+
+/* As qemu-img check does it */
+static void check_image(int layer)
+{
+    g_autofree char *filename =
+        g_strdup_printf("json:{'driver':'qcow2','backing':null,'file':{"
+                        "'driver':'file','filename':'%s'}}", paths[layer]);
+    BlockBackend *image = blk_new_open(filename, NULL, NULL,
+                                       BDRV_O_RDWR | BDRV_O_CHECK,
+                                       &error_abort);
+    BdrvCheckResult result = {};
+
+    g_assert_cmpint(bdrv_check(blk_bs(image), &result, 0), ==, 0);
+    g_assert_cmpint(result.corruptions, ==, 0);
+    g_assert_cmpint(result.leaks, ==, 0);
+    g_assert_cmpint(result.check_errors, ==, 0);
+    blk_unref(image);
+}
+
+/* --- Jobs --- */
+
+static BlockDriverState *node(int layer)
+{
+    return bdrv_find_node(node_names[layer]);
+}
+
+static Job *started_job(void)
+{
+    Job *job;
+
+    JOB_LOCK_GUARD();
+    job = job_get_locked("job");
+    g_assert_nonnull(job);
+    job_ref_locked(job);
+    return job;
+}
+
+static bool is_over(Job *job)
+{
+    JOB_LOCK_GUARD();
+    return job_is_completed_locked(job);
+}
+
+static int finish_job(Job *job)
+{
+    int ret;
+
+    while (!is_over(job)) {
+        aio_poll(qemu_get_aio_context(), true);
+        WITH_JOB_LOCK_GUARD() {
+            qatomic_set(&job_at, job->progress.current);
+        }
+    }
+    ret = job->ret;
+    WITH_JOB_LOCK_GUARD() {
+        job_unref_locked(job);
+    }
+    return ret;
+}
+
+static Job *start_stream(int base)
+{
+    stream_start("job", node(TOP), base < 0 ? NULL : node(base), NULL, false,
+                 NULL, JOB_DEFAULT, 0, BLOCKDEV_ON_ERROR_REPORT, NULL,
+                 &error_abort);
+    return started_job();
+}
+
+typedef struct Case {
+    const char *name;
+    const char *options;
+    int base;                   /* that stays; -1 if none does */
+    bool threaded;
+} Case;
+
+/* The job is over: the disk is as the guest knows it, without other files. */
+static void check_result(int base, int gone)
+{
+    BlockDriverState *backing;
+
+    check_disk();
+    bdrv_graph_rdlock_main_loop();
+    backing = bdrv_cow_bs(bdrv_skip_filters(blk_bs(blk)));
+    bdrv_graph_rdunlock_main_loop();
+    g_assert(backing == (base < 0 ? NULL : node(base)));
+    close_chain();
+
+    for (int layer = BASE; layer < LAYERS; layer++) {
+        if (layer > base && layer <= gone) {
+            unlink(paths[layer]);
+        } else {
+            check_image(layer);
+        }
+    }
+    blk = blk_new_open(paths[TOP], NULL, NULL, BDRV_O_RDWR, &error_abort);
+    check_disk();
+    start_writers(99, 10, false);
+    stop_writers();
+    check_disk();
+    close_chain();
+    check_image(TOP);
+}
+
+static void test_stream(const void *opaque)
+{
+    const Case *c = opaque;
+    Job *job;
+
+    options = c->options;
+    for (unsigned int seed = 0; seed < SEEDS; seed++) {
+        make_chain(seed * LAYERS);
+        open_chain(TOP);
+        start_writers(1000 + seed, 0, c->threaded);
+        job = start_stream(c->base);
+        g_assert_cmpint(finish_job(job), ==, 0);
+        stop_writers();
+        check_result(c->base, MID);
+        remove_images();
+    }
+}
+
+/* --- A copy that is held up --- */
+
+typedef struct Request {
+    void coroutine_fn (*run)(void);
+    bool done;
+} Request;
+
+static void coroutine_fn request_entry(void *opaque)
+{
+    Request *r = opaque;
+
+    r->run();
+    r->done = true;
+}
+
+static void coroutine_fn reset_and_write(void)
+{
+    Writer w = { .buf = qemu_memalign(BLOCK, MAX_BLOCKS * BLOCK),
+                 .rand = g_rand_new_with_seed(1) };
+
+    manage(FIRST_OWNED, BLK_ZO_RESET);
+    memset(&model[FIRST_OWNED], 0, sizeof(model[0]));
+    write_on(&w, FIRST_OWNED, false);
+    qemu_vfree(w.buf);
+    g_rand_free(w.rand);
+}
+
+static void coroutine_fn append_in_the_cluster(void)
+{
+    Writer w = { .buf = qemu_memalign(BLOCK, MAX_BLOCKS * BLOCK),
+                 .rand = g_rand_new_with_seed(1) };
+
+    write_on(&w, FIRST_OWNED, true);
+    qemu_vfree(w.buf);
+    g_rand_free(w.rand);
+}
+
+static void coroutine_fn write_first_blocks(void)
+{
+    uint64_t *buf = qemu_memalign(BLOCK, 6 * BLOCK);
+
+    fill(buf, 6, model[FIRST_OWNED].tags);
+    g_assert_cmpint(blk_co_pwrite(blk, place(FIRST_OWNED, 0), 6 * BLOCK, buf,
+                                  0), ==, 0);
+    model[FIRST_OWNED].end = 6;
+    qemu_vfree(buf);
+}
+
+/*
+ * The copy of a zone has been read from the backing file and is not written yet:
+ * what the guest does in the same place comes after it.
+ */
+static void test_stream_held(const void *opaque)
+{
+    Request first = { .run = write_first_blocks };
+    Request r = { .run = (void *)opaque };
+    Job *job;
+
+    options = "";
+    memset(model, 0, sizeof(model));
+    create(BASE);
+    open_chain(BASE);
+    qemu_coroutine_enter(qemu_coroutine_create(request_entry, &first));
+    AIO_WAIT_WHILE_UNLOCKED(NULL, !first.done);
+    close_chain();
+    create(MID);
+    create(TOP);
+
+    open_chain(TOP);
+    g_assert_cmpint(bdrv_debug_breakpoint(node(BASE), "read_aio", "copy"), ==,
+                    0);
+    job = start_stream(-1);
+    while (!bdrv_debug_is_suspended(node(BASE), "copy")) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+    qemu_coroutine_enter(qemu_coroutine_create(request_entry, &r));
+    /* It would be done if nothing held it up. */
+    for (int i = 0; i < 100; i++) {
+        g_usleep(100);
+        while (aio_poll(qemu_get_aio_context(), false)) {
+            continue;
+        }
+        g_assert(!r.done);
+    }
+    g_assert_cmpint(bdrv_debug_resume(node(BASE), "copy"), ==, 0);
+    AIO_WAIT_WHILE_UNLOCKED(NULL, !r.done);
+    check_disk();
+    g_assert_cmpint(finish_job(job), ==, 0);
+    check_result(-1, MID);
+    remove_images();
+}
+
+int main(int argc, char **argv)
+{
+    static const Case stream_cases[] = {
+        { "all", "", -1, false },
+        { "to-base", "", BASE, false },
+        { "threads", "", -1, true },
+        { "small-clusters", ",cluster_size=4k", -1, false },
+        { "subclusters", ",extended_l2=on", BASE, true },
+    };
+    int ret;
+
+    g_test_init(&argc, &argv, NULL);
+    bdrv_init();
+    qemu_init_main_loop(&error_fatal);
+    directory = g_dir_make_tmp("zoned-jobs-XXXXXX", NULL);
+    g_assert_nonnull(directory);
+    for (int layer = BASE; layer < LAYERS; layer++) {
+        paths[layer] = g_build_filename(directory, node_names[layer], NULL);
+    }
+    for (unsigned int i = 0; i < THREADS; i++) {
+        threads[i] = iothread_new();
+    }
+
+    for (unsigned int i = 0; i < ARRAY_SIZE(stream_cases); i++) {
+        g_autofree char *name = g_strdup_printf("/zoned-jobs/stream/%s",
+                                                stream_cases[i].name);
+
+        g_test_add_data_func(name, &stream_cases[i], test_stream);
+    }
+    g_test_add_data_func("/zoned-jobs/stream/held-up/reset", reset_and_write,
+                         test_stream_held);
+    g_test_add_data_func("/zoned-jobs/stream/held-up/append",
+                         append_in_the_cluster, test_stream_held);
+    ret = g_test_run();
+
+    for (unsigned int i = 0; i < THREADS; i++) {
+        iothread_join(threads[i]);
+    }
+    for (int layer = BASE; layer < LAYERS; layer++) {
+        g_free(paths[layer]);
+    }
+    rmdir(directory);
+    g_free(directory);
+    return ret;
+}
