@@ -9,7 +9,9 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+import atexit
 import fcntl
+import getpass
 import json
 import os
 import random
@@ -21,8 +23,10 @@ import struct
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
+import uuid
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -42,6 +46,7 @@ KiB, MiB = 1024, 1 << 20
 #: What has room for each of the images here; NBD and the like cannot grow
 ROOM = 48 * MiB
 WAIT = 60           # seconds, for what takes none
+TRIES = 10
 
 WORKLOADS = [
     Workload('mixed', SMALL_ZONES, 0, 24, 10, 'd60u2v6s5r5R1f3o2c2'),
@@ -61,6 +66,7 @@ def isolate():
     """Go on in namespaces of its own; to be called first of all."""
     if os.environ.pop('DISTRIBUTED_ISOLATED', None):
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+        private_run()
         loopback_up()
         return
     words = ['unshare', '--net', '--ipc', '--pid', '--fork', '--kill-child',
@@ -74,6 +80,11 @@ def isolate():
     os.execvp('unshare', [*words, sys.executable, *sys.argv])
 
 
+def private_run():
+    """Sockets and the like of servers are not those of the host's."""
+    run('mount', '-t', 'tmpfs', 'tmpfs', '/run')
+
+
 def loopback_up():
     get_flags, set_flags, up = 0x8913, 0x8914, 1        # linux/sockios.h, if.h
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
@@ -82,10 +93,28 @@ def loopback_up():
         fcntl.ioctl(s, set_flags, struct.pack('16sh14x', b'lo', flags | up))
 
 
+def find(name):
+    return shutil.which(name, path=f'{os.environ["PATH"]}:/usr/sbin:/sbin')
+
+
+def listens(port):
+    with socket.socket() as s:
+        return s.connect_ex(('127.0.0.1', port)) == 0
+
+
+def kill_named(name):
+    """In this namespace there are only those of ours."""
+    for comm in Path('/proc').glob('[0-9]*/comm'):
+        try:
+            if comm.read_text() == f'{name}\n':
+                os.kill(int(comm.parent.name), signal.SIGKILL)
+        except (OSError, ProcessLookupError):
+            pass
+
+
 def missing(*programs):
     """Why a test is skipped, or None if all of them are there."""
-    path = f'{os.environ["PATH"]}:/usr/sbin:/sbin'
-    gone = [name for name in programs if not shutil.which(name, path=path)]
+    gone = [name for name in programs if not find(name)]
     return f'there is no {", ".join(gone)}' if gone else None
 
 
@@ -360,7 +389,258 @@ class Proxy:
         self.cut()
 
 
+class Ssh(Storage):
+    """
+    OpenSSH's server, with keys of its own.  What is in files is not lost when it
+    ends, as on a machine that goes on.
+    """
+    PORT = 2222
+    CONFIG = """
+        ListenAddress 127.0.0.1:{port}
+        HostKey {run}/key
+        AuthorizedKeysFile {run}/key.pub
+        StrictModes no
+        UsePAM no
+        PermitRootLogin prohibit-password
+        PasswordAuthentication no
+        PidFile none
+        Subsystem sftp internal-sftp
+    """
+
+    RUN = Path('/run/sshd')     # private, see private_run()
+
+    def __init__(self, directory):
+        super().__init__(directory)
+        if not self.RUN.exists():
+            self.RUN.mkdir()
+            self.make_key()
+        self.path('config').write_text(self.CONFIG.format(port=self.PORT, run=self.RUN))
+
+    def make_key(self):
+        """One for all tests, which clients have from an agent."""
+        run('ssh-keygen', '-q', '-N', '', '-f', self.RUN / 'key')
+        subprocess.Popen(['ssh-agent', '-D', '-a', self.RUN / 'agent'],
+                         stdout=subprocess.DEVNULL)
+        os.environ['SSH_AUTH_SOCK'] = str(self.RUN / 'agent')
+        wait_until('an agent', (self.RUN / 'agent').exists)
+        run('ssh-add', '-q', self.RUN / 'key')
+
+    def url(self):
+        return (f'ssh://{getpass.getuser()}@127.0.0.1:{self.PORT}{self.path("disk")}'
+                '?host_key_check=no')
+
+    def node(self, **more):
+        return {'driver': 'ssh', 'server': {'host': '127.0.0.1', 'port': str(self.PORT)},
+                'user': getpass.getuser(), 'path': str(self.path('disk')),
+                'host-key-check': {'mode': 'none'}, **more}
+
+    def start(self):
+        self.spawn(find('sshd'), '-D', '-f', self.path('config'))
+        wait_until('an SSH server that listens', lambda: listens(self.PORT))
+
+    def kill(self):
+        super().kill()
+        kill_named('sshd')      # its sessions
+
+    def prepare(self):
+        self.kill()
+        self.path('disk').unlink(missing_ok=True)
+        self.start()
+
+
+class Nfs(Storage):
+    """NFS-Ganesha, with a portmapper: QEMU's driver has version 3."""
+    mapper = None
+    # A file system that is mounted in one place only, as Ganesha wants it
+    FILES = Path('/run/files')
+    CONFIG = """
+        NFS_CORE_PARAM {{ Protocols = 3; Enable_NLM = false;
+                          Enable_RQUOTA = false; }}
+        NFSv4 {{ Graceless = true; RecoveryRoot = {directory}; }}
+        EXPORT {{ Export_Id = 1; Path = {files}; Pseudo = /files;
+                  Access_Type = RW; Protocols = 3; Transports = TCP; SecType = sys;
+                  Squash = No_Root_Squash; FSAL {{ Name = VFS; }} }}
+    """
+
+    def __init__(self, directory):
+        super().__init__(directory)
+        self.FILES.mkdir(exist_ok=True)
+        self.path('config').write_text(self.CONFIG.format(directory=self.directory,
+                                                          files=self.FILES))
+    def url(self):
+        return f'nfs://127.0.0.1{self.FILES}/disk'
+
+    def node(self, **more):
+        return {'driver': 'nfs', 'server': {'type': 'inet', 'host': '127.0.0.1'},
+                'path': f'{self.FILES}/disk', **more}
+
+    def start(self):
+        if not Nfs.mapper:
+            Nfs.mapper = subprocess.Popen([find('rpcbind'), '-f', '-w'])
+            wait_until('a portmapper that listens', lambda: listens(111))
+        self.spawn(find('ganesha.nfsd'), '-F', '-f', self.path('config'),
+                   '-L', self.path('server-errors'), '-p', self.path('pid'))
+        wait_until('an NFS server that listens', lambda: listens(2049))
+
+    def prepare(self):
+        if not self.children:
+            self.start()
+        (self.FILES / 'disk').unlink(missing_ok=True)
+
+
+class Rbd(Storage):
+    """
+    An image of RBD, each time another one.  The cluster has one monitor, one
+    manager, and one OSD, which is killed; all tests of a program share it.
+    """
+    CONFIG = """
+        [global]
+        fsid = {fsid}
+        mon_initial_members = a
+        mon_host = v1:127.0.0.1:6789
+        public_addr = 127.0.0.1
+        cluster_addr = 127.0.0.1
+        ms_bind_ipv6 = false
+        auth_cluster_required = none
+        auth_service_required = none
+        auth_client_required = none
+        run_dir = {directory}
+        admin_socket = {directory}/$name.$pid.asok
+        log_file = {directory}/$name.log
+        pid_file =
+        mon_data = {directory}/mon
+        mgr_data = {directory}/mgr
+        osd_data = {directory}/osd
+        mon_allow_pool_size_one = true
+        mon_data_avail_warn = 1
+        mon_data_avail_crit = 1
+        osd_pool_default_size = 1
+        osd_pool_default_min_size = 1
+        osd_pool_default_pg_num = 8
+        osd_crush_chooseleaf_type = 0
+        osd_objectstore = bluestore
+        bluestore_block_size = 2147483648
+        osd_memory_target = 939524096
+        # A dead client has its lock so long; 30 seconds otherwise
+        osd_client_watch_timeout = 3
+        # Tell that it is gone at once, and take it back
+        osd_max_markdown_count = 1000
+        mon_osd_min_down_reporters = 1
+    """
+    DIRECTORY = program.BUILD / 'ceph'
+    PROGRAMS = 'ceph', 'ceph-mon', 'ceph-mgr', 'ceph-osd', 'rbd'
+    osd, is_made = None, False
+    number = 0
+
+    @property
+    def config(self):
+        return self.DIRECTORY / 'config'
+
+    @property
+    def name(self):
+        return f'disk{Rbd.number}'
+
+    def url(self):
+        return f'rbd:rbd/{self.name}:conf={self.config}'
+
+    def node(self, **more):
+        return {'driver': 'rbd', 'pool': 'rbd', 'image': self.name,
+                'conf': str(self.config), **more}
+
+    def daemon(self, kind, name):
+        with open(self.DIRECTORY / f'{kind}-errors', 'ab') as errors:
+            return subprocess.Popen([f'ceph-{kind}', '-c', self.config, '-i', name, '-f'],
+                                    stdin=subprocess.DEVNULL, stdout=errors,
+                                    stderr=errors)
+
+    def ceph(self, *words):
+        """What it says; now and then it forgets the cluster's ID, and is refused."""
+        for _ in range(TRIES):
+            done = subprocess.run(['ceph', '-c', self.config, *map(str, words)],
+                                  text=True, stdin=subprocess.DEVNULL, timeout=WAIT,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            if done.returncode == 0:
+                return done.stdout
+        raise AssertionError(f'ceph {words}: {done.stderr}')
+
+    def osd_map(self):
+        return json.loads(self.ceph('osd', 'dump', '-f', 'json'))
+
+    def make_cluster(self):
+        shutil.rmtree(self.DIRECTORY, ignore_errors=True)
+        atexit.register(shutil.rmtree, self.DIRECTORY, ignore_errors=True)
+        for name in 'mon', 'mgr', 'osd':
+            (self.DIRECTORY / name).mkdir(parents=True)
+        self.config.write_text(textwrap.dedent(self.CONFIG).format(
+            fsid=uuid.uuid4(), directory=self.DIRECTORY))
+        run('ceph-mon', '-c', self.config, '-i', 'a', '--mkfs')
+        self.daemon('mon', 'a')
+        wait_until('a monitor', lambda: listens(6789))
+        self.daemon('mgr', 'a')
+        osd = uuid.uuid4()
+        self.ceph('osd', 'new', osd)
+        run('ceph-osd', '-c', self.config, '-i', 0, '--mkfs', '--osd-uuid', osd)
+
+    @property
+    def children(self):
+        """As of others, what has to be started after kill()"""
+        return [Rbd.osd] if Rbd.osd else []
+
+    @children.setter
+    def children(self, _):
+        pass
+
+    def is_up(self):
+        state = self.osd_map()['osds'][0]
+        return state['up'] and state['up_from'] > self.down_at
+
+    def start(self):
+        first, Rbd.is_made = not Rbd.is_made, True
+        if first:
+            self.make_cluster()
+        self.down_at = self.osd_map()['epoch']
+        Rbd.osd = self.daemon('osd', '0')
+        wait_until('an OSD that is up', self.is_up)
+        if first:
+            self.ceph('osd', 'pool', 'create', 'rbd', '8')
+
+    def kill(self):
+        """The OSD; between tests it stays."""
+        if Rbd.osd:
+            Rbd.osd.kill()
+            Rbd.osd.wait()
+            Rbd.osd = None
+
+    def prepare(self):
+        if not Rbd.osd:
+            self.start()
+        Rbd.number += 1
+
+
 # --- Tests ---
+
+def work_on(client, image, rng, seconds=.1):
+    """Until something else was asked, or has failed, and a moment longer."""
+    before = image.logged()
+    wait_until('requests', lambda: image.logged() > before or
+               client.poll() is not None)
+    time.sleep(rng.uniform(0, seconds))
+
+
+def nothing(_client, _image, _rng):
+    pass
+
+
+def kill_server(client, image, rng):
+    image.storage.kill()
+    work_on(client, image, rng, 0)      # what fails, fails fast
+
+
+def restart_server(client, image, rng):
+    for _ in range(3):
+        image.storage.restart()
+        work_on(client, image, rng)
+
 
 class Case(tap.unittest.TestCase):
     """self.scratch: a directory; the tool and the looker of tests/crash"""
@@ -370,7 +650,8 @@ class Case(tap.unittest.TestCase):
 
     def setUp(self):
         memory = '/dev/shm' if Path('/dev/shm').is_dir() else None
-        self.scratch = Path(tempfile.mkdtemp(dir=memory, prefix='distributed-'))
+        self.scratch = Path(tempfile.mkdtemp(
+            dir=memory, prefix='distributed-'))
         self.addCleanup(shutil.rmtree, self.scratch, ignore_errors=True)
         if not Case.tool:
             Case.tool = program.build()

@@ -13,31 +13,9 @@ sys.dont_write_bytecode = True
 import remote
 import mutants
 import program
-from remote import KiB, MiB, NbdKit, Proxy, QemuIo, QemuNbd, WAIT, wait_until
+from remote import (KiB, MiB, NbdKit, Proxy, QemuIo, QemuNbd, WAIT, kill_server,
+                    nothing, restart_server, wait_until, work_on)
 import tap
-
-
-def work_on(client, image, rng, seconds=.1):
-    """Until something else was asked, or has failed, and a moment longer."""
-    before = image.logged()
-    wait_until('requests', lambda: image.logged() > before or
-               client.poll() is not None)
-    time.sleep(rng.uniform(0, seconds))
-
-
-def nothing(_client, _image, _rng):
-    pass
-
-
-def kill_server(client, image, rng):
-    image.storage.kill()
-    work_on(client, image, rng, 0)      # what fails, fails fast
-
-
-def restart_server(client, image, rng):
-    for _ in range(3):
-        image.storage.restart()
-        work_on(client, image, rng)
 
 
 def cut(client, image, rng):
