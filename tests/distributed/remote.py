@@ -450,7 +450,7 @@ class Ssh(Storage):
 
 class Nfs(Storage):
     """NFS-Ganesha, with a portmapper: QEMU's driver has version 3."""
-    mapper = None
+    mapper, number = None, 0
     # A file system that is mounted in one place only, as Ganesha wants it
     FILES = Path('/run/files')
     CONFIG = """
@@ -468,24 +468,28 @@ class Nfs(Storage):
         self.path('config').write_text(self.CONFIG.format(directory=self.directory,
                                                           files=self.FILES))
     def url(self):
-        return f'nfs://127.0.0.1{self.FILES}/disk'
+        return f'nfs://127.0.0.1{self.FILES}/disk{self.number}'
 
     def node(self, **more):
         return {'driver': 'nfs', 'server': {'type': 'inet', 'host': '127.0.0.1'},
-                'path': f'{self.FILES}/disk', **more}
+                'path': f'{self.FILES}/disk{self.number}', **more}
 
     def start(self):
         if not Nfs.mapper:
             Nfs.mapper = subprocess.Popen([find('rpcbind'), '-f', '-w'])
             wait_until('a portmapper that listens', lambda: listens(111))
+        log = self.path('log-of-server')
+        log.unlink(missing_ok=True)
         self.spawn(find('ganesha.nfsd'), '-F', '-f', self.path('config'),
-                   '-L', self.path('server-errors'), '-p', self.path('pid'))
-        wait_until('an NFS server that listens', lambda: listens(2049))
+                   '-L', log, '-p', self.path('pid'))
+        wait_until('an NFS server', lambda: log.exists() and
+                   'NFS SERVER INITIALIZED' in log.read_text(errors='replace'))
 
     def prepare(self):
         if not self.children:
             self.start()
-        (self.FILES / 'disk').unlink(missing_ok=True)
+        # Ganesha caches names: one that is removed behind its back is stale
+        self.number += 1
 
 
 class Rbd(Storage):
