@@ -62,9 +62,11 @@ struct ZbcReq {
     BlockAcctCookie acct;
     uint64_t start, bytes;      /* range of the disk */
     SCSISense sense;            /* see ZBC_SENSE */
-    /* Data that is copied from or to the guest's buffers */
+    /* Data that is copied from or to the guest's buffers... */
     uint8_t *buf;
     uint32_t buf_len;
+    /* ...or, without @buf, bytes that are in these already */
+    uint64_t sent;
 };
 
 static inline SCSIZbc *zbc_of(const ZbcReq *r)
@@ -114,6 +116,12 @@ SCSISense zbc_check_flush(ZbcReq *r);
 
 /* Have the first @len bytes of the data that the guest sends in r->buf. */
 bool zbc_fetch(ZbcReq *r, uint64_t len);
+
+/*
+ * Put data at @offset of the guest's buffers.  What of these is no memory gets
+ * none, as with all commands.
+ */
+void zbc_put(ZbcReq *r, uint64_t offset, const void *data, uint64_t len);
 
 int coroutine_fn zbc_read(ZbcReq *r);
 int coroutine_fn zbc_verify(ZbcReq *r);

@@ -230,6 +230,24 @@ bool zbc_fetch(ZbcReq *r, uint64_t len)
                          MEMTXATTRS_UNSPECIFIED) == MEMTX_OK;
 }
 
+void zbc_put(ZbcReq *r, uint64_t offset, const void *data, uint64_t len)
+{
+    const QEMUSGList *list = r->req.sg;
+
+    for (int i = 0; len && i < list->nsg; i++) {
+        const ScatterGatherEntry *sg = &list->sg[i];
+        uint64_t n = MIN(len, sg->len - MIN(offset, sg->len));
+
+        if (n) {
+            dma_memory_write(list->as, sg->base + offset, data, n,
+                             MEMTXATTRS_UNSPECIFIED);
+        }
+        offset -= MIN(offset, sg->len);
+        data = (const uint8_t *)data + n;
+        len -= n;
+    }
+}
+
 /* --- Reading --- */
 
 static int coroutine_fn flush_now(BlockBackend *blk)
@@ -292,6 +310,7 @@ int coroutine_fn zbc_read(ZbcReq *r)
                         BDRV_REQ_NO_QUEUE);
     if (mapped) {
         dma_unmap_qiov(&qiov, r->req.sg, DMA_DIRECTION_FROM_DEVICE, true);
+        r->sent = r->bytes;
     }
 out:
     qemu_iovec_destroy(&qiov);

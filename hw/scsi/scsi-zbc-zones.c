@@ -15,6 +15,7 @@
 #define REPORT_HEADER   64
 #define REPORT_ENTRY    64
 #define ZONE_RESET      0x01    /* in byte 1: reset is recommended */
+#define REPORT_BATCH    64      /* descriptors on their way to the guest */
 
 /* REPORTING OPTIONS that are not conditions of a zone */
 #define OPTION_ALL              0x00
@@ -319,6 +320,7 @@ SCSISense zbc_check_report(ZbcReq *r)
     return check_zone_command(r);
 }
 
+/* @d is zero where a descriptor is reserved. */
 static void put_descriptor(const ZbcReq *r, uint8_t *d,
                            const BlockZoneDescriptor *zone)
 {
@@ -340,13 +342,23 @@ static void put_descriptor(const ZbcReq *r, uint8_t *d,
 }
 
 typedef struct ZbcReport {
-    const ZbcReq *r;
+    ZbcReq *r;
     uint8_t option;
     bool partial;
     uint32_t room;              /* descriptors that fit */
     uint32_t found;
-    uint8_t *next;              /* descriptor to fill */
+    uint32_t sent;              /* descriptors in the guest's buffers... */
+    uint32_t n;                 /* ...and in the batch */
+    uint8_t batch[REPORT_BATCH][REPORT_ENTRY];
 } ZbcReport;
+
+static void put_batch(ZbcReport *report)
+{
+    zbc_put(report->r, REPORT_HEADER + (uint64_t)report->sent * REPORT_ENTRY,
+            report->batch, report->n * REPORT_ENTRY);
+    report->sent += report->n;
+    report->n = 0;
+}
 
 static int coroutine_fn report_zone(const BlockZoneDescriptor *zone,
                                     void *opaque)
@@ -357,8 +369,10 @@ static int coroutine_fn report_zone(const BlockZoneDescriptor *zone,
         return 0;
     }
     if (report->found < report->room) {
-        put_descriptor(report->r, report->next, zone);
-        report->next += REPORT_ENTRY;
+        put_descriptor(report->r, report->batch[report->n++], zone);
+        if (report->n == REPORT_BATCH) {
+            put_batch(report);
+        }
     }
     report->found++;
     return report->partial && report->found >= report->room;
@@ -370,40 +384,46 @@ static uint64_t zones_from(const ZbcReq *r)
     return DIV_ROUND_UP(r->bytes, zbc_of(r)->limits.size);
 }
 
+static void put_header(ZbcReport *report)
+{
+    ZbcReq *r = report->r;
+    uint8_t header[REPORT_HEADER] = {};
+    uint64_t len = MIN(r->req.cmd.xfer, sizeof(header));
+
+    stl_be_p(header, report->found * REPORT_ENTRY);
+    /* SAME is 0: types and lengths may be different */
+    stq_be_p(header + 8, zbc_blocks(r, r->start + r->bytes) - 1);
+    zbc_put(r, 0, header, len);
+    r->sent = len + (uint64_t)report->sent * REPORT_ENTRY;
+}
+
+/* Memory for a few descriptors will do, however many the guest asks for. */
 int coroutine_fn zbc_report(ZbcReq *r)
 {
-    uint32_t allocated = r->req.cmd.xfer;
     uint64_t zones = zones_from(r), bytes = r->bytes;
-    uint32_t room = allocated < REPORT_HEADER
-                    ? 0 : MIN((allocated - REPORT_HEADER) / REPORT_ENTRY,
-                              zones);
+    uint64_t allocated = MAX(r->req.cmd.xfer, REPORT_HEADER);
     ZbcReport report = {
         .r = r,
         .option = report_option(r),
         .partial = r->req.cmd.buf[14] & 0x80,
-        .room = room,
+        .room = MIN((allocated - REPORT_HEADER) / REPORT_ENTRY, zones),
     };
     int ret;
 
-    if (!zbc_alloc_buf(r, REPORT_HEADER + room * REPORT_ENTRY)) {
-        return zbc_fail(r, SENSE_CODE(TARGET_FAILURE));
-    }
-    report.next = r->buf + REPORT_HEADER;
-    if (report.option == OPTION_ALL || (report.partial && room == 0)) {
+    zbc_drop_buf(r);
+    if (report.option == OPTION_ALL || (report.partial && !report.room)) {
         /* Those that do not fit are not looked at */
-        bytes = MIN(bytes, room * zbc_of(r)->limits.size);
+        bytes = MIN(bytes, report.room * zbc_of(r)->limits.size);
     }
     ret = blk_co_for_each_zone(zbc_blk(r), r->start, bytes, BDRV_REQ_NO_QUEUE,
                                report_zone, &report);
     if (ret < 0) {
         return ret;
     }
+    put_batch(&report);
     if (report.option == OPTION_ALL && !report.partial) {
         report.found = zones;
     }
-    stl_be_p(r->buf, report.found * REPORT_ENTRY);
-    /* SAME is 0: types and lengths may be different */
-    stq_be_p(r->buf + 8, zbc_blocks(r, r->start + r->bytes) - 1);
-    r->buf_len = MIN(allocated, report.next - r->buf);
+    put_header(&report);
     return 0;
 }

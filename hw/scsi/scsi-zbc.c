@@ -155,9 +155,10 @@ static void succeed(ZbcReq *r)
     case SCSI_XFER_FROM_DEV:
         if (r->buf) {
             scsi_req_data(&r->req, r->buf_len);
-            return;
+        } else {
+            good(r, r->sent);
         }
-        /* fall through */
+        return;
     case SCSI_XFER_TO_DEV:
         good(r, r->req.cmd.xfer);
         return;

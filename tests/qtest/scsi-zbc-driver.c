@@ -392,6 +392,21 @@ static void collect_data(Disk *d, Command *c)
     }
 }
 
+/* How much of the buffer the device may have written; @resid is for success */
+static size_t data_length(const Command *c)
+{
+    switch (c->sense >> 16) {
+    case 0:
+        return c->in_len ? c->in_len - c->resid : 0;
+    case ILLEGAL_REQUEST:
+    case UNIT_ATTENTION:
+    case DATA_PROTECT:
+        return 0;
+    default:
+        return c->in_len;
+    }
+}
+
 static void collect(Disk *d, Command *c)
 {
     QGuestAllocator *alloc = &d->machine->alloc;
@@ -401,7 +416,7 @@ static void collect(Disk *d, Command *c)
     c->sense = get_sense(&r);
     c->resid = le32_to_cpu(r.resid);
     guest_queue_done(d->ram, d->vq[c->queue], c->head,
-                     sizeof(r) + (c->in_len ? c->in_len - c->resid : 0));
+                     sizeof(r) + data_length(c));
     guest_check(d->ram);
     if (c->in_len) {
         collect_data(d, c);

@@ -264,6 +264,98 @@ static void test_many_zones(void)
     delete_disk(d);
 }
 
+/* Some memory of QEMU, in KiB, by its name in the status file of Linux */
+static unsigned memory_of(pid_t pid, const char *name)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/status", pid);
+    g_autofree char *status = NULL;
+    const char *line;
+
+    g_assert_true(g_file_get_contents(path, &status, NULL, NULL));
+    line = strstr(status, name);
+    g_assert_nonnull(line);
+    return strtoul(line + strlen(name) + 1, NULL, 10);
+}
+
+/* From now on, the maximum is that of what comes; false if nobody counts it. */
+static bool reset_maximum(pid_t pid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/clear_refs", pid);
+    int fd = open(path, O_WRONLY);
+    bool done = fd >= 0 && write(fd, "5", 1) == 1;
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    return done;
+}
+
+/* QEMU does not have the list a second time, besides the guest's buffer. */
+static void test_memory(void)
+{
+    static const Setup setup = {
+        .size = "32G",
+        .image = ",zone.size=64k,zone.conventional_zones=0,"
+                 "zone.max_open_zones=0",
+    };
+    const unsigned n = 512 * KiB, length = 64 + 64 * n;
+    Disk *d = new_disk(&setup);
+    pid_t pid = qtest_pid(d->qts);
+    g_autofree uint8_t *list = g_malloc(length);
+    unsigned before;
+
+    for (unsigned i = 0; i < 2; i++) {
+        Command c = report_command(0, 0, length, list);
+
+        if (i && !reset_maximum(pid)) {
+            g_test_skip("The host does not tell how much memory QEMU has");
+            break;
+        }
+        before = memory_of(pid, "VmRSS");
+        assert_ok(submit(d, &c));
+        g_assert_cmpint(reported(list), ==, n);
+        g_assert_cmpint(c.resid, ==, 0);
+        g_assert_cmpint(reported_start(list, n - 1), ==,
+                        lba_of(d, (n - 1) * 64ull * KiB));
+        if (i) {
+            g_assert_cmpint(memory_of(pid, "VmHWM"), <, before + 8 * KiB);
+        }
+    }
+    delete_disk(d);
+}
+
+/* Descriptors go to the right places of buffers that are in pieces. */
+static void test_pieces(void)
+{
+    static const unsigned segments[] = { 1000, 4096, 63, 65 };
+    static const Setup setup = {
+        .size = "640M", .adapter = ",virtqueue_size=1024",
+    };
+    const unsigned n = 160, length = 64 + 64 * n;
+    Disk *d = new_disk(&setup);
+    g_autofree uint8_t *whole = g_malloc(length), *list = g_malloc(length);
+    Command all = report_command(0, 0, length, whole);
+
+    assert_ok(write_at(d, SEQ, 4 * KiB, NEW));
+    assert_ok(submit(d, &all));
+    g_assert_cmpint(reported(whole), ==, n);
+    for (int i = 0; i < ARRAY_SIZE(segments); i++) {
+        for (unsigned from = 0; from <= 128; from += 32) {
+            Command c = report_command(lba_of(d, from * ZONE), 0, length,
+                                       list);
+            unsigned part = 64 * (n - from);
+
+            c.segment = segments[i];
+            c.misaligned = 7 * i;
+            assert_ok(submit(d, &c));
+            g_assert_cmpint(c.resid, ==, 64 * from);
+            g_assert_cmpint(reported(list), ==, n - from);
+            g_assert_cmpmem(list + 64, part, whole + 64 + 64 * from, part);
+        }
+    }
+    delete_disk(d);
+}
+
 void add_report_tests(void)
 {
     add("report/start", test_start);
@@ -276,4 +368,6 @@ void add_report_tests(void)
     add("report/long-buffer", test_long_buffer);
     add("report/short-last-zone", test_short_zone);
     add("report/many-zones", test_many_zones);
+    add("report/memory", test_memory);
+    add("report/pieces", test_pieces);
 }
