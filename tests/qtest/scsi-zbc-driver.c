@@ -400,9 +400,9 @@ static size_t data_length(const Command *c)
         return c->in_len ? c->in_len - c->resid : 0;
     case ILLEGAL_REQUEST:
     case UNIT_ATTENTION:
-    case DATA_PROTECT:
         return 0;
     default:
+        /* What comes before a zone that is offline can be read */
         return c->in_len;
     }
 }
