@@ -874,16 +874,32 @@ fill_in(BlockDriverState *bs, int64_t offset, int64_t bytes,
     return 0;
 }
 
+static bool GRAPH_RDLOCK is_backing_file(BlockDriverState *bs)
+{
+    BdrvChild *parent;
+
+    QLIST_FOREACH(parent, &bs->parents, next_parent) {
+        if (parent->role & BDRV_CHILD_COW) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int coroutine_fn
 qcow2_zoned_co_preadv_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
                            QEMUIOVector *qiov, size_t qiov_offset,
                            BdrvRequestFlags flags)
 {
     while (bytes && qcow2_in_zones(bs, offset)) {
+        ZoneTable *t = qcow2_zone_table(bs);
         bool data;
-        int64_t n = zone_table_readable(qcow2_zone_table(bs), offset, bytes,
-                                        &data);
+        int64_t n = zone_table_readable(t, offset, bytes, &data);
 
+        /* Which zones are offline is for the overlay to say. */
+        if (n == -ENODEV && is_backing_file(bs)) {
+            n = zone_table_stored(t, offset, bytes, &data);
+        }
         if (n < 0) {
             return n;
         }

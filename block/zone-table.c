@@ -1623,8 +1623,8 @@ static bool has_data(const ZoneTable *t, uint64_t offset, uint64_t bytes)
            qatomic_read(&z->state) != BLK_ZS_OFFLINE;
 }
 
-int64_t zone_table_readable(ZoneTable *t, uint64_t offset, uint64_t bytes,
-                            bool *data)
+static int64_t one_kind(ZoneTable *t, uint64_t offset, uint64_t bytes,
+                        bool ignore_offline, bool *data)
 {
     uint64_t pos = offset, end = offset + bytes;
     uint64_t conventional_end = zone_start(t, t->geometry.conventional_zones);
@@ -1644,7 +1644,7 @@ int64_t zone_table_readable(ZoneTable *t, uint64_t offset, uint64_t bytes,
     while (pos < end) {
         uint32_t i = zone_index(t, pos);
         uint64_t data_end = zone_at(t, i)->data_end;
-        bool offline = zone_at(t, i)->state == BLK_ZS_OFFLINE;
+        bool offline = zone_at(t, i)->state == BLK_ZS_OFFLINE && !ignore_offline;
 
         if (offline && pos == offset) {
             return -ENODEV;
@@ -1655,6 +1655,18 @@ int64_t zone_table_readable(ZoneTable *t, uint64_t offset, uint64_t bytes,
         pos = *data ? data_end : zone_geometry_end(&t->geometry, i);
     }
     return MIN(pos, end) - offset;
+}
+
+int64_t zone_table_readable(ZoneTable *t, uint64_t offset, uint64_t bytes,
+                            bool *data)
+{
+    return one_kind(t, offset, bytes, false, data);
+}
+
+int64_t zone_table_stored(ZoneTable *t, uint64_t offset, uint64_t bytes,
+                          bool *data)
+{
+    return one_kind(t, offset, bytes, true, data);
 }
 
 void zone_table_count(ZoneTable *t, ZoneCounts *counts)

@@ -221,6 +221,10 @@ void zone_table_report(ZoneTable *t, uint64_t offset, unsigned int *nr_zones,
 int64_t zone_table_readable(ZoneTable *t, uint64_t offset, uint64_t bytes,
                             bool *data);
 
+/* The same for what the store has of offline zones, too, for their repair */
+int64_t zone_table_stored(ZoneTable *t, uint64_t offset, uint64_t bytes,
+                          bool *data);
+
 /* Number of zones per state, indexed by BlockZoneState */
 typedef struct ZoneCounts {
     uint32_t in_state[BLK_ZS_OFFLINE + 1];
