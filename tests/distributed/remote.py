@@ -394,6 +394,7 @@ class Ssh(Storage):
     OpenSSH's server, with keys of its own.  What is in files is not lost when it
     ends, as on a machine that goes on.
     """
+    PROGRAMS = 'sshd', 'ssh-agent', 'ssh-add', 'ssh-keygen'
     PORT = 2222
     CONFIG = """
         ListenAddress 127.0.0.1:{port}
@@ -450,6 +451,7 @@ class Ssh(Storage):
 
 class Nfs(Storage):
     """NFS-Ganesha, with a portmapper: QEMU's driver has version 3."""
+    PROGRAMS = 'ganesha.nfsd', 'rpcbind'
     mapper, number = None, 0
     # A file system that is mounted in one place only, as Ganesha wants it
     FILES = Path('/run/files')
@@ -604,7 +606,7 @@ class Rbd(Storage):
             self.make_cluster()
         self.down_at = self.osd_map()['epoch']
         Rbd.osd = self.daemon('osd', '0')
-        wait_until('an OSD that is up', self.is_up)
+        wait_until('an OSD that is up', self.is_up, 5 * WAIT)
         if first:
             self.ceph('osd', 'pool', 'create', 'rbd', '8')
 

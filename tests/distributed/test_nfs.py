@@ -17,8 +17,7 @@ class Killed(remote.Case):
     PREFIX = 'nfs: '
 
     def nfs(self):
-        self.need(remote.missing('ganesha.nfsd', 'rpcbind'))
-        self.need(remote.no_driver('nfs'))
+        self.need(remote.missing(*Nfs.PROGRAMS) or remote.no_driver('nfs'))
         return self.storage(Nfs)
 
     def test_client(self):

@@ -17,8 +17,7 @@ class Killed(remote.Case):
     PREFIX = 'ssh: '
 
     def ssh(self):
-        self.need(remote.missing('sshd', 'ssh-agent', 'ssh-keygen'))
-        self.need(remote.no_driver('ssh'))
+        self.need(remote.missing(*Ssh.PROGRAMS) or remote.no_driver('ssh'))
         return self.storage(Ssh)
 
     def test_client(self):
