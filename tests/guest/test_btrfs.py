@@ -177,5 +177,37 @@ class TwoDisks(BtrfsCase):
         self.boot()
 
 
+@tap.full
+class Raid1(BtrfsCase):
+    """Metadata on two disks; data on one, as Linux has no other data yet."""
+    OPTIONS = {'zone.max_append_bytes': 131072}
+    MORE_DISKS = ({},)
+
+    def mount(self):
+        self.check(f'modprobe btrfs; btrfs device scan > /dev/null\n{MOUNT}')
+
+    def test_profiles(self):
+        """raid1: not for data, which mkfs.btrfs says"""
+        self.check_fails('mkfs.btrfs -q -f -m raid1 -d raid1 $DEV /dev/vdb',
+                         'zoned mode does not yet support')
+
+    @restarts
+    def test_kill(self):
+        """raid1: synced files are there after each SIGKILL; scrub finds nothing"""
+        self.make('-m raid1 -d single /dev/vdb')
+        self.put_all()
+        self.check('sync')
+        for _ in range(3):
+            self.kill_while_writing()
+            self.mount()
+            self.assertFiles()
+            self.assertScrubbed()
+        self.check('umount /mnt/fs')
+        self.check('btrfs check $DEV; btrfs check /dev/vdb', timeout=300)
+        self.halt(kill=True)
+        self.check_images()
+        self.boot()
+
+
 if __name__ == '__main__':
     tap.main()
