@@ -48,8 +48,9 @@ class Loader(unittest.TestLoader):
 class Result(unittest.TestResult):
     """One line for each test, and diagnostics for those that failed."""
 
-    def __init__(self):
+    def __init__(self, tests):
         super().__init__()
+        self.tests = tests
         self.count = 0
         self.good = True
 
@@ -71,7 +72,13 @@ class Result(unittest.TestResult):
         self.line('ok', test)
 
     def addSkip(self, test, reason):
-        self.line('ok', test, f' # SKIP {reason}')
+        tests = [test]
+        if not isinstance(test, unittest.TestCase):
+            # setUpClass (NAME) stands for all tests of the class
+            tests = [t for t in self.tests
+                     if f'({unittest.util.strclass(type(t))})' in test.id()]
+        for each in tests:
+            self.line('ok', each, f' # SKIP {reason}')
 
     # Of a test marked with @unittest.expectedFailure
     def addExpectedFailure(self, test, err):
@@ -127,7 +134,7 @@ def main():
              if (not word or word in t.id() + (t.shortDescription() or ''))
              and not (quick and is_full(t))]
     print(f'1..{len(tests)}', flush=True)
-    result = Result()
+    result = Result(tests)
     unittest.TestSuite(tests).run(result)
     if Guest.releases:
         print(f'# on Linux {", ".join(Guest.releases)}', flush=True)
