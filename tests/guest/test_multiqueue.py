@@ -6,7 +6,6 @@
 
 import json
 
-from guest import Guest
 from zonetest import FilesCase
 import tap
 
@@ -19,21 +18,18 @@ class Multiqueue(FilesCase):
                'zone.max_active_zones': 16}
 
     @classmethod
-    def boot(cls):
+    def attach(cls):
         if cls.disk != 'image':
-            return super().boot()
+            return super().attach()
         args = ['-smp', '4']
         for thread in THREADS:
             args += ['-object', f'iothread,id={thread}']
         device = {'driver': 'virtio-blk-pci', 'drive': 'drive1',
                   'iothread-vq-mapping': [{'iothread': thread}
                                           for thread in THREADS]}
-        args += ['-blockdev', 'node-name=drive1,driver=qcow2,'
-                 f'file.driver=file,file.filename={cls.images[0]}',
-                 '-device', json.dumps(device)]
-        cls.guest = Guest(args)
-        cls.addClassCleanup(cls.guest.kill)
-        cls.guest.start()
+        return args + ['-blockdev', 'node-name=drive1,driver=qcow2,'
+                       f'file.driver=file,file.filename={cls.images[0]}',
+                       '-device', json.dumps(device)]
 
     def fio(self, *options, timeout=300):
         return self.check(
