@@ -15,6 +15,7 @@
 #include "qapi/qobject-input-visitor.h"
 #include "qapi/util.h"
 #include "block/qdict.h"
+#include "block/zoned-jobs.h"
 #include "qobject/qdict.h"
 #include "system/block-backend.h"
 #include "qcow2-zoned-int.h"
@@ -540,13 +541,78 @@ int coroutine_fn qcow2_zoned_co_inherit(BlockDriverState *bs,
 
 /* --- Commit --- */
 
-/* Is some of the range in the backing file only? */
-static int coroutine_mixed_fn GRAPH_RDLOCK
-is_inherited(BlockDriverState *bs, uint64_t offset, uint64_t end)
+/* What a commit does with a zone of the base */
+typedef struct CommitZone {
+    uint64_t from, to;          /* data to be copied */
+    bool reset;                 /* what the base has goes */
+} CommitZone;
+
+/*
+ * The images from @top down to @last, the overlay of @base, are committed.  At
+ * every moment, also after a crash, they read as before: the base changes only
+ * where nothing is inherited from it.
+ */
+struct ZonedCommit {
+    BlockDriverState *top, *last, *base;
+    CommitZone *plans;
+    uint32_t nr_zones;
+};
+
+static bool GRAPH_RDLOCK can_commit(BlockDriverState *bs,
+                                    BlockDriverState *base, Error **errp)
+{
+    if (base->drv != &bdrv_qcow2 || bs->drv != base->drv ||
+        !qcow2_is_zoned(bs) || !qcow2_is_zoned(base)) {
+        error_setg(errp, "Only a zoned qcow2 overlay can be committed to "
+                   "node '%s', which is zoned", bdrv_get_node_name(base));
+        return false;
+    }
+    return check_same_geometry(bs, base,
+                               zone_table_geometry(qcow2_zone_table(bs)),
+                               zone_table_geometry(qcow2_zone_table(base)),
+                               errp);
+}
+
+ZonedCommit *zoned_commit_new(BlockDriverState *top, BlockDriverState *last,
+                              BlockDriverState *base, Error **errp)
+{
+    ZonedCommit *c;
+
+    if (!can_commit(top, base, errp)) {
+        return NULL;
+    }
+    c = g_new(ZonedCommit, 1);
+    *c = (ZonedCommit) {
+        .top = top, .last = last, .base = base,
+        .nr_zones = zone_table_nr_zones(qcow2_zone_table(base)),
+    };
+    c->plans = g_new(CommitZone, c->nr_zones);
+    return c;
+}
+
+void zoned_commit_forget(ZonedCommit *c)
+{
+    BDRVQcow2State *s = c->base->opaque;
+
+    qcow2_zoned_forget_mapping(s->zoned);
+}
+
+void zoned_commit_free(ZonedCommit *c)
+{
+    if (c) {
+        g_free(c->plans);
+        g_free(c);
+    }
+}
+
+/* Is some of the range in the base only? */
+static int coroutine_fn GRAPH_RDLOCK
+is_inherited(const ZonedCommit *c, uint64_t offset, uint64_t end)
 {
     while (offset < end) {
         int64_t n;
-        int ret = bdrv_is_allocated(bs, offset, end - offset, &n);
+        int ret = bdrv_co_is_allocated_above(c->top, c->last, true, offset,
+                                             end - offset, &n);
 
         if (ret <= 0) {
             return ret < 0 ? ret : 1;
@@ -556,72 +622,139 @@ is_inherited(BlockDriverState *bs, uint64_t offset, uint64_t end)
     return 0;
 }
 
-/* What the commit of an overlay does with a zone of its backing file */
-typedef struct CommitZone {
-    uint64_t from, to;          /* data to be copied */
-    bool reset;                 /* what the backing file has goes */
-} CommitZone;
-
-static int coroutine_mixed_fn GRAPH_RDLOCK
-plan_commit(BlockDriverState *bs, BlockDriverState *base, uint32_t i,
-            CommitZone *plan, Error **errp)
+static int coroutine_fn GRAPH_RDLOCK
+plan_commit(ZonedCommit *c, uint32_t i, Error **errp)
 {
-    const ZoneGeometry *g = zone_table_geometry(qcow2_zone_table(base));
-    uint64_t start, end;
+    const ZoneGeometry *g = zone_table_geometry(qcow2_zone_table(c->base));
+    CommitZone *plan = &c->plans[i];
     ZoneRecord from, to;
+    uint64_t start = zone_geometry_start(g, i);
     int ret;
 
-    start = zone_geometry_start(g, i);
-    end = zone_geometry_writable_end(g, i);
-    zone_table_record(qcow2_zone_table(bs), i, false, &from);
-    zone_table_record(qcow2_zone_table(base), i, false, &to);
+    zone_table_record(qcow2_zone_table(c->top), i, false, &from);
+    zone_table_record(qcow2_zone_table(c->base), i, false, &to);
     if (from.state == BLK_ZS_NOT_WP) {
-        *plan = (CommitZone) { .from = start, .to = end };
+        *plan = (CommitZone) {
+            .from = start,
+            .to = zone_geometry_writable_end(g, i),
+        };
         return 0;
     }
-    ret = is_inherited(bs, start, from.data_end);
+    ret = is_inherited(c, start, from.data_end);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not read metadata");
         return ret;
     }
     if (ret && from.data_end < to.data_end) {
         error_setg(errp, "Zone %" PRIu32 " of node '%s' has more data than "
-                   "when the overlay was made", i, bdrv_get_node_name(base));
+                   "when the overlay was made", i, bdrv_get_node_name(c->base));
         return -EINVAL;
     }
     *plan = (CommitZone) {
-        .from = ret ? to.data_end : start,
+        /* In a random write area there can be other data than in the base */
+        .from = ret ? MIN(to.wp, to.data_end) : start,
         .to = from.data_end,
         .reset = !ret,
     };
     return 0;
 }
 
+int coroutine_fn zoned_commit_begin(ZonedCommit *c, Error **errp)
+{
+    ZoneTable *table = qcow2_zone_table(c->base);
+    int ret;
+
+    for (uint32_t i = 0; i < c->nr_zones; i++) {
+        ret = plan_commit(c, i, errp);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    /* Records of the overlay take the place of those that claims are about. */
+    ret = qcow2_zones_store(c->base);
+    for (uint32_t i = 0; i < c->nr_zones && ret == 0; i++) {
+        if (c->plans[i].reset) {
+            uint64_t start = i * zone_table_geometry(table)->zones.size;
+            uint64_t wp, data_end;
+
+            zone_table_position(table, i, &wp, &data_end);
+            zone_table_clear(table, i);
+            bdrv_set_dirty(c->base, start, data_end - start);
+        }
+    }
+    if (ret == 0) {
+        zone_table_mark_dirty(table, 0);
+        ret = bdrv_co_flush(c->base);
+    }
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not commit to node '%s'",
+                         bdrv_get_node_name(c->base));
+    }
+    return ret;
+}
+
+int coroutine_fn zoned_commit_copy(ZonedCommit *c, int64_t offset,
+                                   int64_t *bytes, void *buf, bool *in_source)
+{
+    const ZoneGeometry *g = zone_table_geometry(qcow2_zone_table(c->base));
+    uint32_t i = zone_geometry_index(g, offset);
+    const CommitZone *plan = &c->plans[i];
+    QEMUIOVector qiov;
+    int ret;
+
+    *in_source = true;
+    if (offset < plan->from || offset >= plan->to) {
+        *bytes = (offset < plan->from ? plan->from : zone_geometry_end(g, i)) -
+                 offset;
+        return 0;
+    }
+    ret = bdrv_co_is_allocated_above(c->top, c->last, true, offset,
+                                     MIN(plan->to - offset, *bytes), bytes);
+    if (ret <= 0) {
+        return ret;
+    }
+    /*
+     * Past the zone rules: the base is not written in order, and an offline zone
+     * keeps its data for its repair.
+     */
+    qemu_iovec_init_buf(&qiov, buf, *bytes);
+    ret = qcow2_co_preadv_part(c->top, offset, *bytes, &qiov, 0, 0);
+    if (ret < 0) {
+        return ret;
+    }
+    *in_source = false;
+    ret = qcow2_co_pwritev_part(c->base, offset, *bytes, &qiov, 0, 0);
+    bdrv_set_dirty(c->base, offset, *bytes);
+    return ret < 0 ? ret : 1;
+}
+
+int coroutine_fn zoned_commit_end(ZonedCommit *c)
+{
+    int ret = bdrv_co_flush(c->base);
+
+    if (ret == 0) {
+        ret = copy_zones(c->base, c->top);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    zone_table_mark_dirty(qcow2_zone_table(c->base), 0);
+    return bdrv_co_flush(c->base);
+}
+
 #define COMMIT_BUFFER_BYTES (1 * MiB)
 
-/*
- * What the overlay itself has of the range, past the zone rules: @base is not
- * written in order, and an offline zone keeps its data for its repair.
- */
-static int coroutine_fn GRAPH_RDLOCK
-commit_data(BlockDriverState *bs, BlockDriverState *base,
-            const CommitZone *plan)
+static int coroutine_fn GRAPH_RDLOCK commit_data(ZonedCommit *c)
 {
     g_autofree void *buf = g_malloc(COMMIT_BUFFER_BYTES);
-    int64_t n;
+    int64_t end = c->base->total_sectors * BDRV_SECTOR_SIZE, n;
+    bool in_source;
 
-    for (uint64_t pos = plan->from; pos < plan->to; pos += n) {
-        QEMUIOVector qiov = QEMU_IOVEC_INIT_BUF(qiov, buf, 0);
-        int ret = bdrv_co_is_allocated(bs, pos, MIN(plan->to - pos,
-                                                    COMMIT_BUFFER_BYTES), &n);
+    for (int64_t pos = 0; pos < end; pos += n) {
+        int ret;
 
-        if (ret > 0) {
-            qemu_iovec_init_buf(&qiov, buf, n);
-            ret = qcow2_co_preadv_part(bs, pos, n, &qiov, 0, 0);
-            if (ret == 0) {
-                ret = qcow2_co_pwritev_part(base, pos, n, &qiov, 0, 0);
-            }
-        }
+        n = COMMIT_BUFFER_BYTES;
+        ret = zoned_commit_copy(c, pos, &n, buf, &in_source);
         if (ret < 0) {
             return ret;
         }
@@ -629,75 +762,28 @@ commit_data(BlockDriverState *bs, BlockDriverState *base,
     return 0;
 }
 
-static int coroutine_fn GRAPH_RDLOCK
-commit_zones(BlockDriverState *bs, BlockDriverState *base,
-             const CommitZone *plans, uint32_t nr_zones)
-{
-    BDRVQcow2State *s = base->opaque;
-    ZoneTable *to = qcow2_zone_table(base);
-    int ret;
-
-    for (uint32_t i = 0; i < nr_zones; i++) {
-        uint64_t start = zone_geometry_start(s->zoned->geometry, i);
-
-        if (plans[i].reset) {
-            zone_table_load(to, i, &(ZoneRecord) {
-                .state = BLK_ZS_EMPTY, .wp = start, .data_end = start,
-            });
-        }
-    }
-    zone_table_mark_dirty(to, 0);
-    ret = bdrv_co_flush(base);
-    for (uint32_t i = 0; i < nr_zones && ret == 0; i++) {
-        ret = commit_data(bs, base, &plans[i]);
-    }
-    if (ret == 0) {
-        ret = copy_zones(base, bs);
-    }
-    if (ret < 0) {
-        return ret;
-    }
-    zone_table_mark_dirty(to, 0);
-    return bdrv_co_flush(base);
-}
-
 int coroutine_fn qcow2_zoned_co_commit(BlockDriverState *bs,
                                        BlockDriverState *base, Error **errp)
 {
-    g_autofree CommitZone *plans = NULL;
-    BDRVQcow2State *s = base->opaque;
-    uint32_t nr_zones;
+    ZonedCommit *c = zoned_commit_new(bs, bs, base, errp);
     int ret;
 
-    if (base->drv != bs->drv || !qcow2_is_zoned(bs) || !qcow2_is_zoned(base)) {
-        error_setg(errp, "Only a zoned qcow2 overlay can be committed to "
-                   "node '%s', which is zoned", bdrv_get_node_name(base));
-        return -ENOTSUP;
-    }
-    if (!check_same_geometry(bs, base,
-                             zone_table_geometry(qcow2_zone_table(bs)),
-                             zone_table_geometry(qcow2_zone_table(base)),
-                             errp)) {
+    if (!c) {
         return -EINVAL;
     }
-    nr_zones = zone_table_nr_zones(qcow2_zone_table(base));
-    plans = g_new(CommitZone, nr_zones);
-    for (uint32_t i = 0; i < nr_zones; i++) {
-        ret = plan_commit(bs, base, i, &plans[i], errp);
-        if (ret < 0) {
-            return ret;
-        }
-    }
-    /* Records of the overlay take the place of those that claims are about. */
-    ret = qcow2_zones_store_locked(base, false);
+    ret = zoned_commit_begin(c, errp);
     if (ret == 0) {
-        ret = commit_zones(bs, base, plans, nr_zones);
+        ret = commit_data(c);
+        if (ret == 0) {
+            ret = zoned_commit_end(c);
+        }
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "Could not commit to node '%s'",
+                             bdrv_get_node_name(base));
+        }
+        zoned_commit_forget(c);
     }
-    qcow2_zoned_forget_mapping(s->zoned);
-    if (ret < 0) {
-        error_setg_errno(errp, -ret, "Could not commit to node '%s'",
-                         bdrv_get_node_name(base));
-    }
+    zoned_commit_free(c);
     return ret;
 }
 

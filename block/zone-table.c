@@ -1788,8 +1788,21 @@ unsigned int zone_table_records(ZoneTable *t, uint32_t first, unsigned int n,
     return n;
 }
 
+void zone_table_clear(ZoneTable *t, uint32_t index)
+{
+    uint64_t start = zone_start(t, index);
+
+    QEMU_LOCK_GUARD(&t->all);
+
+    zone_table_load(t, index, &(ZoneRecord) {
+        .state = BLK_ZS_EMPTY, .wp = start, .data_end = start,
+    });
+}
+
 void zone_table_copy(ZoneTable *to, ZoneTable *from)
 {
+    QEMU_LOCK_GUARD(&to->all);
+
     for (uint32_t i = 0; i < to->geometry.zones.nr_zones; i++) {
         ZoneRecord r;
 

@@ -270,7 +270,11 @@ BlockZoneState zone_state_of(uint64_t start, uint64_t end, uint64_t wp,
  */
 bool zone_table_load(ZoneTable *t, uint32_t index, const ZoneRecord *record);
 
-/* Set all zones, open ones too, as they are in @from, of the same geometry. */
+/*
+ * Empty sequential zone @index, and set all zones, open ones too, as they are in
+ * @from, of the same geometry.  Others may read, but nothing else is in progress.
+ */
+void zone_table_clear(ZoneTable *t, uint32_t index);
 void zone_table_copy(ZoneTable *to, ZoneTable *from);
 
 /* Where write pointer and end of data are, whatever waits to become durable */

@@ -1,7 +1,7 @@
 /*
  * Zones and the jobs and commands for whole disks
  *
- * All functions are called in the main loop.
+ * Functions that are not for coroutines are called in the main loop.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -43,5 +43,56 @@ int GRAPH_UNLOCKED zoned_commit(BlockDriverState *bs, BlockDriverState *base,
  * False if it has none: nothing is done.
  */
 bool GRAPH_UNLOCKED zoned_commit_to_backing(BlockDriverState *bs, int *ret);
+
+/*
+ * For block-commit of the images from @top down to the overlay of @base while a
+ * guest uses an image above them: can data and zones, if there are any, be brought
+ * to @base?
+ */
+bool GRAPH_UNLOCKED zoned_may_commit(BlockDriverState *top,
+                                     BlockDriverState *base, Error **errp);
+
+/* Such a job; the functions below do what it does to zones */
+typedef struct ZonedCommit ZonedCommit;
+
+/*
+ * Before the job begins, when @base can be written.  NULL if it has no zones;
+ * zoned_may_commit() was true.
+ */
+ZonedCommit *GRAPH_UNLOCKED zoned_commit_start(BlockDriverState *top,
+                                               BlockDriverState *last,
+                                               BlockDriverState *base);
+
+/*
+ * What follows is in qcow2-zoned-create.c: zoned images with overlays are qcow2
+ * images.  A commit from @top down to @last, the overlay of @base; NULL, with an
+ * error, if these have not the same zones.
+ */
+ZonedCommit *GRAPH_RDLOCK zoned_commit_new(BlockDriverState *top,
+                                           BlockDriverState *last,
+                                           BlockDriverState *base,
+                                           Error **errp);
+/* Where data is in the base is going to change, or has.  Drained. */
+void zoned_commit_forget(ZonedCommit *c);
+void zoned_commit_free(ZonedCommit *c);
+
+/*
+ * Check what is to be done, and empty the zones of the base that nothing is
+ * inherited from; durable.  Returns 0, or a negative errno with an error set.
+ */
+int coroutine_fn GRAPH_RDLOCK zoned_commit_begin(ZonedCommit *c, Error **errp);
+
+/*
+ * Bring what there is at @offset, at most *@bytes, which becomes the number of
+ * bytes that are done with and can be more if nothing is to be copied; @buf holds
+ * *@bytes.  Returns 1 if something was copied, 0 if not, or a negative errno, then
+ * *@in_source says whether reading failed.
+ */
+int coroutine_fn GRAPH_RDLOCK
+zoned_commit_copy(ZonedCommit *c, int64_t offset, int64_t *bytes, void *buf,
+                  bool *in_source);
+
+/* All has been copied: give the base the zones of the top, durable. */
+int coroutine_fn GRAPH_RDLOCK zoned_commit_end(ZonedCommit *c);
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * Jobs that carry zones along, under a guest that goes on
  *
- * A chain of three zoned images is made by writers like those that go on while
+ * A chain of four zoned images is made by writers like those that go on while
  * the job runs: some have a zone each, which they write, append to, finish and
  * reset, some append to one zone together, and some have a part of the
  * conventional zones.  A model says what every block must hold.
@@ -37,9 +37,11 @@
 
 QEMU_BUILD_BUG_ON(WRITERS != 32);
 
-enum { BASE, MID, TOP, LAYERS };
+enum { NONE = -1, BASE, MID, UPPER, TOP, LAYERS };
 
-static const char *const node_names[LAYERS] = { "base", "mid", "top" };
+static const char *const node_names[LAYERS] = {
+    "base", "mid", "upper", "top"
+};
 static char *paths[LAYERS];
 static char *directory;
 static const char *options;             /* of all images */
@@ -310,7 +312,7 @@ static void create(int layer)
 static void make_chain(unsigned int seed)
 {
     /* The overlays leave some zones as they are. */
-    static const unsigned int rounds[LAYERS] = { 40, 4, 0 };
+    static const unsigned int rounds[LAYERS] = { 40, 4, 4, 0 };
 
     memset(model, 0, sizeof(model));
     last_tag = 0;
@@ -418,8 +420,16 @@ static int finish_job(Job *job)
 
 static Job *start_stream(int base)
 {
-    stream_start("job", node(TOP), base < 0 ? NULL : node(base), NULL, false,
-                 NULL, JOB_DEFAULT, 0, BLOCKDEV_ON_ERROR_REPORT, NULL,
+    stream_start("job", node(TOP), base == NONE ? NULL : node(base),
+                 base == NONE ? NULL : paths[base], false, NULL, JOB_DEFAULT,
+                 0, BLOCKDEV_ON_ERROR_REPORT, NULL, &error_abort);
+    return started_job();
+}
+
+static Job *start_commit(int top, int base)
+{
+    commit_start("job", node(TOP), node(base), node(top), JOB_DEFAULT, 0,
+                 BLOCKDEV_ON_ERROR_REPORT, paths[base], false, NULL,
                  &error_abort);
     return started_job();
 }
@@ -427,24 +437,26 @@ static Job *start_stream(int base)
 typedef struct Case {
     const char *name;
     const char *options;
-    int base;                   /* that stays; -1 if none does */
+    int base;                   /* the images above it go... */
+    int top;                    /* ...down from this one */
     bool threaded;
 } Case;
 
 /* The job is over: the disk is as the guest knows it, without other files. */
-static void check_result(int base, int gone)
+static void check_result(int top, int base)
 {
+    int below = top == UPPER ? base : UPPER;
     BlockDriverState *backing;
 
     check_disk();
     bdrv_graph_rdlock_main_loop();
     backing = bdrv_cow_bs(bdrv_skip_filters(blk_bs(blk)));
     bdrv_graph_rdunlock_main_loop();
-    g_assert(backing == (base < 0 ? NULL : node(base)));
+    g_assert(backing == (below == NONE ? NULL : node(below)));
     close_chain();
 
     for (int layer = BASE; layer < LAYERS; layer++) {
-        if (layer > base && layer <= gone) {
+        if (layer > base && layer <= top) {
             unlink(paths[layer]);
         } else {
             check_image(layer);
@@ -472,7 +484,25 @@ static void test_stream(const void *opaque)
         job = start_stream(c->base);
         g_assert_cmpint(finish_job(job), ==, 0);
         stop_writers();
-        check_result(c->base, MID);
+        check_result(UPPER, c->base);
+        remove_images();
+    }
+}
+
+static void test_commit(const void *opaque)
+{
+    const Case *c = opaque;
+    Job *job;
+
+    options = c->options;
+    for (unsigned int seed = 0; seed < SEEDS; seed++) {
+        make_chain(seed * LAYERS);
+        open_chain(TOP);
+        start_writers(2000 + seed, 0, c->threaded);
+        job = start_commit(c->top, c->base);
+        g_assert_cmpint(finish_job(job), ==, 0);
+        stop_writers();
+        check_result(c->top, c->base);
         remove_images();
     }
 }
@@ -543,12 +573,13 @@ static void test_stream_held(const void *opaque)
     AIO_WAIT_WHILE_UNLOCKED(NULL, !first.done);
     close_chain();
     create(MID);
+    create(UPPER);
     create(TOP);
 
     open_chain(TOP);
     g_assert_cmpint(bdrv_debug_breakpoint(node(BASE), "read_aio", "copy"), ==,
                     0);
-    job = start_stream(-1);
+    job = start_stream(NONE);
     while (!bdrv_debug_is_suspended(node(BASE), "copy")) {
         aio_poll(qemu_get_aio_context(), true);
     }
@@ -565,18 +596,37 @@ static void test_stream_held(const void *opaque)
     AIO_WAIT_WHILE_UNLOCKED(NULL, !r.done);
     check_disk();
     g_assert_cmpint(finish_job(job), ==, 0);
-    check_result(-1, MID);
+    check_result(UPPER, NONE);
     remove_images();
+}
+
+static void add_cases(const char *job, const Case *cases, unsigned int n,
+                      GTestDataFunc f)
+{
+    for (unsigned int i = 0; i < n; i++) {
+        g_autofree char *name = g_strdup_printf("/zoned-jobs/%s/%s", job,
+                                                cases[i].name);
+
+        g_test_add_data_func(name, &cases[i], f);
+    }
 }
 
 int main(int argc, char **argv)
 {
     static const Case stream_cases[] = {
-        { "all", "", -1, false },
-        { "to-base", "", BASE, false },
-        { "threads", "", -1, true },
-        { "small-clusters", ",cluster_size=4k", -1, false },
-        { "subclusters", ",extended_l2=on", BASE, true },
+        { "all", "", NONE, UPPER, false },
+        { "to-base", "", BASE, UPPER, false },
+        { "threads", "", NONE, UPPER, true },
+        { "small-clusters", ",cluster_size=4k", NONE, UPPER, false },
+        { "subclusters", ",extended_l2=on", BASE, UPPER, true },
+    };
+    static const Case commit_cases[] = {
+        { "lowest", "", BASE, MID, false },
+        { "highest", "", MID, UPPER, false },
+        { "both", "", BASE, UPPER, false },
+        { "threads", "", BASE, UPPER, true },
+        { "small-clusters", ",cluster_size=4k", BASE, MID, false },
+        { "subclusters", ",extended_l2=on", BASE, UPPER, true },
     };
     int ret;
 
@@ -592,12 +642,8 @@ int main(int argc, char **argv)
         threads[i] = iothread_new();
     }
 
-    for (unsigned int i = 0; i < ARRAY_SIZE(stream_cases); i++) {
-        g_autofree char *name = g_strdup_printf("/zoned-jobs/stream/%s",
-                                                stream_cases[i].name);
-
-        g_test_add_data_func(name, &stream_cases[i], test_stream);
-    }
+    add_cases("stream", stream_cases, ARRAY_SIZE(stream_cases), test_stream);
+    add_cases("commit", commit_cases, ARRAY_SIZE(commit_cases), test_commit);
     g_test_add_data_func("/zoned-jobs/stream/held-up/reset", reset_and_write,
                          test_stream_held);
     g_test_add_data_func("/zoned-jobs/stream/held-up/append",
