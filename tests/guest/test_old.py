@@ -39,19 +39,6 @@ class Nvme(OfOldest, Namespace, Multiqueue):
         # With more than one queue there is none by default
         cls.check('echo mq-deadline > /sys/block/${DEV#/dev/}/queue/scheduler')
 
-    def test_append(self):
-        """zonefs appends 64 MiB in the order in which they come"""
-        self.check('modprobe zonefs; blkzone reset $DEV; mkzonefs -f $DEV\n'
-                   'mkdir -p /mnt/z; mount -t zonefs $DEV /mnt/z\n'
-                   'for i in 0 1 2 3 4 5 6 7; do\n'
-                   'pattern text$i 8M | dd of=/mnt/z/seq/$i bs=64K status=none '
-                   'iflag=fullblock oflag=append,direct conv=notrunc &\n'
-                   'done; wait\n'
-                   'for i in 0 1 2 3 4 5 6 7; do\n'
-                   'pattern text$i 8M | cmp - /mnt/z/seq/$i; done\n'
-                   'umount /mnt/z')
-        self.check_after()
-
 
 @tap.full
 class Virtio(OfOldest, ZoneCase):
