@@ -270,11 +270,13 @@ static unsigned memory_of(pid_t pid, const char *name)
     g_autofree char *path = g_strdup_printf("/proc/%d/status", pid);
     g_autofree char *status = NULL;
     const char *line;
+    unsigned kib;
 
     g_assert_true(g_file_get_contents(path, &status, NULL, NULL));
     line = strstr(status, name);
     g_assert_nonnull(line);
-    return strtoul(line + strlen(name) + 1, NULL, 10);
+    g_assert_cmpint(sscanf(line + strlen(name), ": %u kB", &kib), ==, 1);
+    return kib;
 }
 
 /* From now on, the maximum is that of what comes; false if nobody counts it. */

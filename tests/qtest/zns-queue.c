@@ -155,7 +155,10 @@ static uint32_t random_field(GRand *dice)
     }
 }
 
-/* Whatever is in the fields, QEMU lives, and the zones make sense. */
+/*
+ * Whatever is in the fields, QEMU lives, and the zones make sense.  For some of
+ * the commands, the list of pages is a page of data: no two have the same.
+ */
 static void test_random_commands(void)
 {
     static const uint8_t opcodes[] = {
@@ -166,6 +169,8 @@ static void test_random_commands(void)
     };
     g_autoptr(GRand) dice = g_rand_new_with_seed(1);
     Controller *c = get_clean(&features);
+    uint64_t list = c->prp_list;
+    uint64_t lists = guest_alloc(&c->m->qos->alloc, 16 * 4096);
 
     for (int round = 0; round < 200; round++) {
         unsigned cid[16];
@@ -176,6 +181,7 @@ static void test_random_commands(void)
             Command cmd = command(opcode, random_field(dice), 0, 0);
 
             /* All that can be transferred has memory, or a bad pointer */
+            c->prp_list = lists + i * 4096;
             cmd = with_data(c, cmd, g_rand_int_range(dice, 0, 64) * 4,
                             MDTS_BYTES);
             if (g_rand_int_range(dice, 0, 8) == 0) {
@@ -201,6 +207,7 @@ static void test_random_commands(void)
             wait_for(c, &c->io, cid[i]);
         }
     }
+    c->prp_list = list;
     for (unsigned i = 0; i < 16; i++) {
         Zone z = get_zone(c, i);
 
