@@ -343,6 +343,48 @@ extern const Setup throttled;
 
 void hold_back(Controller *c, const char *device);
 
+/* --- zns-pointers.c: data pointers of all kinds --- */
+
+#define PAGE            4096
+#define ARENA_PAGES     1024        /* for buffers, and lists of their pages */
+#define PRPS            (PAGE / 8)  /* in a page */
+
+typedef struct Memory {
+    Machine *m;
+    Controller *c;                  /* to send commands to */
+    GuestMemory *ram;
+    GRand *dice;
+    uint64_t pages[ARENA_PAGES];    /* in an order of their own */
+    unsigned used;                  /* of @pages */
+    struct {
+        uint64_t addr;
+        size_t len;
+    } piece[ARENA_PAGES];           /* of the buffer */
+    unsigned pieces;
+} Memory;
+
+unsigned roll(Memory *mem, unsigned end);
+Memory *new_memory(const Setup *setup);
+void delete_memory(Memory *mem);
+/* A page that no other part of the command has; run_exactly() gives it back. */
+uint64_t take_page(Memory *mem);
+void add_piece(Memory *mem, uint64_t addr, size_t len);
+void set_pointer(Command *cmd, uint64_t first, uint64_t second);
+/* A buffer of @len bytes that begins at @offset of a page */
+void set_prps(Memory *mem, Command *cmd, size_t len, unsigned offset);
+void put_sgl(Memory *mem, uint64_t at, uint64_t addr, uint32_t len,
+             unsigned type);
+/* As many segments as it takes, of a few descriptors of less than a page */
+void set_sgl(Memory *mem, Command *cmd, size_t len);
+/*
+ * The buffer begins with the @len bytes at @data, and what follows them is as
+ * before.
+ */
+void assert_pieces(Memory *mem, const uint8_t *data, size_t len);
+/* Run the command, which has to transfer the @len bytes at @data. */
+void run_exactly(Memory *mem, Queue *q, Command cmd, const uint8_t *data,
+                 size_t len);
+
 /* Each registers the tests of its file. */
 void add_cells_tests(void);
 void add_report_tests(void);

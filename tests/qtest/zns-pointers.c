@@ -16,30 +16,12 @@
  * not on how much there is to transfer.  What is no part of the buffer is
  * compared after each command anyway; what is in the buffer, here.
  */
-#define PAGE            4096
-#define ARENA_PAGES     1024        /* for buffers, and lists of their pages */
-#define PRPS            (PAGE / 8)  /* in a page */
-
-typedef struct Memory {
-    Machine *m;
-    Controller *c;                  /* to send commands to */
-    GuestMemory *ram;
-    GRand *dice;
-    uint64_t pages[ARENA_PAGES];    /* in an order of their own */
-    unsigned used;                  /* of @pages */
-    struct {
-        uint64_t addr;
-        size_t len;
-    } piece[ARENA_PAGES];           /* of the buffer */
-    unsigned pieces;
-} Memory;
-
-static unsigned roll(Memory *mem, unsigned end)
+unsigned roll(Memory *mem, unsigned end)
 {
     return g_rand_int_range(mem->dice, 0, end);
 }
 
-static Memory *new_memory(const Setup *setup)
+Memory *new_memory(const Setup *setup)
 {
     Memory *mem = g_new0(Memory, 1);
     uint64_t arena;
@@ -55,14 +37,14 @@ static Memory *new_memory(const Setup *setup)
     return mem;
 }
 
-static void delete_memory(Memory *mem)
+void delete_memory(Memory *mem)
 {
     delete_machine(mem->m);
     g_rand_free(mem->dice);
     g_free(mem);
 }
 
-static uint64_t take_page(Memory *mem)
+uint64_t take_page(Memory *mem)
 {
     unsigned other = mem->used + roll(mem, ARENA_PAGES - mem->used);
     uint64_t page = mem->pages[other];
@@ -80,7 +62,7 @@ static void get_pattern(uint64_t addr, uint8_t *data, size_t len)
     }
 }
 
-static void add_piece(Memory *mem, uint64_t addr, size_t len)
+void add_piece(Memory *mem, uint64_t addr, size_t len)
 {
     uint8_t before[PAGE];
 
@@ -91,7 +73,7 @@ static void add_piece(Memory *mem, uint64_t addr, size_t len)
     guest_write(mem->ram, addr, before, len);
 }
 
-static void set_pointer(Command *cmd, uint64_t first, uint64_t second)
+void set_pointer(Command *cmd, uint64_t first, uint64_t second)
 {
     cmd->dw[6] = first;
     cmd->dw[7] = first >> 32;
@@ -112,8 +94,7 @@ static unsigned first_entry(Memory *mem)
     }
 }
 
-/* A buffer of @len bytes that begins at @offset of a page */
-static void set_prps(Memory *mem, Command *cmd, size_t len, unsigned offset)
+void set_prps(Memory *mem, Command *cmd, size_t len, unsigned offset)
 {
     unsigned pages = DIV_ROUND_UP(offset + len, PAGE);
     unsigned entry = first_entry(mem);
@@ -147,15 +128,14 @@ static void set_prps(Memory *mem, Command *cmd, size_t len, unsigned offset)
     set_pointer(cmd, first, second);
 }
 
-static void put_sgl(Memory *mem, uint64_t at, uint64_t addr, uint32_t len,
-                    unsigned type)
+void put_sgl(Memory *mem, uint64_t at, uint64_t addr, uint32_t len,
+             unsigned type)
 {
     guest_writeq(mem->ram, at, addr);
     guest_writeq(mem->ram, at + 8, len | (uint64_t)type << 60);
 }
 
-/* As many segments as it takes, of a few descriptors of less than a page */
-static void set_sgl(Memory *mem, Command *cmd, size_t len)
+void set_sgl(Memory *mem, Command *cmd, size_t len)
 {
     uint64_t at = take_page(mem);
     uint64_t first = at;
@@ -186,11 +166,7 @@ static void set_sgl(Memory *mem, Command *cmd, size_t len)
     }
 }
 
-/*
- * The buffer begins with the @len bytes at @data, and what follows them is as
- * before.
- */
-static void assert_pieces(Memory *mem, const uint8_t *data, size_t len)
+void assert_pieces(Memory *mem, const uint8_t *data, size_t len)
 {
     for (unsigned i = 0; i < mem->pieces; i++) {
         size_t size = mem->piece[i].len, n = MIN(len, size);
@@ -208,9 +184,8 @@ static void assert_pieces(Memory *mem, const uint8_t *data, size_t len)
     mem->pieces = 0;
 }
 
-/* Run the command, which has to transfer the @len bytes at @data. */
-static void run_exactly(Memory *mem, Queue *q, Command cmd, const uint8_t *data,
-                        size_t len)
+void run_exactly(Memory *mem, Queue *q, Command cmd, const uint8_t *data,
+                 size_t len)
 {
     g_assert_cmphex(check(run(mem->c, q, cmd)), ==, OK);
     assert_pieces(mem, data, len);
@@ -255,15 +230,16 @@ static uint8_t *expected_report(Reports *r, unsigned first, size_t *len,
                                 bool partial)
 {
     unsigned zones = REPORTED - first;
-    unsigned complete = MIN(zones, (*len - 64) / r->entry);
+    size_t room = MAX(*len, 64) - 64;
+    unsigned complete = MIN(zones, room / r->entry);
     size_t body = in_memory ? complete * r->entry
-                            : MIN(*len - 64, zones * r->entry);
+                            : MIN(room, zones * r->entry);
     uint8_t *data;
 
     if (!in_memory) {
-        *len = 64 + body;
+        *len = MIN(*len, 64 + body);
     }
-    data = g_malloc0(*len);
+    data = g_malloc0(MAX(*len, 64));
     stq_le_p(data, partial ? complete : zones);
     memcpy(data + 64, r->all + first * r->entry, body);
     return data;
@@ -364,6 +340,33 @@ static void test_large_extended_reports(void)
     try_extended_reports(&setup, 16320);
 }
 
+/* An entry, a dword and a header more or less than there is room for */
+static void test_report_lengths(void)
+{
+    static const unsigned offsets[] = { 0, 4, 4032, 4092 };
+    static const int beside[] = { -4, 0, 4 };
+    static const unsigned zones[] = { 0, 1, 2, 63, 64 };
+    Reports r = { .mem = new_memory(&reported), .entry = 64 };
+
+    get_reports(&r);
+    for (int i = 0; i < ARRAY_SIZE(offsets); i++) {
+        unsigned at = offsets[i];
+
+        for (size_t len = 4; len < 64; len += 4) {
+            report_exactly(&r, 1, len, at, i % 2);
+        }
+        for (int k = 0; k < ARRAY_SIZE(beside) * ARRAY_SIZE(zones); k++) {
+            size_t len = 64 + zones[k / 3] * 64 + beside[k % 3];
+
+            report_exactly(&r, 5, len, at, false);
+            report_exactly(&r, REPORTED - 64, len, at, true);
+            report_exactly(&r, REPORTED - 1, len, at, false);
+        }
+    }
+    g_free(r.all);
+    delete_memory(r.mem);
+}
+
 /* The largest that there can be */
 static void test_report_longest_list(void)
 {
@@ -435,6 +438,22 @@ static void try_page(Memory *mem, Queue *q, GetPage *get, const LogPage *page)
 
         set_prps(mem, &cmd, len, offset);
         run_exactly(mem, q, cmd, log + skip, MIN(len, page->size - skip));
+    }
+    for (unsigned i = 0; i < 5; i++) {
+        size_t len = ((const size_t[]) { 4, 8, page->size - 4, page->size,
+                                         page->size + 4 })[i];
+
+        /* Admin commands have no SGLs */
+        for (unsigned sgl = 0; sgl < 1 + (q == &c->io); sgl++) {
+            Command cmd = get(page, len, 0);
+
+            if (sgl) {
+                set_sgl(mem, &cmd, len);
+            } else {
+                set_prps(mem, &cmd, len, 4092);
+            }
+            run_exactly(mem, q, cmd, log, MIN(len, page->size));
+        }
     }
 }
 
@@ -558,6 +577,8 @@ void add_pointers_tests(void)
     add("data-pointer/extended-reports", test_extended_reports);
     add("data-pointer/large-extended-reports",
         test_large_extended_reports);
+    add("data-pointer/report-lengths", test_report_lengths);
+    add_in_memory("data-pointer/report-lengths", test_report_lengths);
     add("data-pointer/report-longest-list", test_report_longest_list);
     add("data-pointer/log-pages", test_log_pages);
     add("data-pointer/data-placement-pages", test_data_placement_pages);
