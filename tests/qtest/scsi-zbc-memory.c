@@ -245,6 +245,132 @@ static void test_write_from_nowhere(void)
     assert_vm_runs(d);
 }
 
+/* --- Answers of any length, in buffers of any kind --- */
+
+/* A command that answers with so much that the initiator has room for */
+typedef struct Answer {
+    const char *name;
+    uint8_t cdb[16];
+    unsigned length_at, length_bytes;   /* the allocation length in the CDB */
+    unsigned least;                     /* less is refused */
+    bool exact;     /* QEMU pads others with zeroes, to the allocation length */
+} Answer;
+
+static const Answer answers[] = {
+    { "inquiry", { INQUIRY }, 3, 2 },
+    { "inquiry-page-00", { INQUIRY, 1, 0x00 }, 3, 2 },
+    { "inquiry-page-80", { INQUIRY, 1, 0x80 }, 3, 2 },
+    { "inquiry-page-83", { INQUIRY, 1, 0x83 }, 3, 2 },
+    { "inquiry-page-b0", { INQUIRY, 1, 0xb0 }, 3, 2 },
+    { "inquiry-page-b1", { INQUIRY, 1, 0xb1 }, 3, 2 },
+    { "inquiry-page-b6", { INQUIRY, 1, 0xb6 }, 3, 2 },
+    { "mode-sense-6", { MODE_SENSE, 0, 0x3f }, 4, 1 },
+    { "mode-sense-10", { MODE_SENSE_10, 0, 0x3f }, 7, 2 },
+    { "request-sense", { REQUEST_SENSE }, 4, 1 },
+    { "report-luns", { REPORT_LUNS }, 6, 4, 16, true },
+    { "read-capacity-16", { 0x9e, 0x10 }, 10, 4 },
+    { "opcodes", { 0xa3, 0x0c }, 6, 4, 0, true },
+    { "opcode", { 0xa3, 0x0c, 1, READ_16 }, 6, 4, 0, true },
+    { "report-zones", { 0x95 }, 10, 4, 0, true },
+};
+
+#define ANSWER_ROOM     2048
+
+static const Setup many_buffers = {
+    .adapter = ",virtqueue_size=1024", .device = ",serial=zoned",
+};
+
+static Command answer_command(const Answer *a, size_t length, size_t room,
+                              void *data)
+{
+    Command c = { .in_len = room, .in = data };
+
+    memcpy(c.cdb, a->cdb, sizeof(c.cdb));
+    for (unsigned i = 0; i < a->length_bytes; i++) {
+        c.cdb[a->length_at + i] = length >> 8 * (a->length_bytes - 1 - i);
+    }
+    return c;
+}
+
+/*
+ * The answer is that of before, cut off at the allocation length; the residual
+ * says how much it is, and nothing behind it is written.
+ */
+static void check_answer(Disk *d, const Answer *a, const uint8_t *whole,
+                         size_t size, size_t length, unsigned segment)
+{
+    uint8_t data[ANSWER_ROOM];
+    size_t n = a->exact ? MIN(size, length) : length, room = length + 64;
+    Command c = answer_command(a, length, room, data);
+
+    if (segment && room / segment > 1000) {
+        return;
+    }
+    /* A report has no descriptor that is cut off */
+    if (a->cdb[0] == 0x95 && n > 64) {
+        n = QEMU_ALIGN_DOWN(n, 64);
+    }
+    c.segment = segment;
+    c.misaligned = segment * 31;
+    if (length < a->least) {
+        assert_sense(submit(d, &c), BAD_FIELD);
+        g_assert_cmpint(c.touched, ==, 0);
+        return;
+    }
+    assert_ok(submit(d, &c));
+    if (length) {
+        /* Without a transfer, there is no residual from QEMU. */
+        g_assert_cmpint(c.resid, ==, room - n);
+    }
+    g_assert_cmpint(c.touched, <=, n);
+    g_assert_cmpmem(data, n, whole, n);
+}
+
+static void test_answer(const void *opaque)
+{
+    static const unsigned segments[] = { 0, 1, 3, 64 };
+    static const int beside[] = { -1, 0, 1 };
+    static const unsigned lengths[] = { 0, 1, 4, 5, 8, 12, 36, 64, 96, 128 };
+    const Answer *a = opaque;
+    Disk *d = get_disk(&many_buffers);
+    size_t most = a->length_bytes == 1 ? 255 : ANSWER_ROOM - 64, size;
+    uint8_t whole[ANSWER_ROOM];
+    Command c = answer_command(a, most, ANSWER_ROOM, whole);
+
+    assert_ok(submit(d, &c));
+    size = a->exact ? ANSWER_ROOM - c.resid : 96;
+    g_assert_cmpint(ANSWER_ROOM - c.resid, ==, a->exact ? size : most);
+    g_assert_cmpint(size, <, most);
+    for (int i = 0; i < ARRAY_SIZE(segments); i++) {
+        for (int k = 0; k < ARRAY_SIZE(lengths); k++) {
+            check_answer(d, a, whole, size, lengths[k], segments[i]);
+        }
+        for (int k = 0; k < ARRAY_SIZE(beside); k++) {
+            check_answer(d, a, whole, size, size + beside[k], segments[i]);
+        }
+    }
+}
+
+/* A buffer of less than the allocation length is refused as a whole. */
+static void test_short_answers(void)
+{
+    Disk *d = get_disk(&standard);
+
+    for (int i = 0; i < ARRAY_SIZE(answers); i++) {
+        Command c = answer_command(&answers[i], 200, 199, NULL);
+
+        assert_sense(submit(d, &c), OVERRUN);
+        g_assert_cmpint(c.touched, ==, 0);
+    }
+}
+
+static void add_answer(const Answer *a)
+{
+    g_autofree char *name = g_strdup_printf("memory/answer-of-%s", a->name);
+
+    add_with(name, a, test_answer);
+}
+
 void add_memory_tests(void)
 {
     static const unsigned one = 1, many = MANY_SECTORS;
@@ -260,4 +386,8 @@ void add_memory_tests(void)
     add_with("memory/read-to-a-register", &one, test_read_to_registers);
     add_with("memory/read-to-registers", &many, test_read_to_registers);
     add("memory/write-from-nowhere", test_write_from_nowhere);
+    for (int i = 0; i < ARRAY_SIZE(answers); i++) {
+        add_answer(&answers[i]);
+    }
+    add("memory/short-answers", test_short_answers);
 }
