@@ -28,6 +28,7 @@ help:
 	@echo 'make check-crash    the power-loss harness, all of it'
 	@echo 'make check-fuzz     100,000 crafted images'
 	@echo 'make check-distributed  images over NBD, SSH, NFS and RBD, on loopback'
+	@echo 'make check-stress   an hour of random operations against a model'
 	@echo 'make check-versions unit, qtest, iotests, guest on each version of QEMU'
 	@echo 'make check-tsan     the unit tests of zones under the thread sanitizer'
 	@echo 'make bench          how fast zoned images are; build/bench/bench.svg'
@@ -85,6 +86,11 @@ check-unit check-qtest check-iotests check-iotests-qemu check-scripts: \
 	check-%: check-programs
 	@scripts/check $*
 
+# An hour; check has half a minute of it.
+.PHONY: check-stress
+check-stress: check-programs
+	@tests/stress/run --seconds 3600
+
 # Every version that the patches are kept for, in a build directory of its own.
 .PHONY: check-versions
 check-versions:
@@ -127,7 +133,7 @@ check-series: overlay
 
 .PHONY: clean distclean
 clean:
-	rm -rf $(addprefix $(build)/,obj bench bench-guest tsan check crash fuzz distributed \
+	rm -rf $(addprefix $(build)/,obj bench bench-guest tsan check crash fuzz stress distributed \
 		series series-build)
 distclean:
 	rm -rf $(build)

@@ -27,7 +27,7 @@ OVERLAY_DIRS = ('block', 'docs', 'hw', 'include', 'qapi', 'tests')
 # ... but for what serves this repository only.
 LOCAL = ('docs/devel/building.rst', 'docs/devel/zoned-defects.rst',
          'tests/bench/*', 'tests/crash/*', 'tests/distributed/*',
-         'tests/fuzz/*', 'tests/guest/*', 'tests/scripts/*',
+         'tests/fuzz/*', 'tests/guest/*', 'tests/scripts/*', 'tests/stress/*',
          '*/__pycache__/*', '*~', '*.orig', '*.rej', '*.swp')
 
 

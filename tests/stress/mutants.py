@@ -1,0 +1,89 @@
+# Ways to break QEMU; the stress test must notice each.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+import json
+import shlex
+import subprocess
+import sys
+from typing import NamedTuple
+
+from machine import BUILD
+
+OBJ, QEMU = BUILD / 'obj', BUILD / 'qemu'
+OUT = OBJ / 'tests/stress'
+PROGRAM = 'qemu-system-x86_64'
+
+
+class Mutant(NamedTuple):
+    name: str
+    source: str
+    old: str            # occurs once in it
+    new: str
+
+
+MUTANTS = [
+    Mutant('reset-leaves-end-of-data', 'block/zone-table.c',
+           '    qatomic_set_u64(&z->data_end, r.data_end);\n'
+           '    z->was_empty = false;\n',
+           '    if (state != BLK_ZS_EMPTY) {\n'
+           '        qatomic_set_u64(&z->data_end, r.data_end);\n    }\n'
+           '    z->was_empty = false;\n'),
+    Mutant('offline-in-backing-file', 'block/qcow2-zoned-io.c',
+           'if (n == -ENODEV && is_backing_file(bs)) {', 'if (false) {'),
+    Mutant('append-at-wrong-place', 'block/qcow2-zoned-io.c',
+           '    if (ret == 0) {\n        *offset = position;\n    }\n'
+           '    return bdrv_zone_op_io_error(ret);\n',
+           '    if (ret == 0) {\n'
+           '        *offset = MAX(position, qiov->size) - qiov->size;\n    }\n'
+           '    return bdrv_zone_op_io_error(ret);\n'),
+    Mutant('implicit-close-not-done', 'block/zone-table.c',
+           '            close_one(t);\n',
+           ''),
+    Mutant('flush-forgets-a-zone', 'block/zone-table.c',
+           '    if (block_is_dirty(t, w->zone)) {\n        return;\n    }\n',
+           '    if (block_is_dirty(t, w->zone) || w->zone % 8 == 5) {\n'
+           '        return;\n    }\n'),
+    Mutant('resize-loses-last-zone', 'block/zone-table.c',
+           '    for (uint32_t i = 0; i < MIN(nr_zones, old_nr_zones); i++) {\n'
+           '        move_zone(',
+           '    for (uint32_t i = 0; i < MIN(nr_zones, old_nr_zones) - 1; i++) {\n'
+           '        move_zone('),
+]
+
+
+def commands():
+    done = subprocess.run(['ninja', '-t', 'compdb', '-x'], cwd=OBJ, check=True,
+                          stdout=subprocess.PIPE, text=True)
+    return {c['output']: shlex.split(c['command']) for c in json.loads(done.stdout)}
+
+
+def build(mutant):
+    """QEMU with a changed copy of one source"""
+    known = commands()
+    OUT.mkdir(parents=True, exist_ok=True)
+    text = (QEMU / mutant.source).read_text()
+    if text.count(mutant.old) != 1:
+        sys.exit(f'mutant {mutant.name} no longer fits the source')
+    copy = OUT / f'{mutant.name}.c'
+    copy.write_text(text.replace(mutant.old, mutant.new))
+    plain = f'libblock.a.p/{mutant.source.replace("/", "_")}.o'
+    words = known[plain]
+    for option in ('-o', '-MF', '-MQ'):
+        words[words.index(option) + 1] = str(OUT / f'{mutant.name}.o')
+    words[words.index('-MF') + 1] += '.d'
+    words[words.index('-c') + 1] = str(copy)
+    run([*words, f'-I{(QEMU / mutant.source).parent}', '-Wno-error'])
+    words = known[PROGRAM]
+    words[words.index(plain)] = str(OUT / f'{mutant.name}.o')
+    # Firmware is looked for beside it
+    words[words.index('-o') + 1] = f'{PROGRAM}-mutant'
+    run(words)
+    return OBJ / f'{PROGRAM}-mutant'
+
+
+def run(words):
+    done = subprocess.run(words, cwd=OBJ, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT)
+    if done.returncode:
+        sys.exit(f'{shlex.join(words)}\n{done.stdout}')
