@@ -253,29 +253,44 @@ static void stop_writers(void)
 
 /* --- Images --- */
 
-/* Open one image, above the node of the one below, if there is any. */
-static BlockBackend *open_image(int layer, bool read_only)
+/* One image above @file and the node of the image below, if there is any */
+static BlockBackend *open_above(const char *file, int layer, bool read_only,
+                                Error **errp)
 {
-    g_autofree char *file =
-        g_strdup_printf("{'driver':'file','cache':{'no-flush':true},"
-                        "'filename':'%s'}", paths[layer]);
-    /* Reads of backing files take time, so that there is some for races */
-    g_autofree char *above =
-        read_only ? g_strdup_printf("{'driver':'blkdebug','inject-error':[{"
-                                    "'event':'none','iotype':'read','errno':0,"
-                                    "'immediately':false,'delay-ns':500000}],"
-                                    "'image':%s}", file)
-                  : g_strdup(file);
     g_autofree char *backing =
         layer > BASE ? g_strdup_printf("'%s'", node_names[layer - 1])
                      : g_strdup("null");
     g_autofree char *filename =
         g_strdup_printf("json:{'driver':'qcow2','node-name':'%s','read-only':"
                         "%s,'file':%s,'backing':%s}", node_names[layer],
-                        read_only ? "true" : "false", above, backing);
+                        read_only ? "true" : "false", file, backing);
 
     return blk_new_open(filename, NULL, NULL, read_only ? 0 : BDRV_O_RDWR,
-                        &error_abort);
+                        errp);
+}
+
+static BlockBackend *open_image(int layer, bool read_only)
+{
+    g_autofree char *file =
+        g_strdup_printf("{'driver':'file','cache':{'no-flush':true},"
+                        "'filename':'%s'}", paths[layer]);
+    g_autofree char *blkdebug =
+        g_strdup_printf("{'driver':'blkdebug','image':%s}", file);
+    g_autofree char *slow =
+        g_strdup_printf("{'driver':'blkdebug','inject-error':[{'event':'none',"
+                        "'iotype':'read','errno':0,'immediately':false,"
+                        "'delay-ns':500000}],'image':%s}", file);
+    BlockBackend *opened;
+
+    if (!read_only) {
+        return open_above(file, layer, false, &error_abort);
+    }
+    /*
+     * Reads of backing files take time, so that there is some for races, where
+     * blkdebug has delays (not all versions have).
+     */
+    opened = open_above(slow, layer, true, NULL);
+    return opened ?: open_above(blkdebug, layer, true, &error_abort);
 }
 
 static void open_chain(int top)
