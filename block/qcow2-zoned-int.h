@@ -5,7 +5,8 @@
  * tables in the file, qcow2-zoned.c opens and closes images, qcow2-zoned-io.c
  * has the guest's I/O, qcow2-zoned-data.c that to mapped zones,
  * qcow2-zoned-space.c the space on the host for it, qcow2-zoned-create.c creation
- * and overlays, qcow2-zoned-image.c what changes a whole image.
+ * and overlays, qcow2-zoned-image.c what changes a whole image,
+ * qcow2-zoned-transfer.c zones that come from another disk.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -35,6 +36,7 @@ struct Qcow2Zoned {
     ZoneGeometry header_geometry;   /* without a size, until it is open */
     Qcow2ZoneFile file;         /* written under store_lock */
     uint32_t flags;
+    bool receiving;             /* see BlockZoneTransfer; changed when drained */
     bool header_unknown;        /* see qcow2_zones_write_header() */
     ZoneTable *table;           /* NULL until qcow2_zoned_open() */
     Qcow2ZonedGoto *going_to;   /* the snapshot to go back to */

@@ -922,6 +922,14 @@ qcow2_zoned_co_preadv_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                         flags) : 0;
 }
 
+/* Zones that are received show nothing of this until they are all there. */
+static bool is_receiving(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    return s->zoned->receiving;
+}
+
 int coroutine_fn
 qcow2_zoned_co_pwritev_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
                             QEMUIOVector *qiov, size_t qiov_offset,
@@ -933,6 +941,10 @@ qcow2_zoned_co_pwritev_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
     if (!qcow2_in_zones(bs, offset)) {
         return qcow2_co_pwritev_part(bs, offset, bytes, qiov, qiov_offset,
                                      flags);
+    }
+    if (is_receiving(bs)) {
+        return bdrv_zone_io_error(qcow2_co_pwritev_part(bs, offset, bytes, qiov,
+                                                        qiov_offset, flags));
     }
     if (flags & BDRV_REQ_WRITE_UNCHANGED) {
         return fill_in(bs, offset, bytes, qiov, qiov_offset);
@@ -1154,6 +1166,9 @@ qcow2_zoned_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
     if (!qcow2_in_zones(bs, offset)) {
         return qcow2_co_pwrite_zeroes(bs, offset, bytes, flags);
     }
+    if (is_receiving(bs)) {
+        return bdrv_zone_io_error(zero_conventional(bs, offset, bytes, flags));
+    }
     if (flags & BDRV_REQ_WRITE_UNCHANGED) {
         return flags & BDRV_REQ_NO_FALLBACK ? -ENOTSUP :
                fill_in(bs, offset, bytes, NULL, 0);
@@ -1208,7 +1223,7 @@ qcow2_zoned_co_pwritev_compressed_part(BlockDriverState *bs, int64_t offset,
     int ret;
 
     /* No bytes: a call to align the end of the file */
-    if (!bytes || !qcow2_in_zones(bs, offset)) {
+    if (!bytes || !qcow2_in_zones(bs, offset) || is_receiving(bs)) {
         return qcow2_co_pwritev_compressed_part(bs, offset, bytes, qiov,
                                                 qiov_offset);
     }

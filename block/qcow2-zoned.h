@@ -236,6 +236,9 @@ uint32_t qcow2_zoned_resets(BlockDriverState *bs, uint32_t zone);
 int GRAPH_RDLOCK qcow2_zoned_hand_over(BlockDriverState *bs);
 void qcow2_zoned_drain_end(BlockDriverState *bs);
 
+/* Zones that go to another disk, or come from one */
+extern const struct BlockZoneTransfer qcow2_zone_transfer;
+
 /* --- Plain qcow2, in qcow2.c, for the callbacks above --- */
 
 int coroutine_fn GRAPH_RDLOCK

@@ -121,6 +121,10 @@ bool bdrv_zoned_may_attach(BlockDriverState *parent, BlockDriverState *child,
     if (role & BDRV_CHILD_COW) {
         return check_overlay(parent, child, errp);
     }
+    /* Not shown, but written with the zones of another child */
+    if ((role & BDRV_CHILD_DATA) && parent->drv->supports_zoned_children) {
+        return true;
+    }
     error_setg(errp, "Node '%s' is zoned, and driver '%s' does not support "
                "zoned children", user_name(child),
                parent->drv->format_name);

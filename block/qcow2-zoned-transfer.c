@@ -1,0 +1,239 @@
+/*
+ * Zoned qcow2: zones that come from another disk
+ *
+ * While zones are received, all of them are empty, and data is written as plain
+ * qcow2 does it, above their ends of data, where nothing of it can be read.  The
+ * new records are put in a table of their own; the header's change from the old
+ * table to that one shows everything at once.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "block/zoned-backup.h"
+#include "qcow2-zoned-int.h"
+
+static ZoneTable *copy_zones(BlockDriverState *bs)
+{
+    ZoneTable *table = zone_table_new(zone_table_geometry(qcow2_zone_table(bs)));
+
+    zone_table_copy(table, qcow2_zone_table(bs));
+    return table;
+}
+
+/* --- May it be done? --- */
+
+/* Limits may differ: they are about what becomes of the zones. */
+static bool check_geometry(BlockDriverState *bs, ZoneTable *zones, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    ZoneGeometry own = *s->zoned->geometry;
+    const ZoneGeometry *g = zone_table_geometry(zones);
+    uint64_t value, other;
+    const char *option;
+
+    own.zones.max_open = g->zones.max_open;
+    own.zones.max_active = g->zones.max_active;
+    own.zones.max_append = g->zones.max_append;
+    option = zone_geometry_difference(&own, g, &value, &other);
+    if (option) {
+        error_setg(errp, "%s of node '%s' (%" PRIu64 ") must be that of the "
+                   "zones that it gets (%" PRIu64 ")", option,
+                   bdrv_get_node_name(bs), value, other);
+    }
+    return !option;
+}
+
+static uint32_t count_closed(ZoneTable *zones)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < zone_table_nr_zones(zones); i++) {
+        ZoneRecord r;
+
+        zone_table_record(zones, i, false, &r);
+        n += r.state == BLK_ZS_CLOSED;
+    }
+    return n;
+}
+
+static bool check_limits(BlockDriverState *bs, ZoneTable *zones, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    uint32_t limit = s->zoned->geometry->zones.max_active;
+    uint32_t n = limit ? count_closed(zones) : 0;
+
+    if (n > limit) {
+        error_setg(errp, "zone.max_active_zones of node '%s' (%" PRIu32 ") "
+                   "must not be less than the number of active zones that it "
+                   "gets (%" PRIu32 ")", bdrv_get_node_name(bs), limit, n);
+        return false;
+    }
+    return true;
+}
+
+static bool all_empty(BlockDriverState *bs)
+{
+    ZoneCounts c;
+
+    zone_table_count(qcow2_zone_table(bs), &c);
+    return c.in_state[BLK_ZS_EMPTY] + c.in_state[BLK_ZS_NOT_WP] ==
+           zone_table_nr_zones(qcow2_zone_table(bs));
+}
+
+static bool GRAPH_RDLOCK
+can_receive(BlockDriverState *bs, ZoneTable *zones, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    if (bs->backing) {
+        error_setg(errp, "Node '%s' cannot get the zones of another disk: it "
+                   "has a backing file", bdrv_get_node_name(bs));
+        return false;
+    }
+    if (s->zoned->receiving || !all_empty(bs)) {
+        error_setg(errp, "Node '%s' cannot get the zones of another disk: its "
+                   "zones are not empty", bdrv_get_node_name(bs));
+        return false;
+    }
+    return check_geometry(bs, zones, errp) && check_limits(bs, zones, errp);
+}
+
+/* --- Receiving --- */
+
+/*
+ * Where zones are mapped, and have space ahead, changes now.  On disk they may
+ * still have the data that they were reset of.
+ */
+static int coroutine_fn GRAPH_RDLOCK begin(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2Zoned *z = s->zoned;
+    int ret;
+
+    qemu_co_mutex_lock(&z->store_lock);
+    ret = qcow2_zones_store_locked(bs, false);
+    qemu_co_mutex_unlock(&z->store_lock);
+    if (ret == 0) {
+        qcow2_zoned_forget_mapping(z);
+        z->receiving = true;
+    }
+    return ret;
+}
+
+/* A table of its own for these zones, durable with all that they stand for */
+static int coroutine_fn GRAPH_RDLOCK
+write_table(BlockDriverState *bs, Qcow2ZoneFile *new, ZoneTable *zones)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret;
+
+    qemu_co_mutex_lock(&s->lock);
+    ret = qcow2_zone_file_alloc(bs, new, zone_table_nr_zones(zones));
+    qemu_co_mutex_unlock(&s->lock);
+    if (ret < 0) {
+        return ret;
+    }
+    ret = qcow2_zone_file_write(bs, new, zones, false);
+    if (ret == 0) {
+        ret = qcow2_zone_file_copy_exts(bs, new, bs, &s->zoned->file, zones);
+    }
+    if (ret == 0) {
+        qemu_co_mutex_lock(&s->lock);
+        ret = qcow2_write_caches(bs);
+        qemu_co_mutex_unlock(&s->lock);
+    }
+    if (ret == 0) {
+        ret = qcow2_zones_flush_files(bs);
+    }
+    if (ret < 0) {
+        qemu_co_mutex_lock(&s->lock);
+        qcow2_zone_file_free(bs, new, QCOW2_DISCARD_OTHER);
+        qemu_co_mutex_unlock(&s->lock);
+    }
+    return ret;
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+switch_table(BlockDriverState *bs, const Qcow2ZoneFile *new)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2Zoned *z = s->zoned;
+    Qcow2ZoneFile old = z->file;
+    int ret;
+
+    z->file = *new;
+    ret = qcow2_zones_write_header(bs);
+    if (ret < 0) {
+        /* The new table may be in force until this has worked: it is a leak */
+        z->file = old;
+        qcow2_zones_write_header(bs);
+        return ret;
+    }
+    qemu_co_mutex_lock(&s->lock);
+    qcow2_zone_file_free(bs, &old, QCOW2_DISCARD_OTHER);
+    qemu_co_mutex_unlock(&s->lock);
+    return 0;
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+end_locked(BlockDriverState *bs, ZoneTable *zones)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2Zoned *z = s->zoned;
+    Qcow2ZoneFile new;
+    int ret;
+
+    /* A zone's condition or the limits may have been changed */
+    if (!all_empty(bs) || !check_limits(bs, zones, NULL)) {
+        return -EBUSY;
+    }
+    ret = write_table(bs, &new, zones);
+    if (ret == 0) {
+        ret = switch_table(bs, &new);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    for (uint32_t i = 0; i < zone_table_nr_zones(zones); i++) {
+        ZoneRecord r;
+
+        zone_table_record(zones, i, false, &r);
+        zone_table_load(z->table, i, &r);
+    }
+    z->receiving = false;
+    qcow2_zoned_forget_mapping(z);
+    return 0;
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+end(BlockDriverState *bs, ZoneTable *zones)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret;
+
+    qemu_co_mutex_lock(&s->zoned->store_lock);
+    ret = end_locked(bs, zones);
+    qemu_co_mutex_unlock(&s->zoned->store_lock);
+    return ret;
+}
+
+static void give_up(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    if (s->zoned->receiving) {
+        s->zoned->receiving = false;
+        qcow2_zoned_forget_mapping(s->zoned);
+    }
+}
+
+const BlockZoneTransfer qcow2_zone_transfer = {
+    .copy = copy_zones,
+    .can_receive = can_receive,
+    .begin = begin,
+    .ext = qcow2_zones_write_ext,
+    .end = end,
+    .give_up = give_up,
+};

@@ -1,0 +1,619 @@
+/*
+ * Backups of zoned disks
+ *
+ * The dirty bitmap of block-copy has what is still to be copied, in units that are
+ * never larger than a zone.  What is above the end of a zone's data is not in it
+ * from the beginning.  What is below the write pointer only goes with a reset of
+ * the zone.  What a write can change is between: the units from that of the write
+ * pointer to the end of data, the zone's edge.  They are copied before the first
+ * write of the zone; then all its writes pass.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bitmap.h"
+#include "qemu/units.h"
+#include "qapi/error.h"
+#include "block/block_int.h"
+#include "block/dirty-bitmap.h"
+#include "block/zoned-backup.h"
+#include "block/zoned-graph.h"
+#include "block/zoned-jobs.h"
+#include "system/block-backend.h"
+
+/* Writes that wait for the edge of a zone to be copied, in their order */
+typedef struct Gate {
+    uint32_t zone;
+    unsigned int users;         /* under gates_lock */
+    CoMutex mutex;
+    int ret;                    /* why the first one failed; under mutex */
+    QLIST_ENTRY(Gate) next;
+} Gate;
+
+struct ZonedBackup {
+    BlockDriverState *filter;
+    ZonedBackupCopy *copy;
+    BlockDriverState *source;   /* that has the zones; the filter keeps it */
+    BdrvChild *target_child;
+    BlockDriverState *target;   /* that receives zones; NULL: it has none */
+    ZoneTable *zones;           /* as they were at the beginning */
+    const ZoneGeometry *geometry;
+    uint32_t unit;              /* of copying */
+    bool receiving;
+    /* Zones whose edge is still to be copied, and those where that goes on */
+    QemuMutex gates_lock;
+    unsigned long *edges;
+    QLIST_HEAD(, Gate) gates;
+    /* Zones whose extension is still to be copied; NULL: there are none */
+    unsigned long *exts;
+    CoMutex exts_lock;
+    void *ext;                  /* a buffer for one, under exts_lock */
+};
+
+/* --- May it be done? --- */
+
+bool zoned_backup_check(BlockDriverState *source, BlockDriverState *target,
+                        MirrorSyncMode sync, bool discard_source, Error **errp)
+{
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+
+    if (source->bl.zones.model == BLK_Z_NONE) {
+        return !bdrv_refuse_zoned(target, "copying to it", errp);
+    }
+    if (!bdrv_zoned_source(source)->drv ||
+        !bdrv_zoned_source(source)->drv->zone_transfer) {
+        return !bdrv_refuse_zoned(source, "a backup of it", errp);
+    }
+    if (sync != MIRROR_SYNC_MODE_FULL) {
+        error_setg(errp, "Node '%s' is zoned, so 'sync' of a backup must be "
+                   "'full'", bdrv_get_node_name(source));
+        return false;
+    }
+    if (discard_source) {
+        error_setg(errp, "Node '%s' is zoned, so 'discard-source' is not "
+                   "supported", bdrv_get_node_name(source));
+        return false;
+    }
+    if (target->bl.zones.model != BLK_Z_NONE &&
+        (!bdrv_zoned_source(target)->drv ||
+         !bdrv_zoned_source(target)->drv->zone_transfer)) {
+        return !bdrv_refuse_zoned(target, "copying to it", errp);
+    }
+    return true;
+}
+
+/* A host-aware disk can be used as one without zones */
+static bool may_filter(BlockDriverState *bs, Error **errp)
+{
+    return bs->bl.zones.model != BLK_Z_HM ||
+           !bdrv_refuse_zoned(bs, "a copy-before-write filter", errp);
+}
+
+bool zoned_backup_may_filter(BlockDriverState *source, BlockDriverState *target,
+                             Error **errp)
+{
+    return may_filter(source, errp) && may_filter(target, errp);
+}
+
+/* --- What there is to copy --- */
+
+static bool is_sequential(const ZonedBackup *zb, uint32_t i)
+{
+    return !zone_geometry_conventional(zb->geometry, i);
+}
+
+/* Where the units end that have data of zone @i */
+static int64_t units_end(const ZonedBackup *zb, uint32_t i)
+{
+    uint64_t end = zone_geometry_end(zb->geometry, i);
+    uint64_t wp, data_end;
+
+    if (!is_sequential(zb, i)) {
+        return end;
+    }
+    zone_table_position(zb->zones, i, &wp, &data_end);
+    return MIN(QEMU_ALIGN_UP(data_end, zb->unit), end);
+}
+
+/* From zone *@i on: the next range that has no data.  *@i becomes that behind. */
+static bool next_hole(const ZonedBackup *zb, uint32_t *i, int64_t *start,
+                      int64_t *end)
+{
+    uint32_t n = zone_table_nr_zones(zb->zones);
+
+    while (*i < n && units_end(zb, *i) == zone_geometry_end(zb->geometry, *i)) {
+        (*i)++;
+    }
+    if (*i == n) {
+        return false;
+    }
+    *start = units_end(zb, *i);
+    do {
+        *end = zone_geometry_end(zb->geometry, *i);
+        (*i)++;
+    } while (*i < n && units_end(zb, *i) == *end);
+    return true;
+}
+
+static void leave_out_holes(ZonedBackup *zb, BlockCopyState *bcs)
+{
+    BdrvDirtyBitmap *bitmap = block_copy_dirty_bitmap(bcs);
+    int64_t start, end;
+
+    for (uint32_t i = 0; next_hole(zb, &i, &start, &end); ) {
+        bdrv_reset_dirty_bitmap(bitmap, start, end - start);
+    }
+}
+
+/* False: there is none. */
+static bool get_edge(const ZonedBackup *zb, uint32_t i, int64_t *start,
+                     int64_t *end)
+{
+    uint64_t wp, data_end;
+
+    if (!is_sequential(zb, i)) {
+        return false;
+    }
+    zone_table_position(zb->zones, i, &wp, &data_end);
+    *start = QEMU_ALIGN_DOWN(MIN(wp, data_end), zb->unit);
+    *end = data_end;
+    return *start < *end;
+}
+
+static void find_edges(ZonedBackup *zb)
+{
+    uint32_t n = zone_table_nr_zones(zb->zones);
+    int64_t start, end;
+
+    zb->edges = bitmap_new(n);
+    for (uint32_t i = 0; i < n; i++) {
+        if (get_edge(zb, i, &start, &end)) {
+            set_bit(i, zb->edges);
+        }
+    }
+}
+
+/* Extensions are only for a target that can have them. */
+static void find_exts(ZonedBackup *zb)
+{
+    uint32_t n = zone_table_nr_zones(zb->zones);
+
+    if (!zb->target || !zb->geometry->zones.ext_size) {
+        return;
+    }
+    zb->exts = bitmap_new(n);
+    zb->ext = g_malloc(zb->geometry->zones.ext_size);
+    for (uint32_t i = 0; i < n; i++) {
+        ZoneRecord r;
+
+        zone_table_record(zb->zones, i, true, &r);
+        if (r.attributes & BDRV_ZA_EXT) {
+            set_bit(i, zb->exts);
+        }
+    }
+}
+
+/*
+ * Nobody can read the data of an offline zone, not even here: were the zone of
+ * the copy repaired, it must not have any.
+ */
+static void empty_offline_zones(ZonedBackup *zb)
+{
+    for (uint32_t i = 0; i < zone_table_nr_zones(zb->zones); i++) {
+        ZoneRecord r;
+
+        zone_table_record(zb->zones, i, true, &r);
+        if (r.state == BLK_ZS_OFFLINE) {
+            r.data_end = zone_geometry_start(zb->geometry, i);
+            zone_table_load(zb->zones, i, &r);
+        }
+    }
+}
+
+/* --- The target's zones --- */
+
+typedef struct TargetCall {
+    ZonedBackup *zb;
+    bool end;
+    int ret;
+} TargetCall;
+
+static void coroutine_fn target_entry(void *opaque)
+{
+    TargetCall *c = opaque;
+    ZonedBackup *zb = c->zb;
+    const BlockZoneTransfer *t = zb->target->drv->zone_transfer;
+    int ret;
+
+    WITH_GRAPH_RDLOCK_GUARD() {
+        ret = c->end ? t->end(zb->target, zb->zones) : t->begin(zb->target);
+    }
+    c->ret = ret;
+    aio_wait_kick();
+}
+
+/* A coroutine, because the main loop polls meanwhile; see block/zoned-jobs.c */
+static int call_target(ZonedBackup *zb, bool end)
+{
+    TargetCall c = { .zb = zb, .end = end, .ret = -EINPROGRESS };
+
+    if (!zb->target->drv) {
+        return -ENOMEDIUM;
+    }
+    bdrv_drained_begin(zb->target);
+    aio_co_enter(qemu_get_current_aio_context(),
+                 qemu_coroutine_create(target_entry, &c));
+    AIO_WAIT_WHILE_UNLOCKED(NULL, c.ret == -EINPROGRESS);
+    bdrv_drained_end(zb->target);
+    return c.ret;
+}
+
+static bool target_can_receive(ZonedBackup *zb, Error **errp)
+{
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+
+    return zb->target->drv->zone_transfer->can_receive(zb->target, zb->zones,
+                                                       errp);
+}
+
+static bool begin_target(ZonedBackup *zb, Error **errp)
+{
+    int ret;
+
+    if (!zb->target) {
+        return true;
+    }
+    if (!target_can_receive(zb, errp)) {
+        return false;
+    }
+    ret = call_target(zb, false);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not prepare node '%s' for zones",
+                         bdrv_get_node_name(zb->target));
+        return false;
+    }
+    zb->receiving = true;
+    return true;
+}
+
+bool zoned_backup_begin(BlockDriverState *filter, BdrvChild *source,
+                        BdrvChild *target, BlockCopyState *bcs,
+                        ZonedBackupCopy *copy, ZonedBackup **zbp, Error **errp)
+{
+    BlockDriverState *zoned, *target_zoned;
+    ZonedBackup *zb;
+
+    *zbp = NULL;
+    bdrv_graph_rdlock_main_loop();
+    zoned = bdrv_zoned_source(source->bs);
+    target_zoned = bdrv_zoned_source(target->bs);
+    bdrv_graph_rdunlock_main_loop();
+    if (zoned->bl.zones.model == BLK_Z_NONE) {
+        return true;
+    }
+    if (block_copy_cluster_size(bcs) > zoned->bl.zones.size) {
+        error_setg(errp, "Node '%s' has zones of %" PRIu64 " bytes, which is "
+                   "less than what a backup copies at once (%" PRIi64 ")",
+                   bdrv_get_node_name(source->bs), zoned->bl.zones.size,
+                   block_copy_cluster_size(bcs));
+        return false;
+    }
+    zb = g_new0(ZonedBackup, 1);
+    zb->filter = filter;
+    zb->copy = copy;
+    zb->source = zoned;
+    zb->target_child = target;
+    zb->target = target_zoned->bl.zones.model == BLK_Z_NONE ? NULL
+                                                            : target_zoned;
+    zb->unit = block_copy_cluster_size(bcs);
+    qemu_mutex_init(&zb->gates_lock);
+    QLIST_INIT(&zb->gates);
+    qemu_co_mutex_init(&zb->exts_lock);
+    zb->zones = zoned->drv->zone_transfer->copy(zoned);
+    zb->geometry = zone_table_geometry(zb->zones);
+    empty_offline_zones(zb);
+    if (!begin_target(zb, errp)) {
+        zoned_backup_free(zb);
+        return false;
+    }
+    leave_out_holes(zb, bcs);
+    find_edges(zb);
+    find_exts(zb);
+    *zbp = zb;
+    return true;
+}
+
+void zoned_backup_free(ZonedBackup *zb)
+{
+    if (!zb) {
+        return;
+    }
+    if (zb->receiving && zb->target->drv) {
+        zb->target->drv->zone_transfer->give_up(zb->target);
+    }
+    zone_table_free(zb->zones);
+    qemu_mutex_destroy(&zb->gates_lock);
+    g_free(zb->edges);
+    g_free(zb->exts);
+    g_free(zb->ext);
+    g_free(zb);
+}
+
+int zoned_backup_finish(ZonedBackup *zb)
+{
+    int ret;
+
+    if (!zb || !zb->target) {
+        return 0;
+    }
+    /* The guest need not wait for this, as it does while all is drained */
+    ret = bdrv_flush(zb->target);
+    return ret < 0 ? ret : call_target(zb, true);
+}
+
+/* --- Descriptor extensions --- */
+
+/* With exts_lock: copy that of zone @i, if it has not been */
+static int coroutine_fn GRAPH_RDLOCK
+copy_ext(ZonedBackup *zb, uint32_t i, bool *error_is_read)
+{
+    int ret;
+
+    if (!test_bit(i, zb->exts)) {
+        return 0;
+    }
+    *error_is_read = true;
+    ret = bdrv_co_zone_get_ext(zb->source,
+                               zone_geometry_start(zb->geometry, i), zb->ext);
+    if (ret == 0) {
+        *error_is_read = false;
+        ret = zb->target->drv ?
+              zb->target->drv->zone_transfer->ext(zb->target, i, zb->ext) :
+              -ENOMEDIUM;
+    }
+    if (ret == 0) {
+        clear_bit(i, zb->exts);
+    }
+    return ret;
+}
+
+/* Of zones @i to @end - 1 */
+static int coroutine_fn GRAPH_RDLOCK
+copy_exts(ZonedBackup *zb, uint32_t i, uint32_t end, bool *error_is_read)
+{
+    int ret = 0;
+
+    QEMU_LOCK_GUARD(&zb->exts_lock);
+
+    for (i = find_next_bit(zb->exts, end, i); i < end && ret == 0;
+         i = find_next_bit(zb->exts, end, i + 1)) {
+        ret = copy_ext(zb, i, error_is_read);
+    }
+    return ret;
+}
+
+/* --- Before the disk changes --- */
+
+/* NULL: writes of zone @i can pass, nobody is before them */
+static Gate *enter_gate(ZonedBackup *zb, uint32_t i)
+{
+    Gate *gate;
+
+    QEMU_LOCK_GUARD(&zb->gates_lock);
+
+    QLIST_FOREACH(gate, &zb->gates, next) {
+        if (gate->zone == i) {
+            gate->users++;
+            return gate;
+        }
+    }
+    if (!test_bit(i, zb->edges)) {
+        return NULL;
+    }
+    gate = g_new0(Gate, 1);
+    gate->zone = i;
+    gate->users = 1;
+    qemu_co_mutex_init(&gate->mutex);
+    QLIST_INSERT_HEAD(&zb->gates, gate, next);
+    return gate;
+}
+
+static void leave_gate(ZonedBackup *zb, Gate *gate)
+{
+    QEMU_LOCK_GUARD(&zb->gates_lock);
+
+    if (--gate->users == 0) {
+        QLIST_REMOVE(gate, next);
+        g_free(gate);
+    }
+}
+
+static bool has_edge(ZonedBackup *zb, uint32_t i)
+{
+    QEMU_LOCK_GUARD(&zb->gates_lock);
+
+    return test_bit(i, zb->edges);
+}
+
+static void edge_is_copied(ZonedBackup *zb, uint32_t i)
+{
+    QEMU_LOCK_GUARD(&zb->gates_lock);
+
+    clear_bit(i, zb->edges);
+}
+
+/*
+ * Copy the edge of sequential zone @i.  Who comes while others wait goes behind
+ * them: of two writes to a zone, the second one is not at the write pointer
+ * before the first.
+ */
+static int coroutine_fn GRAPH_RDLOCK copy_edge(ZonedBackup *zb, uint32_t i)
+{
+    Gate *gate = enter_gate(zb, i);
+    int64_t start, end;
+    int ret;
+
+    if (!gate) {
+        return 0;
+    }
+    qemu_co_mutex_lock(&gate->mutex);
+    if (gate->ret == 0 && has_edge(zb, i) && get_edge(zb, i, &start, &end)) {
+        gate->ret = zb->copy(zb->filter, start, end - start, 0);
+        if (gate->ret == 0) {
+            edge_is_copied(zb, i);
+        }
+    }
+    ret = gate->ret;
+    qemu_co_mutex_unlock(&gate->mutex);
+    leave_gate(zb, gate);
+    return ret;
+}
+
+int coroutine_fn
+zoned_backup_before_write(ZonedBackup *zb, int64_t offset, int64_t bytes,
+                          BdrvRequestFlags flags)
+{
+    uint32_t i = zone_geometry_index(zb->geometry, offset);
+
+    if (!is_sequential(zb, i)) {
+        return bdrv_zone_io_error(zb->copy(zb->filter, offset, bytes, flags));
+    }
+    return flags & BDRV_REQ_WRITE_UNCHANGED ? 0 :
+           bdrv_zone_io_error(copy_edge(zb, i));
+}
+
+int coroutine_fn zoned_backup_before_append(ZonedBackup *zb, int64_t offset)
+{
+    uint32_t i = zone_geometry_index(zb->geometry, offset);
+
+    return bdrv_zone_op_io_error(copy_edge(zb, i));
+}
+
+/* Can what was in a zone before @op not be had after it any more? */
+static bool ends_data(BlockZoneOp op)
+{
+    switch (op) {
+    case BLK_ZO_OPEN:
+    case BLK_ZO_CLOSE:
+    case BLK_ZO_FINISH:
+    case BLK_ZO_POWER_CYCLE:
+    case BLK_ZO_SET_EXT:        /* of an empty zone without one */
+    case BLK_ZO_SET_ATTRIBUTES:
+    case BLK_ZO_ZRWA_COMMIT:
+    case BLK_ZO_FORCE_RDONLY:
+        return false;
+    default:
+        return true;
+    }
+}
+
+int coroutine_fn
+zoned_backup_before_mgmt(ZonedBackup *zb, BlockZoneOp op, int64_t offset,
+                         int64_t len)
+{
+    const ZoneGeometry *g = zb->geometry;
+    int64_t start = MAX(offset, g->conventional_zones * g->zones.size);
+    int64_t end = offset + len;
+    bool error_is_read;
+    int ret = 0;
+
+    /* A reset of everything leaves conventional zones alone. */
+    if (!ends_data(op) || start >= end) {
+        return 0;
+    }
+    if (zb->exts) {
+        ret = copy_exts(zb, zone_geometry_index(g, start),
+                        zone_geometry_index(g, end - 1) + 1, &error_is_read);
+    }
+    if (ret == 0) {
+        ret = zb->copy(zb->filter, start, end - start, 0);
+    }
+    return bdrv_zone_op_io_error(ret);
+}
+
+/* --- In the job --- */
+
+/* A piece of what is written as zeroes, and skipped where it is zero */
+#define ZERO_BYTES (1 * GiB)
+/* Zones whose extensions are copied while others may wait for theirs */
+#define EXTS_AT_ONCE 64
+
+static int coroutine_fn GRAPH_RDLOCK
+zero_target(ZonedBackup *zb, int64_t offset, int64_t bytes, int64_t *n)
+{
+    BlockDriverState *bs = zb->target_child->bs;
+    int ret = bdrv_co_block_status_above(bs, NULL, offset, bytes, n, NULL,
+                                         NULL);
+
+    if (ret < 0 || *n == 0) {
+        *n = bytes;
+    }
+    return ret >= 0 && (ret & BDRV_BLOCK_ZERO) ? 0 :
+           bdrv_co_pwrite_zeroes(zb->target_child, offset, *n,
+                                 BDRV_REQ_MAY_UNMAP);
+}
+
+/* What is done so far */
+typedef struct Progress {
+    uint32_t ext;               /* zone */
+    uint32_t zone;              /* of the next hole */
+    int64_t hole, hole_end;
+} Progress;
+
+/* The next step; 1 if there is one after it, 0 if not, or a negative errno */
+static int coroutine_fn GRAPH_RDLOCK
+run_step(ZonedBackup *zb, Progress *p, bool *error_is_read)
+{
+    uint32_t nr_zones = zone_table_nr_zones(zb->zones);
+    int64_t n;
+    int ret;
+
+    *error_is_read = false;
+    if (zb->exts && p->ext < nr_zones) {
+        uint32_t end = MIN(p->ext + EXTS_AT_ONCE, nr_zones);
+
+        ret = copy_exts(zb, p->ext, end, error_is_read);
+        if (ret == 0) {
+            p->ext = end;
+        }
+        return ret < 0 ? ret : 1;
+    }
+    if (zb->target || (p->hole == p->hole_end &&
+                       !next_hole(zb, &p->zone, &p->hole, &p->hole_end))) {
+        return 0;
+    }
+    ret = zero_target(zb, p->hole, MIN(p->hole_end - p->hole, ZERO_BYTES), &n);
+    if (ret == 0) {
+        p->hole += n;
+    }
+    return ret < 0 ? ret : 1;
+}
+
+int coroutine_fn zoned_backup_run(ZonedBackup *zb, BlockJob *job,
+                                  BlockdevOnError on_source_error,
+                                  BlockdevOnError on_target_error)
+{
+    Progress p = {};
+    int ret = zb ? 1 : 0;
+
+    while (ret) {
+        bool error_is_read;
+
+        job_pause_point(&job->job);
+        if (job_is_cancelled(&job->job)) {
+            return 0;
+        }
+        WITH_GRAPH_RDLOCK_GUARD() {
+            ret = run_step(zb, &p, &error_is_read);
+        }
+        if (ret < 0 &&
+            block_job_error_action(job, error_is_read ? on_source_error
+                                                      : on_target_error,
+                                   error_is_read, -ret) ==
+            BLOCK_ERROR_ACTION_REPORT) {
+            return ret;
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,114 @@
+/*
+ * Backups of zoned disks
+ *
+ * A backup is of one point in time: the zones as they were when the job began,
+ * each with its data.  Where a zone had no data then, there is nothing to copy,
+ * whatever is written there later.
+ *
+ * A target with zones takes the data in any order and past the zone rules, and
+ * shows none of it; it gets all zones at once when everything is there.  A target
+ * without zones gets zeroes where a zone had no data.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef BLOCK_ZONED_BACKUP_H
+#define BLOCK_ZONED_BACKUP_H
+
+#include "block/block-copy.h"
+#include "block/block_int-common.h"
+#include "block/blockjob_int.h"
+#include "block/zone-table.h"
+
+/* What a driver with zones of its own does for a backup of them, or to them */
+typedef struct BlockZoneTransfer {
+    /* A copy of the zones of @bs, which is drained; for zone_table_free() */
+    ZoneTable *(*copy)(BlockDriverState *bs);
+    /*
+     * Can @bs receive these zones?  Its own must be empty, but for conventional
+     * ones.  Called in the main loop.
+     */
+    bool GRAPH_RDLOCK_PTR (*can_receive)(BlockDriverState *bs, ZoneTable *zones,
+                                         Error **errp);
+    /*
+     * From here on, until end or give_up, what is written to @bs is data to be
+     * received: in any order, and not to be read.  Drained.
+     */
+    int coroutine_fn GRAPH_RDLOCK_PTR (*begin)(BlockDriverState *bs);
+    /* The descriptor extension of zone @i, while receiving */
+    int coroutine_fn GRAPH_RDLOCK_PTR (*ext)(BlockDriverState *bs, uint32_t i,
+                                             const void *ext);
+    /*
+     * All data is there: @bs has these zones, without power, from here on.  A
+     * crash leaves all of them or none.  Drained.
+     */
+    int coroutine_fn GRAPH_RDLOCK_PTR (*end)(BlockDriverState *bs,
+                                             ZoneTable *zones);
+    /* Nothing is received any more; the zones stay empty.  After end, too. */
+    void (*give_up)(BlockDriverState *bs);
+} BlockZoneTransfer;
+
+typedef struct ZonedBackup ZonedBackup;
+
+/*
+ * Is this a backup that can be done, as far as it has to do with zones?  In the
+ * main loop.
+ */
+bool GRAPH_UNLOCKED zoned_backup_check(BlockDriverState *source,
+                                       BlockDriverState *target,
+                                       MirrorSyncMode sync,
+                                       bool discard_source, Error **errp);
+
+/* May a copy-before-write filter that is not of a backup have these nodes? */
+bool GRAPH_RDLOCK zoned_backup_may_filter(BlockDriverState *source,
+                                          BlockDriverState *target,
+                                          Error **errp);
+
+/* What copy-before-write does: copy what is still to be copied of a range */
+typedef int coroutine_fn ZonedBackupCopy(BlockDriverState *filter,
+                                         uint64_t offset, uint64_t bytes,
+                                         BdrvRequestFlags flags);
+
+/*
+ * The point in time is now: @source, the child of @filter, is drained.  From here
+ * on, what changes it has to call one of the functions below first.  *@zb
+ * becomes NULL if it has no zones.  False, with an error, if that cannot be.
+ */
+bool GRAPH_UNLOCKED zoned_backup_begin(BlockDriverState *filter,
+                                       BdrvChild *source, BdrvChild *target,
+                                       BlockCopyState *bcs,
+                                       ZonedBackupCopy *copy,
+                                       ZonedBackup **zb, Error **errp);
+/* Give up what has not been finished, and free it. */
+void GRAPH_UNLOCKED zoned_backup_free(ZonedBackup *zb);
+
+/*
+ * Before a write, an append to the zone at @offset, and zone management: copy
+ * what they make an end of.  Writes and appends to a zone go on in the order of
+ * these calls, and if one fails, so do those that waited behind it.  Return 0 or
+ * a negative errno of I/O.
+ */
+int coroutine_fn GRAPH_RDLOCK
+zoned_backup_before_write(ZonedBackup *zb, int64_t offset, int64_t bytes,
+                          BdrvRequestFlags flags);
+int coroutine_fn GRAPH_RDLOCK
+zoned_backup_before_append(ZonedBackup *zb, int64_t offset);
+int coroutine_fn GRAPH_RDLOCK
+zoned_backup_before_mgmt(ZonedBackup *zb, BlockZoneOp op, int64_t offset,
+                         int64_t len);
+
+/*
+ * In the job, before data is copied in the background: everything that is not
+ * data.  Returns 0, also if @job is cancelled, or a negative errno.
+ */
+int coroutine_fn zoned_backup_run(ZonedBackup *zb, BlockJob *job,
+                                  BlockdevOnError on_source_error,
+                                  BlockdevOnError on_target_error);
+
+/*
+ * Everything has been copied: the target gets the zones.  In the main loop;
+ * returns 0 or a negative errno.
+ */
+int GRAPH_UNLOCKED zoned_backup_finish(ZonedBackup *zb);
+
+#endif
