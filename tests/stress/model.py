@@ -311,10 +311,12 @@ class Disk:
         pending = len(self.unflushed)
         emptied = set()
         for op, (states, recent) in order:
-            self.do(op, states, begun, emptied, pending)
+            self.do(op, states, emptied)
             self.recent = list(recent)
+        if any(op.kind == 'flush' and op.status == 'ok' for op in ops):
+            self.flushed(begun, emptied, pending)
 
-    def do(self, op, states, begun, emptied, pending):
+    def do(self, op, states, emptied):
         """The operation has led to @states."""
         before = [z.state for z in self.zones]
         ends = [z.end for z in self.zones]
@@ -334,8 +336,6 @@ class Disk:
                 elif (kind == 'finish' and zone.state == FULL and before[i] != FULL or
                       kind == 'condition' and op.status == 'ok' and before[i] != CONV):
                     zone.durable, zone.settled = zone.end, True
-        elif kind == 'flush' and op.status == 'ok':
-            self.flushed(begun, emptied, pending)
 
     def wrote(self, op, end):
         zone = self.zones[op.zone]
@@ -363,7 +363,7 @@ class Disk:
                 zone.settled |= state == FULL
         for at, data in self.unflushed[:pending]:
             self.stable[at:at + len(data)] = data
-        # They may have been overtaken by what is not durable, but not in flight
+        del self.unflushed[:pending]
 
     def all_durable(self):
         for zone in self.zones:

@@ -191,8 +191,8 @@ class Session:
     def finish(self, orders):
         for target, order in orders.items():
             try:
-                wait_until(lambda target=target, order=order: target.poll(order), f'{target.name}: all operations are done',
-                           self.machine.clock)
+                wait_until(lambda target=target, order=order: target.poll(order),
+                           f'{target.name}: all operations are done', self.machine.clock)
             finally:
                 for op in order:
                     self.note(f'{target.name} {op}')
@@ -246,8 +246,9 @@ class Session:
         target.throttled = not target.throttled
         limit = rng.choice((500, 2000)) if target.throttled else 0
         return target, [('block_set_io_throttle',
-                         {'id': target.throttled_by, 'iops': limit, 'iops_rd': 0, 'iops_wr': 0,
-                          'bps': 0, 'bps_rd': 0, 'bps_wr': 0})], self.all_good
+                         {'id': target.throttled_by, 'iops': limit, 'iops_rd': 0,
+                          'iops_wr': 0, 'bps': 0, 'bps_rd': 0, 'bps_wr': 0})],\
+            self.all_good
 
     def snapshot(self, target, rng):
         """What it has is not known, but the disk must not notice."""

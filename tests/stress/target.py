@@ -6,11 +6,11 @@ import functools
 import json
 import subprocess
 
-from machine import BUILD, Failure, wait_until
-from model import (ACTIVE, CONV, EMPTY, OFFLINE, SECTOR, Disk, Op, Rules, Wrong, content,
+from machine import BUILD, wait_until
+from model import (ACTIVE, CONV, OFFLINE, SECTOR, Disk, Op, Rules, Wrong, content,
                    describe_sector)
 from nvme import Nvme
-from virtio import BUFFER, DEPTH, Scsi, VirtioBlk
+from virtio import DEPTH, Scsi, VirtioBlk
 
 KiB = 1024
 ZONE = 256 * KiB
@@ -188,7 +188,7 @@ class Target:
             if (start, capacity) != (i * rules.zone_size, self.disk.cap(i)) or \
                     (state == CONV) != (i < rules.conventional):
                 raise Wrong(f'zone {i} is {state} at {start:#x}+{capacity:#x}')
-        return [(state, wp if state != EMPTY else wp) for state, _, _, wp in found]
+        return [(state, wp) for state, _, _, wp in found]
 
     def contents(self):
         """All zones, None for those that are offline"""
