@@ -28,22 +28,23 @@ typedef struct BlockZoneTransfer {
      * Can @bs receive these zones?  Its own must be empty, but for conventional
      * ones.  Called in the main loop.
      */
-    bool GRAPH_RDLOCK_PTR (*can_receive)(BlockDriverState *bs, ZoneTable *zones,
-                                         Error **errp);
+    bool GRAPH_RDLOCK_PTR
+    (*can_receive)(BlockDriverState *bs, ZoneTable *zones, Error **errp);
     /*
      * From here on, until end or give_up, what is written to @bs is data to be
      * received: in any order, and not to be read.  Drained.
      */
-    int coroutine_fn GRAPH_RDLOCK_PTR (*begin)(BlockDriverState *bs);
+    int coroutine_fn GRAPH_RDLOCK_PTR
+    (*begin)(BlockDriverState *bs);
     /* The descriptor extension of zone @i, while receiving */
-    int coroutine_fn GRAPH_RDLOCK_PTR (*ext)(BlockDriverState *bs, uint32_t i,
-                                             const void *ext);
+    int coroutine_fn GRAPH_RDLOCK_PTR
+    (*ext)(BlockDriverState *bs, uint32_t i, const void *ext);
     /*
      * All data is there: @bs has these zones, without power, from here on.  A
      * crash leaves all of them or none.  Drained.
      */
-    int coroutine_fn GRAPH_RDLOCK_PTR (*end)(BlockDriverState *bs,
-                                             ZoneTable *zones);
+    int coroutine_fn GRAPH_RDLOCK_PTR
+    (*end)(BlockDriverState *bs, ZoneTable *zones);
     /* Nothing is received any more; the zones stay empty.  After end, too. */
     void (*give_up)(BlockDriverState *bs);
 } BlockZoneTransfer;
