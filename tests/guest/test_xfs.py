@@ -61,7 +61,8 @@ def python(code):
     return f"python3 << 'END'\n{FILES}\n{code}\nEND\n"
 
 
-class XfsCase(FilesCase):
+class Xfs:
+    """The tests, for each of the classes below"""
     # What mkfs.xfs, mount and xfs_repair call the file system
     MAKE = '-r zoned=1 $DEV'
     MOUNT = '$DEV'
@@ -155,14 +156,14 @@ class XfsCase(FilesCase):
             self.mount()
 
 
-class OneDisk(XfsCase):
+class OneDisk(Xfs, FilesCase):
     """XFS wants 300 MiB for metadata: 20 conventional zones"""
     PREFIX = 'XFS, one disk: '
     OPTIONS = SMALL_ZONES | {'size': '512M', 'zone.conventional_zones': 20}
 
 
 @tap.full
-class TwoDisks(XfsCase):
+class TwoDisks(Xfs, FilesCase):
     """Metadata on a disk without zones, /dev/vdb"""
     PREFIX = 'XFS, two disks: '
     OPTIONS = SMALL_ZONES | {'size': '192M'}
