@@ -19,7 +19,7 @@ SOURCE = os.path.join(os.path.dirname(os.path.realpath(__file__)),
                       '../host-zoned/host-faults.c')
 
 # A machine that does other things, too
-PATIENCE = 60
+PATIENCE = 240
 
 
 class HostTestCase(ZonedTestCase):
