@@ -49,9 +49,9 @@ MUTANTS = [
     Mutant('file-not-extended',
            'ret = grow_file(bs->file, host + bytes);', 'ret = 0;', 'mixed'),
     Mutant('lazy-growth-not-flushed',
-           '        qcow2_cache_depends_on_flush(s->l2_table_cache);\n    }\n\n'
-           '    ret = get_cluster_table(', '    }\n\n    ret = get_cluster_table(',
-           'finish', 'lazy'),
+           '    } else if (s->zoned) {\n'
+           '        qcow2_cache_depends_on_flush(s->l2_table_cache);\n    }\n',
+           '    }\n', 'finish', 'lazy'),
     Mutant('reserved-pointer',
            '        .wp = z->wp,\n        .data_end = z->data_end,\n    };\n'
            '    if (state == BLK_ZS_EMPTY) {\n        r->wp',
