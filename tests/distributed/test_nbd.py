@@ -71,6 +71,19 @@ class Killed(Nbd):
         self.rounds(self.nbdkit('--filter=cache', 'cache=writeback'), kill_server)
 
     @tap.full
+    def test_write_through(self):
+        """a server that writes through loses nothing, the client reconnects"""
+        self.rounds(self.nbdkit('--filter=cache', 'cache=writethrough'), restart_server,
+                    reconnect=WAIT)
+
+    @tap.full
+    def test_lost_cache(self):
+        """nobody notices that a server lost its cache, so reconnecting is no help"""
+        with self.assertRaises(AssertionError):
+            self.rounds(self.nbdkit('--filter=cache', 'cache=writeback'),
+                        restart_server, reconnect=WAIT)
+
+    @tap.full
     def test_mutant(self):
         """a client that does not flush a reset is noticed"""
         mutant, = (m for m in mutants.MUTANTS if m.name == 'reset-not-flushed')
@@ -256,7 +269,7 @@ class Lost(Nbd):
         storage.kill()
         os.truncate(storage.path('disk'), 1 * MiB)
         storage.start()
-        io = self.open()
+        io = self.open(reconnect=WAIT)
         for zone in range(64):
             text = io.ask(f'write {zone * 64}k 64k')
             if 'fail' in text:
@@ -266,6 +279,11 @@ class Lost(Nbd):
         before = self.zones(io, 64)
         self.assertEqual(before[zone], (zone * 64 * KiB, EMPTY))
         self.good(io, 'zrs 0 64k', 'write -P 4 0 64k', 'flush')
+        storage.kill()
+        os.truncate(storage.path('disk'), remote.ROOM)
+        storage.start()
+        # A server that was enlarged is connected, and the guest goes on
+        self.good(io, f'write {zone * 64}k 64k', f'zrs {zone * 64}k 64k')
         io.close()
         self.assertIn('No errors', remote.run(remote.QEMU_IMG, 'check', storage.url()))
         after = [(wp, CLOSED if state == IMPLICIT else state) for wp, state in before]
