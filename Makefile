@@ -108,7 +108,7 @@ check-fuzz: check-programs
 
 # Images on other machines' storage; builds QEMU once more, with more libraries.
 .PHONY: check-distributed
-check-distributed: overlay
+check-distributed: check-programs
 	@scripts/check-distributed
 
 # Threads; builds QEMU once more.

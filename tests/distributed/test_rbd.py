@@ -15,6 +15,7 @@ import tap
 class Killed(remote.Case):
     """Everything acknowledged is there, and no write pointer lies"""
     PREFIX = 'rbd: '
+    ROUNDS, QUICK_ROUNDS = 4, 2     # each waits for the lock of a dead client
 
     def rbd(self):
         self.need(remote.missing(*Rbd.PROGRAMS) or remote.no_driver('rbd'))
