@@ -54,7 +54,6 @@ class Killed(Nbd):
     @tap.full
     def test_client_delay(self):
         """the client is killed, with a slow server that has its requests"""
-        # The next client is let in when the server is done with them ("-e 1")
         self.rounds(self.storage(remote.SlowQemuNbd), nothing)
 
     def test_server(self):
