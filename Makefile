@@ -86,7 +86,7 @@ check-unit check-qtest check-iotests check-iotests-qemu check-scripts: \
 	check-%: check-programs
 	@scripts/check $*
 
-# An hour; check has half a minute of it.
+# An hour; it is not part of check (see meson.build).
 .PHONY: check-stress
 check-stress: check-programs
 	@tests/stress/run --seconds 3600
