@@ -30,6 +30,7 @@ help:
 	@echo 'make check-distributed  images over NBD, SSH, NFS and RBD, on loopback'
 	@echo 'make check-stress   an hour of random operations against a model'
 	@echo 'make check-versions unit, qtest, iotests, guest on each version of QEMU'
+	@echo 'make check-locks    our files under clang'"'"'s analysis of thread safety'
 	@echo 'make check-tsan     the unit tests of zones under the thread sanitizer'
 	@echo 'make bench          how fast zoned images are; build/bench/bench.svg'
 	@echo 'make bench-guest    NVMe namespaces in a Linux guest'
@@ -110,6 +111,11 @@ check-fuzz: check-programs
 .PHONY: check-distributed
 check-distributed: check-programs
 	@scripts/check-distributed
+
+# Needs clang 18 or later.
+.PHONY: check-locks
+check-locks: demo-programs
+	@scripts/check-locks
 
 # Threads; builds QEMU once more.
 .PHONY: check-tsan

@@ -1090,7 +1090,8 @@ qcow2_zoned_co_mgmt(BlockDriverState *bs, BlockZoneOp op, BlockZoneFlags flags,
  *
  * Returns the end of the subcluster if @offset is in such a part, else 0.
  */
-static uint64_t subcluster_end_if_data(BlockDriverState *bs, uint64_t offset)
+static uint64_t GRAPH_RDLOCK
+subcluster_end_if_data(BlockDriverState *bs, uint64_t offset)
 {
     BDRVQcow2State *s = bs->opaque;
     uint64_t start = QEMU_ALIGN_DOWN(offset, s->subcluster_size);

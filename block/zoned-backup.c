@@ -277,7 +277,7 @@ static bool begin_target(ZonedBackup *zb, Error **errp)
     return true;
 }
 
-bool zoned_backup_begin(BlockDriverState *filter, BdrvChild *source,
+bool zoned_backup_begin(BlockDriverState *filter, BlockDriverState *source,
                         BdrvChild *target, BlockCopyState *bcs,
                         ZonedBackupCopy *copy, ZonedBackup **zbp, Error **errp)
 {
@@ -286,7 +286,7 @@ bool zoned_backup_begin(BlockDriverState *filter, BdrvChild *source,
 
     *zbp = NULL;
     bdrv_graph_rdlock_main_loop();
-    zoned = bdrv_zoned_source(source->bs);
+    zoned = bdrv_zoned_source(source);
     target_zoned = bdrv_zoned_source(target->bs);
     bdrv_graph_rdunlock_main_loop();
     if (zoned->bl.zones.model == BLK_Z_NONE) {
@@ -295,7 +295,7 @@ bool zoned_backup_begin(BlockDriverState *filter, BdrvChild *source,
     if (block_copy_cluster_size(bcs) > zoned->bl.zones.size) {
         error_setg(errp, "Node '%s' has zones of %" PRIu64 " bytes, which is "
                    "less than what a backup copies at once (%" PRIi64 ")",
-                   bdrv_get_node_name(source->bs), zoned->bl.zones.size,
+                   bdrv_get_node_name(source), zoned->bl.zones.size,
                    block_copy_cluster_size(bcs));
         return false;
     }

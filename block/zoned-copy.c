@@ -17,6 +17,7 @@
 bool zoned_copy_check(BlockBackend *target, bool in_order, bool is_zero,
                       Error **errp)
 {
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
     if (!blk_zone_limits(target)) {
         return true;
     }
@@ -196,6 +197,7 @@ int coroutine_fn zoned_copy_prepare(ZonedCopy *copy, int64_t offset,
 /* The target was made without zones, and could have had them. */
 static void warn_of_lost_zones(const ZonedCopy *copy)
 {
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
     if (copy->src && blk_zone_limits(copy->src) &&
         !blk_zone_limits(copy->target) &&
         blk_bs(copy->target)->drv->bdrv_co_zones_inherit) {
@@ -206,7 +208,7 @@ static void warn_of_lost_zones(const ZonedCopy *copy)
     }
 }
 
-int coroutine_mixed_fn zoned_copy_finish(ZonedCopy *copy)
+int zoned_copy_finish(ZonedCopy *copy)
 {
     int64_t length = blk_getlength(copy->target);
 

@@ -169,6 +169,7 @@ bool bdrv_zoned_check_open(BlockDriverState *bs, Error **errp)
 {
     const BlockZoneLimits *zones = &bs->bl.zones;
 
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
     if (zones->model != BLK_Z_HM) {
         return true;
     }

@@ -71,13 +71,13 @@ typedef int coroutine_fn ZonedBackupCopy(BlockDriverState *filter,
                                          BdrvRequestFlags flags);
 
 /*
- * The point in time is now: @source, the child of @filter, is drained.  From here
+ * The point in time is now: @source, the node below @filter, is drained.  From here
  * on, what changes it has to call one of the functions below first.  *@zb
  * becomes NULL if it has no zones.  False, with an error, if that cannot be.
  */
 bool GRAPH_UNLOCKED zoned_backup_begin(BlockDriverState *filter,
-                                       BdrvChild *source, BdrvChild *target,
-                                       BlockCopyState *bcs,
+                                       BlockDriverState *source,
+                                       BdrvChild *target, BlockCopyState *bcs,
                                        ZonedBackupCopy *copy,
                                        ZonedBackup **zb, Error **errp);
 /* Give up what has not been finished, and free it. */

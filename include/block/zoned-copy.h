@@ -47,6 +47,6 @@ int coroutine_fn zoned_copy_prepare(ZonedCopy *copy, int64_t offset,
                                     int64_t *bytes, BdrvRequestFlags *flags);
 
 /* After the last data: the states of all other zones */
-int coroutine_mixed_fn zoned_copy_finish(ZonedCopy *copy);
+int zoned_copy_finish(ZonedCopy *copy);
 
 #endif

@@ -62,7 +62,7 @@ bool GRAPH_RDLOCK bdrv_zoned_may_copy_on_read(BlockDriverState *bs,
                                               Error **errp);
 
 /* @bs is being opened: can it be used if it is zoned? */
-bool GRAPH_RDLOCK bdrv_zoned_check_open(BlockDriverState *bs, Error **errp);
+bool GRAPH_UNLOCKED bdrv_zoned_check_open(BlockDriverState *bs, Error **errp);
 
 /*
  * The raw node @bs, with an offset or size if it is @limited, passes zone

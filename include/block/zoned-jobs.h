@@ -26,10 +26,10 @@ bool GRAPH_UNLOCKED zoned_may_stream(BlockDriverState *bs, Error **errp);
 /*
  * @bs is to become the overlay of @base, whose requests are drained and whose
  * data is flushed.  If one has zones, @bs takes over those of @base with all
- * their states.  False, with an error, if it cannot.
+ * their states.  False, with an error, if it cannot.  In the main loop; a caller
+ * may hold its graph lock, as for bdrv_append().
  */
-bool GRAPH_UNLOCKED zoned_inherit(BlockDriverState *bs, BlockDriverState *base,
-                                  Error **errp);
+bool zoned_inherit(BlockDriverState *bs, BlockDriverState *base, Error **errp);
 
 /*
  * Bring data and zones of the overlay @bs to its backing file @base, which has
