@@ -80,6 +80,21 @@ class Lines:
         self.socket.close()
 
 
+class Words:
+    """
+    Words of memory that say what the other side has done.  QEMU may look at any
+    time: each is read and written at once.  struct.pack_into() writes zeroes first.
+    """
+    def __init__(self, memory):
+        self.views = {2: memoryview(memory).cast('H'), 4: memoryview(memory).cast('I')}
+
+    def load(self, size, address):
+        return self.views[size][address // size]
+
+    def store(self, size, address, value):
+        self.views[size][address // size] = value
+
+
 class Machine:
     program = BUILD / 'obj/qemu-system-x86_64'
 
@@ -94,6 +109,7 @@ class Machine:
             file.truncate(MEMORY)
         with open(self.memory_path, 'r+b') as file:
             self.memory = mmap.mmap(file.fileno(), MEMORY)
+        self.words = Words(self.memory)
         path = self.directory / name
         command = [
             self.program, '-accel', 'qtest', '-nodefaults',

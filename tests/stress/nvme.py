@@ -42,12 +42,14 @@ class Ring:
 
     def take(self):
         """(identifier, status, result) of each command that is done"""
-        taken, memory = [], self.device.machine.memory
+        taken, machine = [], self.device.machine
         while True:
-            result, _, last = struct.unpack_from('<QII', memory,
-                                                 self.completions + 16 * self.head)
+            entry = self.completions + 16 * self.head
+            last = machine.words.load(4, entry + 12)
             if last >> 16 & 1 != self.phase:
                 break
+            # Not before the phase was seen
+            result, = struct.unpack_from('<Q', machine.memory, entry)
             taken.append((last & 0xffff, last >> 17 & 0x7ff, result))
             self.head = (self.head + 1) % ENTRIES
             self.phase ^= self.head == 0

@@ -147,7 +147,10 @@ class Target:
     def poll(self, order):
         """Take what is done, and add it to @order; True when all is."""
         for slot, status, position in self.driver.done():
-            op = self.slots.pop(slot)
+            op = self.slots.pop(slot, None)
+            if not op:
+                raise Wrong(f'{self.name}: {status} for request {slot}, which is not '
+                            'in flight')
             op.status, op.position = status, position
             if op.kind == 'read' and status == 'ok':
                 op.answer = self.driver.data(slot, op.size)

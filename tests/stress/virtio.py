@@ -45,22 +45,20 @@ class Queue:
                                                     else 0)
             struct.pack_into('<QIHH', memory, self.descriptors + 16 * (4 * slot + i),
                              address, size, flags, 4 * slot + i + 1)
-        struct.pack_into('<H', memory, self.available + 4 +
-                         2 * (self.added % QUEUE), 4 * slot)
+        self.device.machine.words.store(
+            2, self.available + 4 + 2 * (self.added % QUEUE), 4 * slot)
         self.added = self.added + 1 & 0xffff
 
     def kick(self):
-        struct.pack_into('<H', self.device.machine.memory, self.available + 2,
-                         self.added)
+        self.device.machine.words.store(2, self.available + 2, self.added)
         self.device.machine.write(2, self.notify, self.index)
 
     def take(self):
         """The slots of requests that are done"""
-        memory, slots = self.device.machine.memory, []
-        end, = struct.unpack_from('<H', memory, self.used + 2)
+        machine, slots = self.device.machine, []
+        end = machine.words.load(2, self.used + 2)
         while self.taken != end:
-            head, = struct.unpack_from('<I', memory, self.used + 4 +
-                                       8 * (self.taken % QUEUE))
+            head = machine.words.load(4, self.used + 4 + 8 * (self.taken % QUEUE))
             slots.append(head // 4)
             self.taken = self.taken + 1 & 0xffff
         return slots
