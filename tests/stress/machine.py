@@ -104,7 +104,7 @@ class Machine:
         self.log = self.directory / f'{name}.log'
         self.qtest = Lines(self.directory / f'{name}.qtest')
         self.monitor = Lines(self.directory / f'{name}.qmp')
-        self.pending = 0            # commands without an answer yet
+        self.events = []            # since the last QMP command
         with open(self.memory_path, 'wb') as file:
             file.truncate(MEMORY)
         with open(self.memory_path, 'r+b') as file:
@@ -183,6 +183,7 @@ class Machine:
     def start_qmp(self, command, arguments):
         arguments = {key: value for key, value in arguments.items()
                      if value is not None}
+        self.events = []
         self.monitor.send(json.dumps({'execute': command, 'arguments': arguments}))
 
     def finish_qmp(self):
@@ -193,6 +194,12 @@ class Machine:
                 return True, answer['return']
             if 'error' in answer:
                 return False, answer['error']['desc']
+            self.events.append(answer['event'])
+
+    def wait_event(self, name):
+        """One since the last command was sent"""
+        while name not in self.events:
+            self.events.append(json.loads(self.monitor.receive())['event'])
 
     def try_qmp(self, command, **arguments):
         self.start_qmp(command, {key if command in UNDERSCORES else

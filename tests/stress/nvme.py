@@ -4,8 +4,7 @@
 
 import struct
 
-from machine import wait_until
-from virtio import BUFFER, DEPTH, PAGE, STATES, arena
+from driver import BUFFER, DEPTH, PAGE, STATES, Driver, only_answer
 
 ENTRIES = DEPTH + 1
 BLOCK = 4096
@@ -58,11 +57,10 @@ class Ring:
         return taken
 
 
-class Nvme:
+class Nvme(Driver):
     def __init__(self, machine, slot, number):
-        self.machine = machine
-        self.base = arena(number)
-        self.lists, self.buffers = self.base + 0x40000, self.base + 0x80000
+        super().__init__(machine, slot, number)
+        self.lists = self.base + 0x40000
         self.registers = machine.place_bar(slot, 0)
         for i in range(DEPTH):
             pages = range(self.buffers + i * BUFFER + PAGE,
@@ -93,9 +91,7 @@ class Nvme:
     def once(ring, words):
         ring.add(words)
         ring.kick()
-        answers = []
-        wait_until(lambda: answers.extend(ring.take()) or answers, words)
-        return answers[0]
+        return only_answer(ring.take, words)
 
     def moved(self, machine):
         raise NotImplementedError
@@ -104,12 +100,6 @@ class Nvme:
         if op.kind in MANAGEMENT and name in ('full', 'rdonly', 'offline'):
             return 'transition'
         return name
-
-    def buffer(self, slot):
-        return self.buffers + slot * BUFFER
-
-    def data(self, slot, size):
-        return self.machine.memory[self.buffer(slot):self.buffer(slot) + size]
 
     def words(self, slot, op):
         action = op.kind.removesuffix('-all')
@@ -130,8 +120,7 @@ class Nvme:
         return words
 
     def submit(self, slot, op):
-        if op.data is not None and op.kind != 'zeroes':
-            self.machine.memory[self.buffer(slot):self.buffer(slot) + op.size] = op.data
+        self.fill(slot, op)
         self.ring.add(self.words(slot, op))
 
     def kick(self):
@@ -140,14 +129,6 @@ class Nvme:
     def done(self):
         return [(slot, STATUS.get(status, f'status {status:#x}'), result * BLOCK)
                 for slot, status, result in self.ring.take()]
-
-    def now(self, op):
-        self.submit(0, op)
-        self.kick()
-        answers = []
-        wait_until(lambda: answers.extend(self.done()) or answers, op,
-                   self.machine.clock)
-        return answers[0][1:]
 
     def size(self):
         words = [6, 1, 0, 0, 0, 0, self.buffers, 0, 0, 0, 0, 0, 0, 0, 0, 0]

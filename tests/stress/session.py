@@ -145,16 +145,22 @@ class Session:
 
     # --- Operations, with QMP in between ---
 
-    def batch(self):
-        rng = random.Random(f'{self.seed} batch {self.batches}')
-        self.batches += 1
-        orders = {}
+    def submit(self, rng):
+        """
+        Some for each disk; the devices are not told yet.  Returns for each disk the
+        list of those that are done.
+        """
         for target in self.here:
             ops = target.random_ops(rng, rng.choice(DEPTHS), self.operations)
             self.operations += len(ops)
-            orders[target] = []
-            target.submit(ops)
             self.counts.update(op.kind for op in ops)
+            target.submit(ops)
+        return {target: [] for target in self.here}
+
+    def batch(self):
+        rng = random.Random(f'{self.seed} batch {self.batches}')
+        self.batches += 1
+        orders = self.submit(rng)
         meanwhile = None
         if rng.random() < 0.25:
             target = rng.choice(self.here)
@@ -331,8 +337,7 @@ class Session:
 
     def system_reset(self, target, rng):
         self.machine.qmp('system_reset')
-        # The reset is done by the main loop, after the answer
-        self.machine.qmp('query-status')
+        self.machine.wait_event('RESET')
         for target in self.here:
             target.power_on(self.machine)
             target.check([])
@@ -366,12 +371,7 @@ class Session:
         other = Machine(self.directory, f'qemu{self.lives}',
                         [*self.options(), '-incoming', 'defer'])
         other.qmp('migrate-incoming', uri=f'unix:{path}')
-        orders = {}
-        for target in self.here:
-            ops = target.random_ops(rng, rng.choice(DEPTHS), self.operations)
-            self.operations += len(ops)
-            orders[target] = []
-            target.submit(ops)
+        orders = self.submit(rng)
         self.kick(rng)
         self.machine.qmp('migrate', uri=f'unix:{path}')
 

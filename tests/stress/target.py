@@ -6,11 +6,12 @@ import functools
 import json
 import subprocess
 
+from driver import DEPTH
 from machine import BUILD, wait_until
 from model import (ACTIVE, CONV, OFFLINE, SECTOR, Disk, Op, Rules, Wrong, content,
                    describe_sector)
 from nvme import Nvme
-from virtio import DEPTH, Scsi, VirtioBlk
+from virtio import Scsi, VirtioBlk
 
 KiB = 1024
 ZONE = 256 * KiB
@@ -303,15 +304,13 @@ class ScsiTarget(Target):
     name, slot, number = 'scsi', 5, 1
     MIX = {kind: weight for kind, weight in MIX.items() if kind != 'append'}
     ALL = ('reset-all', 'finish-all', 'close-all')
-    in_iothread = False
 
     def make_rules(self, rng):
         return Rules(ZONE, ZONE, 2, rng.choice((2, 3)), 0, 64 * KiB, SECTOR,
                      lenient=True)
 
     def options(self, thread):
-        # Seldom, after a drain, virtio-scsi looks at its queue no more in an iothread
-        more = ',iothread=thread' if thread and self.in_iothread else ''
+        more = ',iothread=thread' if thread else ''
         return ['-device', f'virtio-scsi-pci,id=adapter,addr={self.slot:x},'
                            f'disable-legacy=on,num_queues=1,virtqueue_size=256{more}',
                 '-device', f'scsi-hd,id={self.name},bus=adapter.0,drive={self.node}']

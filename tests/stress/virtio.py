@@ -1,29 +1,17 @@
 # Drivers of virtio-blk and of SCSI disks behind virtio-scsi, as many as the
 # stress test needs.
 #
-# A request has a slot: four descriptors, a page for what is not data, and
-# BUFFER bytes for data.
+# A request has four descriptors, and a page for what is not data.
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 import struct
 
-from machine import ARENAS, wait_until
-from model import CLOSED, EMPTY, EOPEN, FULL, IOPEN, OFFLINE, RDONLY, CONV
+from driver import DEPTH, PAGE, STATES, Driver, only_answer
 
-DEPTH = 64
 QUEUE = 4 * DEPTH
-BUFFER = 256 << 10
-PAGE = 4096
-ARENA = 17 << 20
 F_NEXT, F_WRITE = 1, 2
 VERSION_1 = 1 << 32
-STATES = {0: CONV, 1: EMPTY, 2: IOPEN, 3: EOPEN, 4: CLOSED, 13: RDONLY, 14: FULL,
-          15: OFFLINE}
-
-
-def arena(number):
-    return ARENAS + number * ARENA
 
 
 class Queue:
@@ -64,13 +52,11 @@ class Queue:
         return slots
 
 
-class VirtioDevice:
+class VirtioDevice(Driver):
     """What both have: PCI, features, queues"""
     def __init__(self, machine, slot, number):
-        self.machine, self.slot = machine, slot
-        self.base = arena(number)
+        super().__init__(machine, slot, number)
         self.pages = self.base + 0x40000
-        self.buffers = self.base + 0x80000
         self.registers = machine.place_bar(slot, 4)
         self.find_registers()
         self.write(1, 0x14, 0)
@@ -135,12 +121,6 @@ class VirtioDevice:
     def page(self, slot):
         return self.pages + slot * PAGE
 
-    def buffer(self, slot):
-        return self.buffers + slot * BUFFER
-
-    def data(self, slot, size):
-        return self.machine.memory[self.buffer(slot):self.buffer(slot) + size]
-
     def kick(self):
         self.queue.kick()
 
@@ -149,19 +129,8 @@ class VirtioDevice:
         return [(slot, *self.result(slot)) for slot in self.queue.take()]
 
     def submit(self, slot, op):
-        memory = self.machine.memory
-        if op.data is not None and op.kind != 'zeroes':
-            memory[self.buffer(slot):self.buffer(slot) + op.size] = op.data
+        self.fill(slot, op)
         self.queue.add(slot, self.describe(slot, op))
-
-    def now(self, op):
-        """One request, with nothing else in flight"""
-        self.submit(0, op)
-        self.kick()
-        answers = []
-        wait_until(lambda: answers.extend(self.done()) or answers, op,
-                   self.machine.clock)
-        return answers[0][1:]
 
 
 class VirtioBlk(VirtioDevice):
@@ -271,9 +240,7 @@ class Scsi(VirtioDevice):
     def command(self, cdb, read=0):
         self.queue.add(0, self.place(0, cdb, 0, read))
         self.kick()
-        answers = []
-        wait_until(lambda: answers.extend(self.done()) or answers, cdb)
-        return answers[0][1:]
+        return only_answer(self.done, cdb)[1:]
 
     def result(self, slot):
         at, memory = self.page(slot) + 256, self.machine.memory
