@@ -7,7 +7,7 @@
 
 import struct
 import time
-from typing import Any, Callable, List, NamedTuple
+from typing import Any, Callable, Dict, List, NamedTuple, Set
 
 SLOT = 4
 BLOCK = 4096
@@ -219,3 +219,216 @@ class NvmeAdapter(Adapter):
 
     def answer_memory(self) -> bytes:
         return self.load_memory(self.queues[self.IO].cq, 16 * Queue.ENTRIES)
+
+
+class VirtioAdapter(Adapter):
+    """
+    A modern device of virtio.  Each request has a slot with three descriptors
+    and a page: what it is, what it writes, what the device answers.
+    """
+    BAR_REGISTER = 0x20
+    VERSION_1 = 1 << 32
+    # Requests and descriptors of a queue; where QEMU has what of its BAR
+    SLOTS = 16
+    ENTRIES = 64
+    DEVICE_CONFIG, NOTIFY = 0x2000, 0x3000
+    # Driver status
+    READY, DRIVER_OK, NEEDS_RESET = 1 | 2 | 8, 4, 0x40
+    # Features that are taken, and numbers of queues
+    FEATURES: int
+    QUEUES: List[int]
+
+    def start(self) -> None:
+        self.store(0x14, 0, 'b')
+        wait_until(lambda: self.load(0x14, 'b') == 0)
+        features = self.FEATURES | self.VERSION_1
+        for word in range(2):
+            self.store(0x08, word)
+            self.store(0x0c, features >> 32 * word & 0xffffffff)
+        self.store(0x14, self.READY, 'b')
+        assert self.load(0x14, 'b') == self.READY
+        #: of each queue: how many requests it got and gave back
+        self.added = {queue: 0 for queue in self.QUEUES}
+        self.taken = {queue: 0 for queue in self.QUEUES}
+        for queue in self.QUEUES:
+            ring = self._ring(queue)
+            self.store_memory(ring, bytes(0x3000))
+            self.store(0x16, queue, 'w')
+            self.store(0x18, self.ENTRIES, 'w')
+            for i in range(3):
+                self.store(0x20 + 8 * i, ring + 0x1000 * i)
+                self.store(0x24 + 8 * i, 0)
+            self.store(0x1c, 1, 'w')
+        self.store(0x14, self.READY | self.DRIVER_OK, 'b')
+
+    def _ring(self, queue: int) -> int:
+        """Descriptors; the other two rings have the pages after them."""
+        return RINGS + 0x4000 * queue
+
+    def page(self, queue: int, tag: int) -> int:
+        return BUFFERS + 2 * BLOCK * (self.SLOTS * queue + tag)
+
+    def submit(self, queue: int, header: bytes, data: bytes,
+               answer: int) -> int:
+        """@answer: its length.  Tags are slots, used once."""
+        tag = self.added[queue]
+        assert tag < self.SLOTS
+        page, ring = self.page(queue, tag), self._ring(queue)
+        self.store_memory(page, header.ljust(0x100, b'\0') + b'\xff' * answer)
+        self.store_memory(page + BLOCK, data or b'\0')
+        parts = [(page, len(header), 0), (page + BLOCK, len(data), 0),
+                 (page + 0x100, answer, 2)]
+        parts = [part for part in parts if part[1]]
+        for i, (address, length, flags) in enumerate(parts):
+            last = i + 1 == len(parts)
+            self.store_memory(ring + 16 * (3 * tag + i),
+                              struct.pack('<QIHH', address, length,
+                                          flags | (0 if last else 1),
+                                          0 if last else 3 * tag + i + 1))
+        self.store_memory(ring + 0x1004 + 2 * (tag % self.ENTRIES),
+                          struct.pack('<H', 3 * tag))
+        self.added[queue] += 1
+        self.store_memory(ring + 0x1002, struct.pack('<H', self.added[queue]))
+        self.store(self.NOTIFY + 4 * queue, queue, 'w')
+        return tag
+
+    def used(self, queue: int) -> List[int]:
+        """The tags that the device has given back since the last call"""
+        ring = self._ring(queue) + 0x2000
+        index, = struct.unpack('<H', self.load_memory(ring + 2, 2))
+        tags = []
+        while self.taken[queue] != index:
+            place = ring + 4 + 8 * (self.taken[queue] % self.ENTRIES)
+            head, = struct.unpack('<I', self.load_memory(place, 4))
+            tags.append(head // 3)
+            self.taken[queue] += 1
+        return tags
+
+    def answer_of(self, queue: int, tag: int, length: int) -> bytes:
+        return self.load_memory(self.page(queue, tag) + 0x100, length)
+
+    def answer_memory(self) -> bytes:
+        queue = self.QUEUES[-1]
+        return (self.load_memory(self._ring(queue) + 0x2000, 0x1000) +
+                self.load_memory(self.page(queue, 0), 2 * BLOCK * self.SLOTS))
+
+
+class VirtioBlkAdapter(VirtioAdapter):
+    # Flush, zoned
+    FEATURES = 1 << 9 | 1 << 17
+    QUEUES = [0]
+    # Types of requests
+    FLUSH, WRITE_ZEROES, APPEND, FINISH, RESET = 4, 13, 15, 22, 24
+
+    def request(self, kind: int, offset: int = 0, data: bytes = b'') -> int:
+        # A status, with the sector of an append before it
+        return self.submit(0, struct.pack('<IIQ', kind, 0, offset // 512),
+                           data, 9 if kind == self.APPEND else 1)
+
+    def append(self, zone: int, pattern: int) -> int:
+        self.appends.add(self.added[0])
+        return self.request(self.APPEND, zone * SIZE,
+                            bytes([pattern]) * BLOCK)
+
+    def reset(self, zone: int) -> int:
+        return self.request(self.RESET, zone * SIZE)
+
+    def finish(self, zone: int) -> int:
+        return self.request(self.FINISH, zone * SIZE)
+
+    def flush(self) -> int:
+        return self.request(self.FLUSH)
+
+    def start(self) -> None:
+        super().start()
+        self.appends: Set[int] = set()
+
+    def answers(self) -> List[Answer]:
+        found = []
+        for tag in self.used(0):
+            if tag in self.appends:
+                sector, status = struct.unpack('<QB',
+                                               self.answer_of(0, tag, 9))
+            else:
+                sector, status = 0, self.answer_of(0, tag, 1)[0]
+            found.append(Answer(tag, status, 512 * sector % SIZE))
+        return found
+
+
+class VirtioScsiAdapter(VirtioAdapter):
+    """
+    With a disk at target 0.  SCSI has no appends, so the driver knows where its
+    zones end.  Answers have the response in bits 8 to 15.
+    """
+    FEATURES = 0
+    # For task management, and requests; the one between them has events
+    CONTROL, QUEUES = 0, [0, 1, 2]
+    REQUESTS = 2
+    LUN = bytes([1, 0, 0x40, 0, 0, 0, 0, 0])
+    ABORT_TASK, NEXUS_RESET, LUN_RESET = 0, 4, 5
+    # Statuses: responses of virtio, and one of SCSI
+    ABORTED, WAS_RESET = 2 << 8, 4 << 8
+    CHECK_CONDITION = 2
+
+    def start(self) -> None:
+        super().start()
+        self.places: Dict[int, int] = {}
+        # Unit attentions
+        while True:
+            self.command(bytes(6))
+            if not self.wait()[0].status:
+                break
+
+    def command(self, cdb: bytes, data: bytes = b'') -> int:
+        tag = self.added[self.REQUESTS]
+        header = self.LUN + struct.pack('<QBBB', tag, 0, 0, 0)
+        return self.submit(self.REQUESTS, header + cdb.ljust(32, b'\0'), data,
+                           108)
+
+    def submit_task(self, function: int, tag: int = 0) -> int:
+        return self.submit(self.CONTROL,
+                           struct.pack('<II', 0, function) + self.LUN +
+                           struct.pack('<Q', tag), b'', 1)
+
+    def task_answers(self) -> List[int]:
+        """Responses of task management that have come"""
+        return [self.answer_of(self.CONTROL, tag, 1)[0]
+                for tag in self.used(self.CONTROL)]
+
+    def write(self, offset: int, pattern: int) -> int:
+        """WRITE (16) of a block"""
+        tag = self.command(struct.pack('>BBQIH', 0x8a, 0, offset // 512,
+                                       BLOCK // 512, 0),
+                           bytes([pattern]) * BLOCK)
+        self.places[tag] = offset % SIZE
+        return tag
+
+    def append(self, zone: int, pattern: int) -> int:
+        return self.write(zone * SIZE + self.pointer(zone), pattern)
+
+    def pointer(self, zone: int) -> int:
+        """As REPORT ZONES would say"""
+        zones = self.vm.cmd('query-block-zones', node_name='disk')['zones']
+        return zones[zone]['write-pointer'] - zones[zone]['start']
+
+    def _send(self, action: int, zone: int) -> int:
+        return self.command(struct.pack('>BBQIBB', 0x94, action,
+                                        zone * SIZE // 512, 0, 0, 0))
+
+    def reset(self, zone: int) -> int:
+        return self._send(4, zone)
+
+    def finish(self, zone: int) -> int:
+        return self._send(2, zone)
+
+    def flush(self) -> int:
+        """SYNCHRONIZE CACHE (16)"""
+        return self.command(bytes([0x91]) + bytes(15))
+
+    def answers(self) -> List[Answer]:
+        found = []
+        for tag in self.used(self.REQUESTS):
+            answer = self.answer_of(self.REQUESTS, tag, 12)
+            found.append(Answer(tag, answer[10] | answer[11] << 8,
+                                self.places.get(tag, 0)))
+        return found
