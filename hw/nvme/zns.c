@@ -76,6 +76,7 @@ static void coroutine_fn zns_command_entry(void *opaque)
     if (req->status) {
         block_acct_failed(blk_get_stats(zns_blk(req->ns)), &req->acct);
     }
+    req->flushed = true;        /* writes were given BDRV_REQ_FUA */
     nvme_rw_complete_cb(req, 0);
     qemu_aio_unref(acb);
 }
