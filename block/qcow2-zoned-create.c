@@ -661,6 +661,7 @@ plan_commit(ZonedCommit *c, uint32_t i, Error **errp)
 
 int coroutine_fn zoned_commit_begin(ZonedCommit *c, Error **errp)
 {
+    BDRVQcow2State *s = c->base->opaque;
     ZoneTable *table = qcow2_zone_table(c->base);
     int ret;
 
@@ -670,8 +671,10 @@ int coroutine_fn zoned_commit_begin(ZonedCommit *c, Error **errp)
             return ret;
         }
     }
-    /* Records of the overlay take the place of those that claims are about. */
-    ret = qcow2_zones_store(c->base);
+    /* A record of the overlay may be just what a claim is about: leave none. */
+    qemu_co_mutex_lock(&s->zoned->store_lock);
+    ret = qcow2_zones_store_locked(c->base, false);
+    qemu_co_mutex_unlock(&s->zoned->store_lock);
     for (uint32_t i = 0; i < c->nr_zones && ret == 0; i++) {
         if (c->plans[i].reset) {
             uint64_t start = i * zone_table_geometry(table)->zones.size;
