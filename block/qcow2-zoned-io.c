@@ -1157,6 +1157,30 @@ zero_conventional(BlockDriverState *bs, int64_t offset, int64_t bytes,
     return ret;
 }
 
+/* What is zero already does not get L2 tables by it. */
+static int coroutine_fn GRAPH_RDLOCK
+receive_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
+               BdrvRequestFlags flags)
+{
+    int64_t n;
+
+    for (; bytes; offset += n, bytes -= n) {
+        BlockDriverState *file;
+        int64_t map;
+        int ret = qcow2_co_block_status(bs, BDRV_WANT_ZERO, offset, bytes, &n,
+                                        &map, &file);
+
+        /* There is no backing file: what is not allocated is zero. */
+        if (ret >= 0 && (ret & BDRV_BLOCK_DATA)) {
+            ret = zero_conventional(bs, offset, n, flags);
+        }
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    return 0;
+}
+
 int coroutine_fn
 qcow2_zoned_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
                              int64_t bytes, BdrvRequestFlags flags)
@@ -1168,7 +1192,7 @@ qcow2_zoned_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
         return qcow2_co_pwrite_zeroes(bs, offset, bytes, flags);
     }
     if (is_receiving(bs)) {
-        return bdrv_zone_io_error(zero_conventional(bs, offset, bytes, flags));
+        return bdrv_zone_io_error(receive_zeroes(bs, offset, bytes, flags));
     }
     if (flags & BDRV_REQ_WRITE_UNCHANGED) {
         return flags & BDRV_REQ_NO_FALLBACK ? -ENOTSUP :

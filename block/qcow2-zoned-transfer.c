@@ -177,8 +177,19 @@ switch_table(BlockDriverState *bs, const Qcow2ZoneFile *new)
     return 0;
 }
 
+/* Nothing of this is to be stored: open zones are closed ones there. */
+static void load_zones(ZoneTable *t, ZoneTable *zones, bool live)
+{
+    for (uint32_t i = 0; i < zone_table_nr_zones(zones); i++) {
+        ZoneRecord r;
+
+        zone_table_record(zones, i, live, &r);
+        zone_table_load(t, i, &r);
+    }
+}
+
 static int coroutine_fn GRAPH_RDLOCK
-end_locked(BlockDriverState *bs, ZoneTable *zones)
+end_locked(BlockDriverState *bs, ZoneTable *zones, bool live)
 {
     BDRVQcow2State *s = bs->opaque;
     Qcow2Zoned *z = s->zoned;
@@ -196,25 +207,20 @@ end_locked(BlockDriverState *bs, ZoneTable *zones)
     if (ret < 0) {
         return ret;
     }
-    for (uint32_t i = 0; i < zone_table_nr_zones(zones); i++) {
-        ZoneRecord r;
-
-        zone_table_record(zones, i, false, &r);
-        zone_table_load(z->table, i, &r);
-    }
+    load_zones(z->table, zones, live);
     z->receiving = false;
     qcow2_zoned_forget_mapping(z);
     return 0;
 }
 
 static int coroutine_fn GRAPH_RDLOCK
-end(BlockDriverState *bs, ZoneTable *zones)
+end(BlockDriverState *bs, ZoneTable *zones, bool live)
 {
     BDRVQcow2State *s = bs->opaque;
     int ret;
 
     qemu_co_mutex_lock(&s->zoned->store_lock);
-    ret = end_locked(bs, zones);
+    ret = end_locked(bs, zones, live);
     qemu_co_mutex_unlock(&s->zoned->store_lock);
     return ret;
 }

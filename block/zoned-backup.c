@@ -227,7 +227,7 @@ static void coroutine_fn target_entry(void *opaque)
     int ret;
 
     WITH_GRAPH_RDLOCK_GUARD() {
-        ret = c->end ? t->end(zb->target, zb->zones) : t->begin(zb->target);
+        ret = c->end ? t->end(zb->target, zb->zones, false) : t->begin(zb->target);
     }
     c->ret = ret;
     aio_wait_kick();
@@ -490,8 +490,7 @@ int coroutine_fn zoned_backup_before_append(ZonedBackup *zb, int64_t offset)
     return bdrv_zone_op_io_error(copy_edge(zb, i));
 }
 
-/* Can what was in a zone before @op not be had after it any more? */
-static bool ends_data(BlockZoneOp op)
+bool zoned_op_ends_data(BlockZoneOp op)
 {
     switch (op) {
     case BLK_ZO_OPEN:
@@ -519,7 +518,7 @@ zoned_backup_before_mgmt(ZonedBackup *zb, BlockZoneOp op, int64_t offset,
     int ret = 0;
 
     /* A reset of everything leaves conventional zones alone. */
-    if (!ends_data(op) || start >= end) {
+    if (!zoned_op_ends_data(op) || start >= end) {
         return 0;
     }
     if (zb->exts) {

@@ -40,14 +40,17 @@ typedef struct BlockZoneTransfer {
     int coroutine_fn GRAPH_RDLOCK_PTR
     (*ext)(BlockDriverState *bs, uint32_t i, const void *ext);
     /*
-     * All data is there: @bs has these zones, without power, from here on.  A
-     * crash leaves all of them or none.  Drained.
+     * All data is there: @bs has these zones from here on, without power unless
+     * they are @live.  A crash leaves all of them, or none.  Drained.
      */
     int coroutine_fn GRAPH_RDLOCK_PTR
-    (*end)(BlockDriverState *bs, ZoneTable *zones);
+    (*end)(BlockDriverState *bs, ZoneTable *zones, bool live);
     /* Nothing is received any more; the zones stay empty.  After end, too. */
     void (*give_up)(BlockDriverState *bs);
 } BlockZoneTransfer;
+
+/* Can what was in a zone before @op not be had after it any more? */
+bool zoned_op_ends_data(BlockZoneOp op);
 
 typedef struct ZonedBackup ZonedBackup;
 

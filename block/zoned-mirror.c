@@ -1,0 +1,476 @@
+/*
+ * Mirrors of zoned disks
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bitmap.h"
+#include "qapi/error.h"
+#include "block/block_int.h"
+#include "block/dirty-bitmap.h"
+#include "block/zoned-backup.h"
+#include "block/zoned-graph.h"
+#include "block/zoned-jobs.h"
+#include "block/zoned-mirror.h"
+#include "system/block-backend.h"
+
+struct ZonedMirror {
+    BlockDriverState *source;   /* that has the zones; the filter keeps it */
+    BlockDriverState *target;   /* that receives them; NULL until begin */
+    ZoneTable *zones;           /* a copy; NULL between begin and finish */
+    const ZoneGeometry *geometry;
+    uint32_t nr_zones;
+    bool receiving;
+    /* Zones that were offline when they were copied; only the job uses it */
+    unsigned long *offline;
+    /* Zones whose extension is to be copied; atomic.  NULL: there are none */
+    unsigned long *exts;
+    void *ext;                  /* a buffer for one */
+};
+
+/* --- May it be done? --- */
+
+static bool GRAPH_RDLOCK check_node(BlockDriverState *bs, const char *what,
+                                    Error **errp)
+{
+    BlockDriverState *source = bdrv_zoned_source(bs);
+
+    return (source->drv && source->drv->zone_transfer) ||
+           !bdrv_refuse_zoned(bs, what, errp);
+}
+
+static bool refuse_mode(BlockDriverState *bs, const char *mode, Error **errp)
+{
+    return !bdrv_refuse_zoned(bs, mode, errp);
+}
+
+bool zoned_mirror_check(BlockDriverState *source, BlockDriverState *target,
+                        bool is_commit, bool is_none_mode,
+                        BlockDriverState *base, MirrorCopyMode copy_mode,
+                        Error **errp)
+{
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+
+    if (source->bl.zones.model == BLK_Z_NONE) {
+        return !bdrv_refuse_zoned(target, "copying to it", errp);
+    }
+    if (is_commit) {
+        return refuse_mode(source, "committing it", errp);
+    }
+    if (!check_node(source, "mirroring it", errp)) {
+        return false;
+    }
+    if (is_none_mode || base) {
+        return refuse_mode(source, "a mirror whose 'sync' is not 'full'", errp);
+    }
+    if (copy_mode != MIRROR_COPY_MODE_BACKGROUND) {
+        return refuse_mode(source, "the copy mode 'write-blocking'", errp);
+    }
+    if (target->bl.zones.model == BLK_Z_NONE) {
+        error_setg(errp, "Node '%s' is zoned, so node '%s' must be, to become "
+                   "its mirror", bdrv_get_node_name(source),
+                   bdrv_get_node_name(target));
+        return false;
+    }
+    return check_node(target, "copying to it", errp);
+}
+
+bool zoned_mirror_check_change(ZonedMirror *zm, Error **errp)
+{
+    return !zm || refuse_mode(zm->source, "the copy mode 'write-blocking'",
+                              errp);
+}
+
+/* What takes the place of another disk has all that can be seen of it. */
+static bool check_limits(const ZonedMirror *zm, Error **errp)
+{
+    const BlockZoneLimits *a = &zm->target->bl.zones;
+    const BlockZoneLimits *b = &zm->source->bl.zones;
+    const struct {
+        const char *option;
+        uint64_t target, source;
+    } limits[] = {
+        { "zone.max_open_zones", a->max_open, b->max_open },
+        { "zone.max_active_zones", a->max_active, b->max_active },
+        { "zone.max_append_bytes", a->max_append, b->max_append },
+    };
+
+    for (int i = 0; i < ARRAY_SIZE(limits); i++) {
+        if (limits[i].target != limits[i].source) {
+            error_setg(errp, "%s of node '%s' (%" PRIu64 ") must be that of "
+                       "node '%s' (%" PRIu64 ")", limits[i].option,
+                       bdrv_get_node_name(zm->target), limits[i].target,
+                       bdrv_get_node_name(zm->source), limits[i].source);
+            return false;
+        }
+    }
+    if (bdrv_same_zones(a, b)) {
+        return true;
+    }
+    error_setg(errp, "Node '%s' cannot become a mirror of node '%s': their "
+               "zones are different", bdrv_get_node_name(zm->target),
+               bdrv_get_node_name(zm->source));
+    return false;
+}
+
+static bool check_target(ZonedMirror *zm, Error **errp)
+{
+    char backing[2];            /* is there a name? */
+
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+
+    if (!zm->target->drv->zone_transfer->can_receive(zm->target, zm->zones,
+                                                     errp)) {
+        return false;
+    }
+    /* One that is not open would show where nothing is copied. */
+    bdrv_get_backing_filename(zm->target, backing, sizeof(backing));
+    if (*backing) {
+        error_setg(errp, "Node '%s' cannot get the zones of another disk: it "
+                   "has a backing file", bdrv_get_node_name(zm->target));
+        return false;
+    }
+    return check_limits(zm, errp);
+}
+
+/* --- Begin and end --- */
+
+static void take_zones(ZonedMirror *zm)
+{
+    zm->zones = zm->source->drv->zone_transfer->copy(zm->source);
+    zm->geometry = zone_table_geometry(zm->zones);
+}
+
+static void drop_zones(ZonedMirror *zm)
+{
+    zone_table_free(zm->zones);
+    zm->zones = NULL;
+    zm->geometry = NULL;
+}
+
+static void find_exts(ZonedMirror *zm)
+{
+    if (!zm->source->bl.zones.ext_size) {
+        return;
+    }
+    zm->exts = bitmap_new(zm->nr_zones);
+    zm->ext = g_malloc(zm->source->bl.zones.ext_size);
+    for (uint32_t i = 0; i < zm->nr_zones; i++) {
+        ZoneRecord r;
+
+        zone_table_record(zm->zones, i, true, &r);
+        if (r.attributes & BDRV_ZA_EXT) {
+            set_bit(i, zm->exts);
+        }
+    }
+}
+
+ZonedMirror *zoned_mirror_new(BlockDriverState *filter)
+{
+    BlockDriverState *zoned;
+    ZonedMirror *zm;
+
+    bdrv_graph_rdlock_main_loop();
+    zoned = bdrv_zoned_source(filter);
+    if (zoned->bl.zones.model != BLK_Z_NONE) {
+        /* bdrv_append() does not */
+        bdrv_refresh_limits(filter, NULL, NULL);
+    }
+    bdrv_graph_rdunlock_main_loop();
+    if (zoned->bl.zones.model == BLK_Z_NONE) {
+        return NULL;
+    }
+    zm = g_new0(ZonedMirror, 1);
+    zm->source = zoned;
+    take_zones(zm);
+    zm->nr_zones = zone_table_nr_zones(zm->zones);
+    zm->offline = bitmap_new(zm->nr_zones);
+    find_exts(zm);
+    return zm;
+}
+
+typedef struct TargetCall {
+    ZonedMirror *zm;
+    bool end, live;
+    int ret;
+} TargetCall;
+
+static void coroutine_fn target_entry(void *opaque)
+{
+    TargetCall *c = opaque;
+    ZonedMirror *zm = c->zm;
+    const BlockZoneTransfer *t = zm->target->drv->zone_transfer;
+    int ret;
+
+    WITH_GRAPH_RDLOCK_GUARD() {
+        ret = c->end ? t->end(zm->target, zm->zones, c->live)
+                     : t->begin(zm->target);
+    }
+    c->ret = ret;
+    aio_wait_kick();
+}
+
+/* A coroutine, because the main loop polls meanwhile; see block/zoned-jobs.c */
+static int call_target(ZonedMirror *zm, bool end, bool live)
+{
+    TargetCall c = {
+        .zm = zm,
+        .end = end,
+        .live = live,
+        .ret = -EINPROGRESS,
+    };
+
+    if (!zm->target->drv) {
+        return -ENOMEDIUM;
+    }
+    bdrv_drained_begin(zm->target);
+    aio_co_enter(qemu_get_current_aio_context(),
+                 qemu_coroutine_create(target_entry, &c));
+    AIO_WAIT_WHILE_UNLOCKED(NULL, c.ret == -EINPROGRESS);
+    bdrv_drained_end(zm->target);
+    return c.ret;
+}
+
+bool zoned_mirror_begin(ZonedMirror *zm, BlockDriverState *target, Error **errp)
+{
+    int ret;
+
+    bdrv_graph_rdlock_main_loop();
+    zm->target = bdrv_zoned_source(target);
+    bdrv_graph_rdunlock_main_loop();
+    if (!check_target(zm, errp)) {
+        return false;
+    }
+    drop_zones(zm);
+    ret = call_target(zm, false, false);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not prepare node '%s' for zones",
+                         bdrv_get_node_name(zm->target));
+        return false;
+    }
+    zm->receiving = true;
+    return true;
+}
+
+void zoned_mirror_free(ZonedMirror *zm)
+{
+    if (!zm) {
+        return;
+    }
+    if (zm->receiving && zm->target->drv) {
+        zm->target->drv->zone_transfer->give_up(zm->target);
+    }
+    zone_table_free(zm->zones);
+    g_free(zm->offline);
+    g_free(zm->exts);
+    g_free(zm->ext);
+    g_free(zm);
+}
+
+static bool is_offline(const ZonedMirror *zm, uint32_t i)
+{
+    ZoneRecord r;
+
+    zone_table_record(zm->zones, i, true, &r);
+    return r.state == BLK_ZS_OFFLINE;
+}
+
+/*
+ * Nobody can read the data of an offline zone, not even here: were the zone of
+ * the target repaired, it must not have any.  One that can be read, though, has
+ * been copied.
+ */
+static int empty_offline_zones(ZonedMirror *zm)
+{
+    for (uint32_t i = 0; i < zm->nr_zones; i++) {
+        if (is_offline(zm, i)) {
+            ZoneRecord r;
+
+            zone_table_record(zm->zones, i, true, &r);
+            r.data_end = zone_geometry_start(zm->geometry, i);
+            zone_table_load(zm->zones, i, &r);
+        } else if (test_bit(i, zm->offline)) {
+            return -EBUSY;
+        }
+    }
+    return 0;
+}
+
+int zoned_mirror_finish(ZonedMirror *zm, bool live)
+{
+    int ret;
+
+    if (!zm->source->drv) {
+        return -ENOMEDIUM;
+    }
+    bdrv_drained_begin(zm->source);
+    take_zones(zm);
+    ret = empty_offline_zones(zm);
+    if (ret == 0) {
+        ret = call_target(zm, true, live);
+    }
+    drop_zones(zm);
+    bdrv_drained_end(zm->source);
+    return ret;
+}
+
+/* --- The guest's requests --- */
+
+/* What can be read, and is not zero, may be less after these, or more. */
+static void zones_changed(ZonedMirror *zm, BdrvDirtyBitmap *dirty,
+                          BlockZoneOp op, int64_t offset, int64_t len)
+{
+    uint64_t size = zm->source->bl.zones.size;
+
+    if (op == BLK_ZO_SET_EXT && zm->exts) {
+        set_bit_atomic(offset / size, zm->exts);
+    }
+    if (zoned_op_ends_data(op)) {
+        bdrv_set_dirty_bitmap(dirty, offset, len);
+    }
+}
+
+int coroutine_fn
+zoned_mirror_mgmt(BlockDriverState *filter, ZonedMirror *zm,
+                  BdrvDirtyBitmap *dirty, BlockZoneOp op, BlockZoneFlags flags,
+                  int64_t offset, int64_t len, const void *ext)
+{
+    int ret = bdrv_zoned_filter_co_mgmt(filter, op, flags, offset, len, ext);
+
+    zones_changed(zm, dirty, op, offset, len);
+    return ret;
+}
+
+int coroutine_fn
+zoned_mirror_append(BlockDriverState *filter, BdrvDirtyBitmap *dirty,
+                    int64_t *offset, QEMUIOVector *qiov,
+                    BdrvRequestFlags flags)
+{
+    int ret = bdrv_zoned_filter_co_append(filter, offset, qiov, flags);
+
+    if (ret == 0) {
+        bdrv_set_dirty_bitmap(dirty, *offset, qiov->size);
+    }
+    return ret;
+}
+
+/* --- In the job --- */
+
+int coroutine_fn
+zoned_mirror_has_data(BlockDriverState *source, int64_t offset, int64_t bytes,
+                      int64_t *n)
+{
+    int ret = bdrv_co_block_status_above(source, NULL, offset, bytes, n, NULL,
+                                         NULL);
+
+    return ret < 0 ? ret : !(ret & BDRV_BLOCK_ZERO);
+}
+
+/* In zone @i */
+static int coroutine_fn GRAPH_RDLOCK
+read_in_zone(ZonedMirror *zm, uint32_t i, BdrvChild *source, int64_t offset,
+             int64_t bytes, QEMUIOVector *qiov, size_t qiov_offset)
+{
+    int ret = bdrv_co_preadv_part(source, offset, bytes, qiov, qiov_offset, 0);
+
+    if (ret == -ENODEV) {
+        set_bit(i, zm->offline);
+        qemu_iovec_memset(qiov, qiov_offset, 0, bytes);
+        ret = 0;
+    }
+    return ret;
+}
+
+int coroutine_fn
+zoned_mirror_read(ZonedMirror *zm, BdrvChild *source, int64_t offset,
+                  int64_t bytes, QEMUIOVector *qiov)
+{
+    size_t done = 0;
+    int ret = 0;
+
+    if (!zm) {
+        return bdrv_co_preadv(source, offset, bytes, qiov, 0);
+    }
+    while (done < bytes && ret >= 0) {
+        uint64_t size = zm->source->bl.zones.size, pos = offset + done;
+        uint64_t n = MIN(size - pos % size, bytes - done);
+
+        ret = read_in_zone(zm, pos / size, source, pos, n, qiov, done);
+        done += n;
+    }
+    return ret;
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+get_zone(ZonedMirror *zm, uint32_t i, BlockZoneDescriptor *zone)
+{
+    unsigned int n = 1;
+
+    return bdrv_co_zone_report(zm->source, i * zm->source->bl.zones.size, &n,
+                               zone);
+}
+
+void coroutine_fn zoned_mirror_check_dirty(ZonedMirror *zm,
+                                           BdrvDirtyBitmap *dirty)
+{
+    uint32_t i, n = zm ? zm->nr_zones : 0;
+
+    if (!n) {
+        return;
+    }
+    GRAPH_RDLOCK_GUARD();
+
+    for (i = find_first_bit(zm->offline, n); i < n;
+         i = find_next_bit(zm->offline, n, i + 1)) {
+        BlockZoneDescriptor zone;
+
+        if (get_zone(zm, i, &zone) == 0 && zone.state != BLK_ZS_OFFLINE) {
+            clear_bit(i, zm->offline);
+            bdrv_set_dirty_bitmap(dirty, zone.start,
+                                  MIN(zone.length,
+                                      bdrv_dirty_bitmap_size(dirty) -
+                                      zone.start));
+        }
+    }
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+copy_ext(ZonedMirror *zm, uint32_t i, bool *in_source)
+{
+    int ret;
+
+    *in_source = true;
+    ret = bdrv_co_zone_get_ext(zm->source, i * zm->source->bl.zones.size,
+                               zm->ext);
+    if (ret < 0) {
+        return ret;
+    }
+    *in_source = false;
+    return zm->target->drv ? zm->target->drv->zone_transfer->ext(zm->target, i,
+                                                                 zm->ext)
+                           : -ENOMEDIUM;
+}
+
+int coroutine_fn zoned_mirror_sync(ZonedMirror *zm, bool *in_source)
+{
+    uint32_t i, n = zm ? zm->nr_zones : 0;
+    int ret = 0;
+
+    *in_source = false;
+    if (!zm || !zm->exts) {
+        return 0;
+    }
+    for (i = find_first_bit(zm->exts, n); i < n && ret == 0;
+         i = find_next_bit(zm->exts, n, i + 1)) {
+        /* One that is set from here on is copied again. */
+        clear_bit_atomic(i, zm->exts);
+        WITH_GRAPH_RDLOCK_GUARD() {
+            ret = copy_ext(zm, i, in_source);
+        }
+        if (ret < 0) {
+            set_bit_atomic(i, zm->exts);
+        }
+    }
+    return ret;
+}
