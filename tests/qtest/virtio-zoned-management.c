@@ -147,6 +147,36 @@ static void test_sector_overflow(void)
     assert_zones(d, "3:iopen@8K");
 }
 
+/*
+ * Without a whole header nobody knows what was meant: the device says that it
+ * needs a reset, and has done nothing.
+ */
+static void test_cut_header(void)
+{
+    static const uint32_t types[] = {
+        VIRTIO_BLK_T_ZONE_RESET, VIRTIO_BLK_T_ZONE_RESET_ALL,
+        VIRTIO_BLK_T_ZONE_FINISH, VIRTIO_BLK_T_ZONE_APPEND,
+        VIRTIO_BLK_T_ZONE_REPORT, VIRTIO_BLK_T_WRITE_ZEROES,
+    };
+    Disk *d = get_disk(&standard);
+
+    assert_ok(write_at(d, 3 * ZONE, 8 * KiB, OLD));
+    for (unsigned i = 0; i < ARRAY_SIZE(types); i++) {
+        Request r = {
+            .type = types[i], .sector = 3 * ZONE / SECTOR, .cut = 1 + i,
+        };
+
+        start_all(d, &r, 1);
+        while (!(d->dev->bus->get_status(d->dev) &
+                 VIRTIO_CONFIG_S_NEEDS_RESET)) {
+            g_usleep(50);
+        }
+        restart_driver(d, 0);
+        assert_zones(d, "3:iopen@8K");
+    }
+    assert_vm_runs(d);
+}
+
 void add_management_tests(void)
 {
     add("management/it-needs-the-start-of-a-zone", test_management_in_zone);
@@ -159,4 +189,6 @@ void add_management_tests(void)
     add("management/legacy-flags-are-unknown-types", test_legacy_flags);
     add("management/an-ID-is-filled-up-with-zeroes", test_get_id);
     add("management/a-sector-does-not-wrap-around", test_sector_overflow);
+    /* Exports drop such a request */
+    add_device("management/a-cut-header-needs-a-reset", test_cut_header);
 }

@@ -328,6 +328,40 @@ static void test_zeroes_unknown_flag(void)
     assert_zones(d, "");
 }
 
+/* What is no range is an error of this request only */
+static void assert_range_lengths(Disk *d, uint32_t type)
+{
+    static const size_t lengths[] = { 0, 1, 8, 15, 17, 32 };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(lengths); i++) {
+        assert_status(submit(d, &(Request) {
+            .type = type, .out_len = lengths[i],
+        }), lengths[i] < 16 ? "IOERR" : "UNSUPP");
+    }
+}
+
+static void test_zeroes_without_range(void)
+{
+    Disk *d = get_disk(&standard);
+
+    assert_ok(write_at(d, 0, 4 * KiB, OLD));
+    assert_ok(write_at(d, 3 * ZONE, 4 * KiB, OLD));
+    assert_range_lengths(d, VIRTIO_BLK_T_WRITE_ZEROES);
+    assert_zones(d, "3:iopen@4K");
+    assert_data(d, 0, 4 * KiB, OLD);
+    assert_vm_runs(d);
+}
+
+static void test_discard_without_range(void)
+{
+    Disk *d = new_disk(&host_aware);
+
+    assert_ok(write_at(d, 0, 4 * KiB, OLD));
+    assert_range_lengths(d, VIRTIO_BLK_T_DISCARD);
+    assert_data(d, 0, 4 * KiB, OLD);
+    delete_disk(d);
+}
+
 /* A host-managed disk has no discard, whatever its flags */
 static void test_discard(void)
 {
@@ -342,6 +376,8 @@ static void test_discard(void)
         assert_status(send_range(d, VIRTIO_BLK_T_DISCARD, offsets[i],
                                  64 * KiB, 1), "UNSUPP");
     }
+    assert_status(submit(d, &(Request) { .type = VIRTIO_BLK_T_DISCARD }),
+                  "UNSUPP");
     assert_zones(d, "3:iopen@128K");
     assert_data(d, 0, 128 * KiB, OLD);
     assert_data(d, 3 * ZONE, 128 * KiB, OLD);
@@ -385,4 +421,6 @@ void add_rw_tests(void)
         test_zeroes_conventional);
     add("zeroes/an-unknown-flag-is-unsupported", test_zeroes_unknown_flag);
     add("zeroes/a-discard-is-unsupported", test_discard);
+    add("zeroes/what-is-no-range-is-an-error", test_zeroes_without_range);
+    add("zeroes/a-discard-of-no-range-is-an-error", test_discard_without_range);
 }

@@ -295,7 +295,7 @@ static void describe_request(Disk *d, Request *r)
         describe(d, answer_address(r), r->in_len + 1, r->segment, true, false);
         return;
     }
-    r->head = describe(d, r->address, header, 0, false, true);
+    r->head = describe(d, r->address, header - r->cut, 0, false, true);
     describe(d, r->address + header, r->out_len, 0, false, true);
     describe(d, answer_address(r), r->in_len, 0, true, true);
     describe(d, status_address(r), 1, 0, true, false);

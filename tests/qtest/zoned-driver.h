@@ -96,6 +96,7 @@ typedef struct Request {
     bool joined;            /* header and data, data and status together */
     unsigned segment;       /* cut the buffers into so long pieces */
     unsigned misaligned;    /* distance of the header from a page's start */
+    unsigned cut;           /* bytes of the header that are not sent */
 
     const char *status;
     uint32_t used;          /* how much of in_len + 1 was written */
