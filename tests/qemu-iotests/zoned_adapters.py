@@ -1,13 +1,13 @@
 # Drivers of a few functions for disks with zones, over qtest
 #
-# Each takes requests for the zones of a disk, which are at multiples of SIZE, and
-# reports what the device answers.
+# Each takes requests for the zones of a disk, which are at multiples of SIZE,
+# and reports what the device answers.
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 import struct
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Set
+from typing import Any, Callable, Dict, List, NamedTuple
 
 SLOT = 4
 BLOCK = 4096
@@ -318,17 +318,29 @@ class VirtioBlkAdapter(VirtioAdapter):
     FEATURES = 1 << 9 | 1 << 17
     QUEUES = [0]
     # Types of requests
-    FLUSH, WRITE_ZEROES, APPEND, FINISH, RESET = 4, 13, 15, 22, 24
+    READ, WRITE, FLUSH, APPEND, FINISH, RESET = 0, 1, 4, 15, 22, 24
 
-    def request(self, kind: int, offset: int = 0, data: bytes = b'') -> int:
-        # A status, with the sector of an append before it
-        return self.submit(0, struct.pack('<IIQ', kind, 0, offset // 512),
-                           data, 9 if kind == self.APPEND else 1)
+    def request(self, kind: int, offset: int = 0, data: bytes = b'',
+                answer: int = 0) -> int:
+        """@answer: its length, without the status"""
+        tag = self.submit(0, struct.pack('<IIQ', kind, 0, offset // 512), data,
+                          answer + 1)
+        self.lengths[tag] = answer
+        return tag
 
     def append(self, zone: int, pattern: int) -> int:
-        self.appends.add(self.added[0])
-        return self.request(self.APPEND, zone * SIZE,
-                            bytes([pattern]) * BLOCK)
+        return self.request(self.APPEND, zone * SIZE, bytes([pattern]) * BLOCK,
+                            8)
+
+    def write(self, offset: int, pattern: int) -> int:
+        return self.request(self.WRITE, offset, bytes([pattern]) * BLOCK)
+
+    def read(self, offset: int) -> bytes:
+        """A block, when there are no other requests"""
+        tag = self.request(self.READ, offset, answer=BLOCK)
+        answer, = self.wait()
+        assert answer[:2] == (tag, 0), answer
+        return self.answer_of(0, tag, BLOCK)
 
     def reset(self, zone: int) -> int:
         return self.request(self.RESET, zone * SIZE)
@@ -341,24 +353,22 @@ class VirtioBlkAdapter(VirtioAdapter):
 
     def start(self) -> None:
         super().start()
-        self.appends: Set[int] = set()
+        self.lengths: Dict[int, int] = {}
 
     def answers(self) -> List[Answer]:
         found = []
         for tag in self.used(0):
-            if tag in self.appends:
-                sector, status = struct.unpack('<QB',
-                                               self.answer_of(0, tag, 9))
-            else:
-                sector, status = 0, self.answer_of(0, tag, 1)[0]
-            found.append(Answer(tag, status, 512 * sector % SIZE))
+            length = self.lengths[tag]
+            answer = self.answer_of(0, tag, length + 1)
+            sector = struct.unpack('<Q', answer[:8])[0] if length == 8 else 0
+            found.append(Answer(tag, answer[-1], 512 * sector % SIZE))
         return found
 
 
 class VirtioScsiAdapter(VirtioAdapter):
     """
-    With a disk at target 0.  SCSI has no appends, so the driver knows where its
-    zones end.  Answers have the response in bits 8 to 15.
+    With a disk at target 0.  SCSI has no appends: what is written goes where
+    the write pointer is.  Answers have the response in bits 8 to 15.
     """
     FEATURES = 0
     # For task management, and requests; the one between them has events
