@@ -1157,11 +1157,15 @@ zero_conventional(BlockDriverState *bs, int64_t offset, int64_t bytes,
     return ret;
 }
 
-/* What is zero already does not get L2 tables by it. */
+/*
+ * What is zero already does not get L2 tables by it.  What is not allocated is
+ * so if there is no backing file, open or not.
+ */
 static int coroutine_fn GRAPH_RDLOCK
 receive_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
                BdrvRequestFlags flags)
 {
+    bool is_overlay = bs->backing || bs->backing_file[0];
     int64_t n;
 
     for (; bytes; offset += n, bytes -= n) {
@@ -1170,8 +1174,8 @@ receive_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
         int ret = qcow2_co_block_status(bs, BDRV_WANT_ZERO, offset, bytes, &n,
                                         &map, &file);
 
-        /* There is no backing file: what is not allocated is zero. */
-        if (ret >= 0 && (ret & BDRV_BLOCK_DATA)) {
+        if (ret >= 0 && ((ret & BDRV_BLOCK_DATA) ||
+                         (is_overlay && !(ret & BDRV_BLOCK_ZERO)))) {
             ret = zero_conventional(bs, offset, n, flags);
         }
         if (ret < 0) {

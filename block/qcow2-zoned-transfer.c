@@ -12,6 +12,7 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "block/zoned-backup.h"
+#include "block/zoned-graph.h"
 #include "qcow2-zoned-int.h"
 
 static ZoneTable *copy_zones(BlockDriverState *bs)
@@ -82,19 +83,60 @@ static bool all_empty(BlockDriverState *bs)
            zone_table_nr_zones(qcow2_zone_table(bs));
 }
 
-static bool GRAPH_RDLOCK
-can_receive(BlockDriverState *bs, ZoneTable *zones, Error **errp)
+/* Does @bs, an overlay, still have the zones that it was made with? */
+static bool GRAPH_RDLOCK is_new_overlay(BlockDriverState *bs)
+{
+    BlockDriverState *base = bdrv_zoned_source(bdrv_cow_bs(bs));
+    ZoneTable *own = qcow2_zone_table(bs), *below;
+
+    if (base->drv != bs->drv || !qcow2_is_zoned(base)) {
+        return false;
+    }
+    below = qcow2_zone_table(base);
+    for (uint32_t i = 0; i < zone_table_nr_zones(own); i++) {
+        ZoneRecord r, other;
+
+        zone_table_record(own, i, false, &r);
+        zone_table_record(below, i, false, &other);
+        if (r.wp != other.wp || r.data_end != other.data_end) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* NULL: nothing is wrong with what @bs has already. */
+static const char *GRAPH_RDLOCK
+wrong_with(BlockDriverState *bs, MirrorSyncMode sync)
 {
     BDRVQcow2State *s = bs->opaque;
 
-    if (bs->backing) {
-        error_setg(errp, "Node '%s' cannot get the zones of another disk: it "
-                   "has a backing file", bdrv_get_node_name(bs));
-        return false;
+    if (s->zoned->receiving) {
+        return "it already gets those of one";
     }
-    if (s->zoned->receiving || !all_empty(bs)) {
-        error_setg(errp, "Node '%s' cannot get the zones of another disk: its "
-                   "zones are not empty", bdrv_get_node_name(bs));
+    switch (sync) {
+    case MIRROR_SYNC_MODE_FULL:
+        /* One that is not open would show where nothing is copied */
+        return bs->backing || bs->backing_file[0] ? "it has a backing file" :
+               !all_empty(bs) ? "its zones are not empty" : NULL;
+    case MIRROR_SYNC_MODE_TOP:
+        return !bs->backing ? "it has no backing file" :
+               !is_new_overlay(bs) ? "its zones are not those of its backing "
+                                     "file" : NULL;
+    default:
+        return NULL;
+    }
+}
+
+static bool GRAPH_RDLOCK
+can_receive(BlockDriverState *bs, ZoneTable *zones, MirrorSyncMode sync,
+            Error **errp)
+{
+    const char *wrong = wrong_with(bs, sync);
+
+    if (wrong) {
+        error_setg(errp, "Node '%s' cannot get the zones of another disk: %s",
+                   bdrv_get_node_name(bs), wrong);
         return false;
     }
     return check_geometry(bs, zones, errp) && check_limits(bs, zones, errp);
@@ -102,10 +144,38 @@ can_receive(BlockDriverState *bs, ZoneTable *zones, Error **errp)
 
 /* --- Receiving --- */
 
-/*
- * Where zones are mapped, and have space ahead, changes now.  On disk they may
- * still have the data that they were reset of.
- */
+static void empty_all(BlockDriverState *bs)
+{
+    ZoneTable *table = qcow2_zone_table(bs);
+    uint32_t i = zone_table_geometry(table)->conventional_zones;
+
+    for (; i < zone_table_nr_zones(table); i++) {
+        zone_table_clear(table, i);
+    }
+    zone_table_mark_dirty(table, 0);
+}
+
+static int coroutine_fn GRAPH_RDLOCK empty_locked(BlockDriverState *bs)
+{
+    ZoneTable *before;
+    int ret;
+
+    if (all_empty(bs)) {
+        /* On disk they may still have the data that they were reset of */
+        return qcow2_zones_store_locked(bs, false);
+    }
+    before = copy_zones(bs);
+    empty_all(bs);
+    ret = qcow2_zones_store_locked(bs, false);
+    if (ret < 0) {
+        zone_table_copy(qcow2_zone_table(bs), before);
+        zone_table_mark_dirty(qcow2_zone_table(bs), 0);
+    }
+    zone_table_free(before);
+    return ret;
+}
+
+/* Where zones are mapped, and have space ahead, changes now. */
 static int coroutine_fn GRAPH_RDLOCK begin(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
@@ -113,7 +183,7 @@ static int coroutine_fn GRAPH_RDLOCK begin(BlockDriverState *bs)
     int ret;
 
     qemu_co_mutex_lock(&z->store_lock);
-    ret = qcow2_zones_store_locked(bs, false);
+    ret = empty_locked(bs);
     qemu_co_mutex_unlock(&z->store_lock);
     if (ret == 0) {
         qcow2_zoned_forget_mapping(z);

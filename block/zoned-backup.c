@@ -38,6 +38,8 @@ struct ZonedBackup {
     BdrvChild *target_child;
     BlockDriverState *target;   /* that receives zones; NULL: it has none */
     ZoneTable *zones;           /* as they were at the beginning */
+    /* Those that the target had then, of an earlier backup; or NULL */
+    ZoneTable *earlier;
     const ZoneGeometry *geometry;
     uint32_t unit;              /* of copying */
     bool receiving;
@@ -65,9 +67,10 @@ bool zoned_backup_check(BlockDriverState *source, BlockDriverState *target,
         !bdrv_zoned_source(source)->drv->zone_transfer) {
         return !bdrv_refuse_zoned(source, "a backup of it", errp);
     }
-    if (sync != MIRROR_SYNC_MODE_FULL) {
-        error_setg(errp, "Node '%s' is zoned, so 'sync' of a backup must be "
-                   "'full'", bdrv_get_node_name(source));
+    if (sync == MIRROR_SYNC_MODE_NONE) {
+        error_setg(errp, "Node '%s' is zoned, so 'sync' of a backup cannot be "
+                   "'none': the target would never get its zones",
+                   bdrv_get_node_name(source));
         return false;
     }
     if (discard_source) {
@@ -144,6 +147,32 @@ static void leave_out_holes(ZonedBackup *zb, BlockCopyState *bcs)
     for (uint32_t i = 0; next_hole(zb, &i, &start, &end); ) {
         bdrv_reset_dirty_bitmap(bitmap, start, end - start);
     }
+}
+
+/* What the earlier backup has of zone @i ends before what is to be there */
+static void add_missing(ZonedBackup *zb, BdrvDirtyBitmap *bitmap, uint32_t i)
+{
+    uint64_t wp, had, data_end;
+
+    zone_table_position(zb->earlier, i, &wp, &had);
+    zone_table_position(zb->zones, i, &wp, &data_end);
+    if (had < data_end) {
+        bdrv_set_dirty_bitmap(bitmap, had, data_end - had);
+    }
+}
+
+void zoned_backup_select(ZonedBackup *zb, BlockCopyState *bcs)
+{
+    if (!zb) {
+        return;
+    }
+    for (uint32_t i = 0; zb->earlier && i < zone_table_nr_zones(zb->zones);
+         i++) {
+        if (is_sequential(zb, i)) {
+            add_missing(zb, block_copy_dirty_bitmap(bcs), i);
+        }
+    }
+    leave_out_holes(zb, bcs);
 }
 
 /* False: there is none. */
@@ -249,23 +278,66 @@ static int call_target(ZonedBackup *zb, bool end)
     return c.ret;
 }
 
-static bool target_can_receive(ZonedBackup *zb, Error **errp)
+/*
+ * With sync=top, data below the source's overlay is not copied: the target has to
+ * have it.
+ */
+static bool GRAPH_RDLOCK has_data_below(ZonedBackup *zb, Error **errp)
+{
+    BlockDriverState *below = bdrv_zoned_source(bdrv_cow_bs(zb->source));
+    const BlockZoneTransfer *t = below->drv ? below->drv->zone_transfer : NULL;
+    ZoneTable *own = zb->target->drv->zone_transfer->copy(zb->target);
+    ZoneTable *zones = t && below->bl.zones.model != BLK_Z_NONE ?
+                       t->copy(below) : NULL;
+    bool ok = true;
+
+    for (uint32_t i = 0; ok && i < zone_table_nr_zones(zb->zones); i++) {
+        uint64_t wp, end, below_end, own_end;
+
+        if (is_sequential(zb, i)) {
+            zone_table_position(zb->zones, i, &wp, &end);
+            zone_table_position(zones ?: zb->zones, i, &wp, &below_end);
+            zone_table_position(own, i, &wp, &own_end);
+            ok = own_end >= MIN(end, below_end);
+        }
+    }
+    if (!ok) {
+        error_setg(errp, "The backing file of node '%s' does not have the data "
+                   "that the backing file of node '%s' has",
+                   bdrv_get_node_name(zb->target),
+                   bdrv_get_node_name(zb->source));
+    }
+    zone_table_free(own);
+    zone_table_free(zones);
+    return ok;
+}
+
+static bool target_can_receive(ZonedBackup *zb, MirrorSyncMode sync,
+                               Error **errp)
 {
     GRAPH_RDLOCK_GUARD_MAINLOOP();
 
+    /* Without anything below it, the top is all. */
+    if (sync == MIRROR_SYNC_MODE_TOP && !bdrv_cow_bs(zb->source)) {
+        sync = MIRROR_SYNC_MODE_FULL;
+    }
     return zb->target->drv->zone_transfer->can_receive(zb->target, zb->zones,
-                                                       errp);
+                                                       sync, errp) &&
+           (sync != MIRROR_SYNC_MODE_TOP || has_data_below(zb, errp));
 }
 
-static bool begin_target(ZonedBackup *zb, Error **errp)
+static bool begin_target(ZonedBackup *zb, MirrorSyncMode sync, Error **errp)
 {
     int ret;
 
     if (!zb->target) {
         return true;
     }
-    if (!target_can_receive(zb, errp)) {
+    if (!target_can_receive(zb, sync, errp)) {
         return false;
+    }
+    if (sync == MIRROR_SYNC_MODE_BITMAP) {
+        zb->earlier = zb->target->drv->zone_transfer->copy(zb->target);
     }
     ret = call_target(zb, false);
     if (ret < 0) {
@@ -279,7 +351,8 @@ static bool begin_target(ZonedBackup *zb, Error **errp)
 
 bool zoned_backup_begin(BlockDriverState *filter, BlockDriverState *source,
                         BdrvChild *target, BlockCopyState *bcs,
-                        ZonedBackupCopy *copy, ZonedBackup **zbp, Error **errp)
+                        MirrorSyncMode sync, ZonedBackupCopy *copy,
+                        ZonedBackup **zbp, Error **errp)
 {
     BlockDriverState *zoned, *target_zoned;
     ZonedBackup *zb;
@@ -313,7 +386,7 @@ bool zoned_backup_begin(BlockDriverState *filter, BlockDriverState *source,
     zb->zones = zoned->drv->zone_transfer->copy(zoned);
     zb->geometry = zone_table_geometry(zb->zones);
     empty_offline_zones(zb);
-    if (!begin_target(zb, errp)) {
+    if (!begin_target(zb, sync, errp)) {
         zoned_backup_free(zb);
         return false;
     }
@@ -333,6 +406,7 @@ void zoned_backup_free(ZonedBackup *zb)
         zb->target->drv->zone_transfer->give_up(zb->target);
     }
     zone_table_free(zb->zones);
+    zone_table_free(zb->earlier);
     qemu_mutex_destroy(&zb->gates_lock);
     g_free(zb->edges);
     g_free(zb->exts);

@@ -116,19 +116,11 @@ static bool check_limits(const ZonedMirror *zm, Error **errp)
 
 static bool check_target(ZonedMirror *zm, Error **errp)
 {
-    char backing[2];            /* is there a name? */
-
     GRAPH_RDLOCK_GUARD_MAINLOOP();
 
     if (!zm->target->drv->zone_transfer->can_receive(zm->target, zm->zones,
+                                                     MIRROR_SYNC_MODE_FULL,
                                                      errp)) {
-        return false;
-    }
-    /* One that is not open would show where nothing is copied. */
-    bdrv_get_backing_filename(zm->target, backing, sizeof(backing));
-    if (*backing) {
-        error_setg(errp, "Node '%s' cannot get the zones of another disk: it "
-                   "has a backing file", bdrv_get_node_name(zm->target));
         return false;
     }
     return check_limits(zm, errp);

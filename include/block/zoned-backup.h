@@ -9,6 +9,11 @@
  * shows none of it; it gets all zones at once when everything is there.  A target
  * without zones gets zeroes where a zone had no data.
  *
+ * To an earlier backup (sync=bitmap), what has changed since is copied.  Its zones
+ * become empty at the beginning, because it is neither of both meanwhile.  Of a
+ * zone that had less data then, what is more is copied whatever the bitmap says;
+ * so a backup that was interrupted can be done again.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -25,14 +30,17 @@ typedef struct BlockZoneTransfer {
     /* A copy of the zones of @bs, which is drained; for zone_table_free() */
     ZoneTable *(*copy)(BlockDriverState *bs);
     /*
-     * Can @bs receive these zones?  Its own must be empty, but for conventional
-     * ones.  Called in the main loop.
+     * Can @bs receive these zones?  With @sync=full its own must be empty, but
+     * for conventional ones; with top it must be a new overlay; with bitmap it
+     * can have any.  Called in the main loop.
      */
     bool GRAPH_RDLOCK_PTR
-    (*can_receive)(BlockDriverState *bs, ZoneTable *zones, Error **errp);
+    (*can_receive)(BlockDriverState *bs, ZoneTable *zones, MirrorSyncMode sync,
+                   Error **errp);
     /*
-     * From here on, until end or give_up, what is written to @bs is data to be
-     * received: in any order, and not to be read.  Drained.
+     * All zones become empty, for good.  From here on, until end or give_up, what
+     * is written to @bs is data to be received: in any order, and not to be read.
+     * Drained.
      */
     int coroutine_fn GRAPH_RDLOCK_PTR
     (*begin)(BlockDriverState *bs);
@@ -81,8 +89,15 @@ typedef int coroutine_fn ZonedBackupCopy(BlockDriverState *filter,
 bool GRAPH_UNLOCKED zoned_backup_begin(BlockDriverState *filter,
                                        BlockDriverState *source,
                                        BdrvChild *target, BlockCopyState *bcs,
+                                       MirrorSyncMode sync,
                                        ZonedBackupCopy *copy,
                                        ZonedBackup **zb, Error **errp);
+/*
+ * @bcs has what is to be copied, as @sync says: take account of what the target's
+ * zones did not have, and of what no zone has.  Before anything is copied.  @zb
+ * can be NULL.
+ */
+void zoned_backup_select(ZonedBackup *zb, BlockCopyState *bcs);
 /* Give up what has not been finished, and free it. */
 void GRAPH_UNLOCKED zoned_backup_free(ZonedBackup *zb);
 
