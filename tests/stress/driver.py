@@ -14,6 +14,11 @@ STATES = {0: CONV, 1: EMPTY, 2: IOPEN, 3: EOPEN, 4: CLOSED, 13: RDONLY, 14: FULL
           15: OFFLINE}
 
 
+def zone_state(code):
+    """All three standards have the same codes."""
+    return STATES.get(code, f'state {code:#x}')
+
+
 def only_answer(done, what, meanwhile=None):
     """@done() lists what is done; there has to come one."""
     answers = []

@@ -20,7 +20,7 @@ ARENAS = 8 << 20            # where guest memory for devices begins
 BARS = 0xe0000000           # where device registers are put
 BAR_SIZE = 1 << 20
 UNDERSCORES = ('block_set_io_throttle',)
-TIMEOUT = 60                # seconds for anything
+TIMEOUT = 300               # seconds for anything; a busy host is slow
 
 
 class Failure(Exception):

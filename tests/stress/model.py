@@ -44,6 +44,7 @@ class Op:
     size: int = 0
     number: int = 0
     condition: str = ''
+    fua: bool = False           # durable when it is done
     data: Optional[bytes] = field(default=None, repr=False)
     status: Optional[str] = None    # None: there was no answer
     position: Optional[int] = None
@@ -55,6 +56,8 @@ class Op:
             text += f' {self.offset:#x}+{self.size:#x}'
         if self.condition:
             text += f' {self.condition}'
+        if self.fua:
+            text += ' FUA'
         if self.status is None:
             return text
         text += f': {self.status}'
@@ -76,6 +79,12 @@ def describe_sector(data):
     if data == struct.pack('<QQ', number, index) * (SECTOR // 16):
         return f'sector {index} of operation {number}'
     return f'{data[:16].hex()}...'
+
+
+def describe_zones(zones):
+    """@zones: (state, write pointer) of all"""
+    return ' '.join(f'{i}:{state}@{wp:#x}' for i, (state, wp) in enumerate(zones)
+                    if state not in (CONV, EMPTY))
 
 
 @dataclass
@@ -102,6 +111,7 @@ class Disk:
                       for i in range(zones)]
         self.data = bytearray(zones * rules.zone_size)
         self.recent = []            # implicitly open zones, by their last use
+        self.crowded = False        # some operations found no resources
         self.unflushed = []         # of conventional zones: (offset, data)
         self.stable = bytearray(rules.conventional * rules.zone_size)
 
@@ -189,13 +199,29 @@ class Disk:
         result = []
         for changed, used in after:
             state = changed[op.zone][0]
+            if end < self.rules.capacity or self.crowded:
+                result.append(({'ok'}, position,
+                               self.put(changed, op.zone, state, end), used))
             if end == self.rules.capacity:
-                changed = self.put(changed, op.zone, FULL, end)
-                used = self.use(used, op.zone, FULL)
-            else:
-                changed = self.put(changed, op.zone, state, end)
-            result.append(({'ok'}, position, changed, used))
+                result.append(({'ok'}, position,
+                               self.put(changed, op.zone, FULL, end),
+                               self.use(used, op.zone, FULL)))
         return result
+
+    def is_filling(self, state):
+        """
+        A write up to the capacity opens the zone when it begins, and makes it full
+        when it is done.  Meanwhile the zone can be closed for others.
+        """
+        return state[0] in ACTIVE and state[1] == self.rules.capacity
+
+    def filled(self, zones, recent):
+        """Such writes are done."""
+        filling = [i for i, state in enumerate(zones) if self.is_filling(state)]
+        for i in filling:
+            zones = self.put(zones, i, FULL, self.rules.capacity)
+            recent = self.use(recent, i, FULL)
+        return zones, recent
 
     def may_append(self, zones, recent, op):
         return self.may_write(zones, recent, op, append=True)
@@ -298,6 +324,7 @@ class Disk:
         has for an error, @read what the disk has in a zone.
         """
         zones = tuple((z.state, z.wp) for z in self.zones)
+        self.crowded = any(op.status in ('open', 'active') for op in ops)
         # Most have their effect in the order in which they were sent
         for sequence in (sorted(ops, key=lambda op: op.number), ops):
             search = Search(self, sequence, report, error, read)
@@ -306,13 +333,18 @@ class Disk:
                 break
         if order is None:
             raise Wrong(f'{"few orders" if search.exhausted else "no order"} of these '
-                        'operations explain the answers and the zones after them')
+                        'operations explain the answers and the zones after them\n'
+                        f'before: {describe_zones(zones)}\n'
+                        f'after: {describe_zones(report)}')
         begun = [(z.end, z.state) for z in self.zones]
         pending = len(self.unflushed)
         emptied = set()
         for op, (states, recent) in order:
             self.do(op, states, emptied)
             self.recent = list(recent)
+        for zone in self.zones:
+            if self.is_filling((zone.state, zone.wp)):
+                zone.state, zone.settled = FULL, False
         if any(op.kind == 'flush' and op.status == 'ok' for op in ops):
             self.flushed(begun, emptied, pending)
 
@@ -344,10 +376,14 @@ class Disk:
         self.data[at:at + op.size] = data
         if zone.state == CONV:
             self.unflushed.append((at, data))
+            if op.fua:
+                self.stable[at:at + op.size] = data
         else:
             zone.end = zone.wp
             if zone.state == FULL:
-                zone.settled = False
+                zone.settled = op.fua
+            if op.fua:
+                zone.durable = zone.end
 
     def empty(self, i):
         zone, start = self.zones[i], self.start(i)
@@ -552,6 +588,8 @@ class Search:
         if (self.of_zone.get(i, 0) | self.everywhere) & ~done:
             return True
         want, wp = self.report[i]
+        if self.disk.is_filling(state):
+            return want == FULL
         if state[0] != want and not (state[0] == IOPEN and want == CLOSED and
                                      done != self.all and self.closable(i)):
             return False
@@ -565,6 +603,9 @@ class Search:
         """All that operation @n can do here, if its answer was this"""
         op = self.ops[n]
         outcomes = self.disk.outcomes(zones, recent, op)
+        filled = self.disk.filled(zones, recent)
+        if filled[0] != zones:
+            outcomes += self.disk.outcomes(*filled, op)
         for names, position, after, used in outcomes:
             if after is None:
                 if op.status is None or \

@@ -44,6 +44,15 @@ MUTANTS = [
            '    if (block_is_dirty(t, w->zone)) {\n        return;\n    }\n',
            '    if (block_is_dirty(t, w->zone) || w->zone % 8 == 5) {\n'
            '        return;\n    }\n'),
+    Mutant('commit-leaves-claims', 'block/qcow2-zoned-create.c',
+           '    qemu_co_mutex_lock(&s->zoned->store_lock);\n'
+           '    ret = qcow2_zones_store_locked(c->base, false);\n'
+           '    qemu_co_mutex_unlock(&s->zoned->store_lock);\n',
+           '    (void)s;\n    ret = qcow2_zones_store(c->base);\n'),
+    Mutant('append-ignores-fua', 'block/zoned-io.c',
+           '    if (ret == 0 && (flags & BDRV_REQ_FUA)) {\n'
+           '        ret = bdrv_zone_io_error(bdrv_co_flush(bs));\n    }\n',
+           ''),
     Mutant('resize-loses-last-zone', 'block/zone-table.c',
            '    for (uint32_t i = 0; i < MIN(nr_zones, old_nr_zones); i++) {\n'
            '        move_zone(',

@@ -4,7 +4,7 @@
 
 import struct
 
-from driver import BUFFER, DEPTH, PAGE, STATES, Driver, only_answer
+from driver import BUFFER, DEPTH, PAGE, Driver, only_answer, zone_state
 
 ENTRIES = DEPTH + 1
 BLOCK = 4096
@@ -114,6 +114,7 @@ class Nvme(Driver):
             words[0] = OPCODES[op.kind]
             words[12] = (op.size // 4 if op.kind == 'report' else
                          max(op.size // BLOCK, 1)) - 1
+            words[12] |= op.fua << 30
             if op.kind == 'flush':
                 words[10] = words[12] = 0
         words[0] |= slot << 16
@@ -143,6 +144,6 @@ class Nvme(Driver):
         zones = []
         for i in range(count):
             _, state, cap, start, wp = struct.unpack_from('<BB6xQQQ', data, 64 + 64 * i)
-            zones.append((STATES[state >> 4], start * BLOCK, cap * BLOCK,
+            zones.append((zone_state(state >> 4), start * BLOCK, cap * BLOCK,
                           (wp - start) * BLOCK))
         return zones

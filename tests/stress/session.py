@@ -12,7 +12,7 @@ from target import MAX_ZONES, TARGETS, ZONE, qemu_img
 
 SHOWN = 40
 DEPTHS = (1, 1, 2, 4, 8, 16, 32)
-CONDITIONS = ('read-only', 'offline', 'good', 'good', 'good')
+CONDITIONS = ('read-only', 'offline', 'offline', 'good', 'good')
 
 
 class Session:
@@ -26,6 +26,7 @@ class Session:
         self.last = collections.deque(maxlen=SHOWN)
         self.counts = collections.Counter()
         self.machine, self.here = None, []
+        self.restored = None        # a disk with a zone that is good again
 
     def note(self, text):
         self.last.append(text)
@@ -99,6 +100,8 @@ class Session:
 
     def kill(self, rng):
         """Requests are in flight, or not."""
+        if rng.random() < 0.5:
+            self.write_durably(rng)
         flights = {}
         for target in self.here:
             count = rng.choice((0, 0, 1, 4, 16))
@@ -122,6 +125,18 @@ class Session:
             target.disk.power_cycle()
             target.check([])
             target.compare()
+
+    def write_durably(self, rng):
+        """Nothing else makes durable what these write."""
+        orders = {}
+        for target in self.here:
+            op = target.durable_op(rng, self.operations)
+            if op:
+                self.operations += 1
+                target.submit([op])
+                orders[target] = []
+        self.kick(rng)
+        self.finish(orders)
 
     @staticmethod
     def one_kind_a_zone(ops):
@@ -171,6 +186,9 @@ class Session:
         else:
             self.do_meanwhile(meanwhile, orders, lambda: self.kick(rng))
         self.finish(orders)
+        if self.restored:
+            self.restored.compare()
+            self.restored = None
 
     def kick(self, rng):
         for target in rng.sample(self.here, len(self.here)):
@@ -208,12 +226,7 @@ class Session:
             try:
                 target.check(order)
             except Wrong as wrong:
-                states = ' '.join(f'{i}:{z.state}@{z.wp:#x}' for i, z in
-                                  enumerate(target.disk.zones) if z.state != 'empty')
-                now = ' '.join(f'{i}:{s}@{wp:#x}' for i, (s, wp) in
-                               enumerate(target.report()) if s != 'empty')
-                raise Wrong(f'{target.name}: {wrong}\nbefore: {states}\nafter: {now}') \
-                    from wrong
+                raise Wrong(f'{target.name}: {wrong}') from wrong
 
     # --- What is done while operations are in flight ---
 
@@ -244,6 +257,8 @@ class Session:
         def then(target, answers, order):
             op.status = 'ok' if answers[0][0] else 'failed'
             order.append(op)
+            if condition == 'good' and bad and op.status == 'ok':
+                self.restored = target
         return target, [('block-zone-set-condition',
                          {'node-name': target.node, 'condition': condition,
                           'offset': target.disk.start(zone)})], then

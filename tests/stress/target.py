@@ -36,6 +36,7 @@ def qemu_img(*arguments, good=(0,)):
 class Target:
     """What differs between front ends is in the classes below."""
     MIX, ALL = MIX, ('reset-all',)
+    FUA = ()                    # operations that may have the flag
     migrates = resizes = True
     throttled_by = property(lambda self: self.name)
 
@@ -135,8 +136,19 @@ class Target:
             op.size = 4096
         elif kind == 'reset':
             expected[zone] = 0
+        if kind in self.FUA:
+            op.fua = rng.random() < 0.1
         if kind in ('write', 'append'):
             op.data = content(number, op.size)
+        return op
+
+    def durable_op(self, rng, number):
+        """One with FUA, None if the front end has not that"""
+        if not self.FUA:
+            return None
+        op = self.make_op(rng, rng.choice(self.FUA), rng.randrange(len(self.disk.zones)),
+                          number, 0, [zone.wp for zone in self.disk.zones])
+        op.fua = True
         return op
 
     def submit(self, ops):
@@ -304,6 +316,7 @@ class ScsiTarget(Target):
     name, slot, number = 'scsi', 5, 1
     MIX = {kind: weight for kind, weight in MIX.items() if kind != 'append'}
     ALL = ('reset-all', 'finish-all', 'close-all')
+    FUA = ('write',)
 
     def make_rules(self, rng):
         return Rules(ZONE, ZONE, 2, rng.choice((2, 3)), 0, 64 * KiB, SECTOR,
@@ -322,6 +335,7 @@ class ScsiTarget(Target):
 class NvmeTarget(Target):
     name, slot, number = 'nvme', 6, 2
     ALL = ('reset-all', 'finish-all', 'close-all')
+    FUA = ('write', 'append', 'zeroes')
     migrates = resizes = False
 
     def make_rules(self, rng):

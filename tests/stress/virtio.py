@@ -7,7 +7,7 @@
 
 import struct
 
-from driver import DEPTH, PAGE, STATES, Driver, only_answer
+from driver import DEPTH, PAGE, Driver, only_answer, zone_state
 
 QUEUE = 4 * DEPTH
 F_NEXT, F_WRITE = 1, 2
@@ -183,7 +183,7 @@ class VirtioBlk(VirtioDevice):
         zones = []
         for i in range(count):
             cap, start, wp, _, state = struct.unpack_from('<QQQBB', data, 64 + 64 * i)
-            zones.append((STATES[state], 512 * start, 512 * cap, 512 * (wp - start)))
+            zones.append((zone_state(state), 512 * start, 512 * cap, 512 * (wp - start)))
         return zones
 
 
@@ -212,8 +212,8 @@ class Scsi(VirtioDevice):
     def cdb(self, op):
         lba, count = op.offset // self.BLOCK, op.size // self.BLOCK
         if op.kind in ('read', 'write'):
-            return struct.pack('>BBQIBB', 0x88 if op.kind == 'read' else 0x8a, 0, lba,
-                               count, 0, 0)
+            return struct.pack('>BBQIBB', 0x88 if op.kind == 'read' else 0x8a,
+                               op.fua << 3, lba, count, 0, 0)
         if op.kind == 'zeroes':
             return struct.pack('>BBQIBB', 0x93, 1, lba, count, 0, 0)
         if op.kind == 'flush':
@@ -271,8 +271,7 @@ class Scsi(VirtioDevice):
         for i in range(count):
             _, condition, length, start, wp = struct.unpack_from('>BB6xQQQ', data,
                                                                  64 + 64 * i)
-            zones.append((STATES[{13: 13, 14: 14, 15: 15}.get(condition >> 4,
-                                                              condition >> 4)],
+            zones.append((zone_state(condition >> 4),
                           start * self.BLOCK, length * self.BLOCK,
                           (wp - start) * self.BLOCK))
         return zones
