@@ -96,7 +96,7 @@ class Words:
 
 
 class Machine:
-    program = BUILD / 'obj/qemu-system-x86_64'
+    program, qemu_img = BUILD / 'obj/qemu-system-x86_64', BUILD / 'obj/qemu-img'
 
     def __init__(self, directory, name, options):
         self.directory, self.name = Path(directory), name

@@ -12,7 +12,7 @@ from machine import BUILD
 
 OBJ, QEMU = BUILD / 'obj', BUILD / 'qemu'
 OUT = OBJ / 'tests/stress'
-PROGRAM = 'qemu-system-x86_64'
+PROGRAMS = ('qemu-system-x86_64', 'qemu-img')
 
 
 class Mutant(NamedTuple):
@@ -68,7 +68,7 @@ def commands():
 
 
 def build(mutant):
-    """QEMU with a changed copy of one source"""
+    """The programs with a changed copy of one source"""
     known = commands()
     OUT.mkdir(parents=True, exist_ok=True)
     text = (QEMU / mutant.source).read_text()
@@ -83,12 +83,13 @@ def build(mutant):
     words[words.index('-MF') + 1] += '.d'
     words[words.index('-c') + 1] = str(copy)
     run([*words, f'-I{(QEMU / mutant.source).parent}', '-Wno-error'])
-    words = known[PROGRAM]
-    words[words.index(plain)] = str(OUT / f'{mutant.name}.o')
-    # Firmware is looked for beside it
-    words[words.index('-o') + 1] = f'{PROGRAM}-mutant'
-    run(words)
-    return OBJ / f'{PROGRAM}-mutant'
+    for program in PROGRAMS:
+        words = known[program]
+        words[words.index(plain)] = str(OUT / f'{mutant.name}.o')
+        # Firmware is looked for beside it
+        words[words.index('-o') + 1] = f'{program}-mutant'
+        run(words)
+    return [OBJ / f'{program}-mutant' for program in PROGRAMS]
 
 
 def run(words):

@@ -100,7 +100,7 @@ class Session:
 
     def kill(self, rng):
         """Requests are in flight, or not."""
-        if rng.random() < 0.5:
+        if rng.random() < 0.75:
             self.write_durably(rng)
         flights = {}
         for target in self.here:
@@ -411,10 +411,10 @@ class Session:
     def quiet(self, rng):
         """Once in a while, between batches"""
         chance = rng.random()
-        if chance < 0.015:
+        if chance < 0.02:
             self.counts['kill'] += 1
             self.kill(rng)
-        elif chance < 0.025:
+        elif chance < 0.04:
             self.counts['restart'] += 1
             self.restart(rng)
         elif chance < 0.12:

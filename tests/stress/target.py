@@ -7,9 +7,9 @@ import json
 import subprocess
 
 from driver import DEPTH
-from machine import BUILD, wait_until
-from model import (ACTIVE, CONV, OFFLINE, SECTOR, Disk, Op, Rules, Wrong, content,
-                   describe_sector)
+from machine import Machine, wait_until
+from model import (ACTIVE, CONV, EMPTY, OFFLINE, SECTOR, Disk, Op, Rules, Wrong,
+                   content, describe_sector)
 from nvme import Nvme
 from virtio import Scsi, VirtioBlk
 
@@ -25,7 +25,7 @@ MIX = {'write': 40, 'append': 20, 'zeroes': 4, 'read': 12, 'flush': 6, 'reset': 
 
 
 def qemu_img(*arguments, good=(0,)):
-    done = subprocess.run([BUILD / 'obj/qemu-img', *map(str, arguments)], text=True,
+    done = subprocess.run([Machine.qemu_img, *map(str, arguments)], text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode not in good:
         raise Wrong(f'qemu-img {" ".join(map(str, arguments))}: status '
@@ -146,8 +146,10 @@ class Target:
         """One with FUA, None if the front end has not that"""
         if not self.FUA:
             return None
-        op = self.make_op(rng, rng.choice(self.FUA), rng.randrange(len(self.disk.zones)),
-                          number, 0, [zone.wp for zone in self.disk.zones])
+        zones = self.disk.zones
+        good = [i for i, zone in enumerate(zones) if zone.state in (EMPTY, *ACTIVE)]
+        op = self.make_op(rng, rng.choice(self.FUA), rng.choice(good or [0]), number, 0,
+                          [zone.wp for zone in zones])
         op.fua = True
         return op
 
