@@ -145,11 +145,18 @@ class Disk:
         program.run([self.tool, 'create', '-q', '-f', self.driver, *words,
                      path, str(size)])
 
+    def filename(self):
+        return 'json:' + json.dumps(self.blockdev, separators=(',', ':'))
+
     def open(self):
         if self.encrypted:
             self.bench.need_secret()
-        filename = json.dumps(self.blockdev, separators=(',', ':'))
-        return self.bench('open', self.name, f'json:{filename}')
+        return self.bench('open', self.name, self.filename())
+
+    def make_overlay(self, base):
+        """With the zones of @base, if it has some"""
+        program.run([self.tool, 'create', '-q', '-f', self.driver, '-F',
+                     base.driver, '-b', base.path, self.path])
 
     def close(self):
         self.bench('close', self.name)

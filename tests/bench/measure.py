@@ -50,6 +50,14 @@ SPARSE_ZONES, SPACE_BYTES = 10, 300 * MIB
 EMPTY = 'reset'
 TAIL_ZONE, TAIL_DEPTH = 2 * GIB, 8
 # A durable reset beside 4 KiB written to raw and flushed
+# What jobs copy, and what a writer writes meanwhile
+JOB_ZONE, JOB_BYTES = 64 * MIB, GIB
+JOB_DEPTH = 8
+# One after the other, as a guest writes to a zone
+WRITER_BLOCK, WRITER_DEPTH = 64 * KIB, 1
+WRITER_PART = 0.5
+BACKUP, STREAM, ALONE, BESIDE = ('backup', 'stream', 'writer alone',
+                                 'writer beside it')
 UNIT, UNIT_WRITES = '4 KiB, flush', 500
 ALL = 'all'
 # Disks of Linux alone
@@ -109,7 +117,7 @@ class Measurements:
         self.thin, self.space, self.tails = Samples(), Samples(), Samples()
         self.guest, self.guest_cpu = Samples(), Samples()
         self.scsi, self.scsi_cpu = Samples(), Samples()
-        self.zone_table = Samples()
+        self.zone_table, self.jobs = Samples(), Samples()
         self.scratch, self.settled = self.disk('scratch', 'raw'), 0
         self.scratch.fresh(SETTLE_BYTES)
 
@@ -418,6 +426,58 @@ class Measurements:
                 self.resets.add((ALL, name, 'closed'),
                                 nanoseconds / 1e6 + closing)
                 disk.unlink()
+
+    # --- Jobs ---
+
+    def beside(self, disk, start, seconds, target=None):
+        """Writes where there is no data yet, with a backup to @target or without"""
+        more = [target.filename()] if target else []
+        return rate(self.bench('beside', disk.name, WRITER_BLOCK, WRITER_DEPTH,
+                               start, self.options.job_bytes,
+                               int(seconds * 1000), *more))
+
+    def job_round(self, name, disk, target, overlay):
+        size = self.options.job_bytes
+        disk.fresh(4 * size)
+        disk.load('write', MIB, JOB_DEPTH, size)
+        disk.close()
+        overlay.make_overlay(disk)
+        overlay.open()
+        self.settle()
+        self.jobs.add((STREAM, name),
+                      rate((size, self.bench('stream', overlay.name))))
+        overlay.remove()
+
+        disk.open()
+        target.create(4 * size)
+        self.settle()
+        # A plain disk's job counts what is not allocated, too
+        _, nanoseconds = self.bench('backup', disk.name, target.filename())
+        self.jobs.add((BACKUP, name), rate((size, nanoseconds)))
+        target.unlink()
+
+        # So long that there is data to copy all the time
+        seconds = nanoseconds / 1e9 * WRITER_PART
+        self.settle()
+        self.jobs.add((ALONE, name), self.beside(disk, size, seconds))
+        disk.flush()
+        target.create(4 * size)
+        self.settle()
+        self.jobs.add((BESIDE, name), self.beside(disk, 2 * size, seconds,
+                                                  target))
+        target.unlink()
+        disk.remove()
+
+    def measure_jobs(self):
+        if not self.wants('jobs'):
+            return
+        disks = {}
+        for name, create in (('zoned', zoned(JOB_ZONE)), ('qcow2', ())):
+            disks[name] = [self.disk(f'{kind} {name}', 'qcow2', create)
+                           for kind in ('disk', 'target', 'overlay')]
+        for turn in self.rounds(self.options.fewer_rounds, disks):
+            for name, of in turn:
+                self.job_round(name, *of)
 
     # --- Many zones ---
 

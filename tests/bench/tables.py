@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 from disks import MIB
-from measure import (ALL, BLOCKS, EMPTY, FUA, NULL_PLAIN, NULL_ZONED, RESETS,
-                     SPACE_A_ZONE, SPACE_PART, STATES, TINY_ZONES, UNIT,
+from measure import (ALL, ALONE, BACKUP, BESIDE, BLOCKS, EMPTY, FUA, NULL_PLAIN, NULL_ZONED, RESETS,
+                     SPACE_A_ZONE, SPACE_PART, STATES, STREAM, TINY_ZONES, UNIT,
                      ZONE_COUNTS, spread)
 
 WORKS = ('first write', 'rewrite', 'read')
@@ -16,6 +16,7 @@ VARIANT_TO_QCOW2 = 0.9
 RESET_TO_UNIT, DISCARD_TO_RESET = 0.95, 10
 UNMAP_TIMES = 2
 TAIL_TIMES = 2
+JOB_TO_QCOW2, LOSS_TO_QCOW2 = 0.9, 1.1
 OPEN_MS, BYTES_A_ZONE = 100, 64
 
 
@@ -295,6 +296,33 @@ def open_table(tables, samples):
                 *(f'{spread(of)[1] / count:.1f}' if count > TINY_ZONES else ''
                   for of in (more, most)),
                 verdict).rstrip())
+
+
+def job_table(tables, samples):
+    heading('Jobs',
+            'block-stream, and a backup with sync=full until the target is closed, of '
+            'a zoned', 'image and of plain qcow2 with the same data.  A writer, '
+            '64 KiB and depth 1, where', 'there is no data yet, alone and while the '
+            'backup copies; it loses the first through', 'the second.',
+            f'Targets: jobs >= {JOB_TO_QCOW2} of qcow2, loss <= {LOSS_TO_QCOW2} of '
+            "qcow2's.")
+    layout = '{:16} {:>10} {:>10} {:>18}  {}'
+    print(layout.format('', 'zoned', 'qcow2', 'ratio', 'target'))
+    for work in (BACKUP, STREAM, ALONE, BESIDE):
+        zoned, plain = (samples.rounds[work, name] for name in ('zoned', 'qcow2'))
+        ratio = samples.ratio((work, 'zoned'), (work, 'qcow2'))
+        verdict = tables.verdict(work, ratio, JOB_TO_QCOW2) \
+            if work in (BACKUP, STREAM) else ''
+        print(layout.format(work, f'{spread(zoned)[1]:.0f}',
+                            f'{spread(plain)[1]:.0f}', show(ratio),
+                            verdict).rstrip())
+    loss = {name: samples.ratio((ALONE, name), (BESIDE, name))
+            for name in ('zoned', 'qcow2')}
+    ratio = [a / b for a, b in zip(loss['zoned'], loss['qcow2'])]
+    print(layout.format('loss', *(f'{spread(of)[1]:.2f}' for of in loss.values()),
+                        show(ratio), tables.verdict_below(
+                            'loss of a writer beside a backup', ratio,
+                            LOSS_TO_QCOW2)))
 
 
 def guest_table(tables, rates, costs):

@@ -19,6 +19,12 @@
  *                              so many bytes apart, within BYTES.
  *  reset|discard|finish DISK BLOCK DEPTH FLUSH BYTES MS
  *                              the same for ranges of BLOCK bytes
+ *  backup DISK FILENAME        bytes copied, time until the target is closed
+ *  stream DISK                 time
+ *  beside DISK BLOCK DEPTH START BYTES MS [FILENAME]
+ *                              bytes done, time, of writes of BYTES from START
+ *                              on, or for MS milliseconds, while DISK is backed up
+ *                              to FILENAME; returns when that is closed
  *  latency                     of the last of these: median, that of 99.99% of
  *                              the requests, and the longest; without flushes
  *  flush DISK                  time
@@ -37,6 +43,7 @@
 #include "qemu/timer.h"
 #include "qapi/error.h"
 #include "block/block_int.h"
+#include "block/blockjob.h"
 #include "block/zoned-compat.h"
 #include "qom/object.h"
 #include "system/block-backend.h"
@@ -248,6 +255,119 @@ static void add_secret(const char *id, const char *passphrase)
     printf("0\n");
 }
 
+/* --- Jobs --- */
+
+typedef struct Backup {
+    BlockDriverState *target;
+    int64_t start, end, bytes;
+    BlockJob *job;
+    bool done;
+    int ret;
+} Backup;
+
+/* What was copied is durable then, with zones or without */
+static void close_target(void *opaque)
+{
+    Backup *b = opaque;
+
+    bdrv_unref(b->target);
+    b->end = get_clock();
+    b->done = true;
+}
+
+static void backup_done(void *opaque, int ret)
+{
+    Backup *b = opaque;
+    uint64_t total;
+
+    progress_get_snapshot(&b->job->job.progress, (uint64_t *)&b->bytes, &total);
+    b->ret = ret;
+    /* The job still uses the target */
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), close_target, b);
+}
+
+static bool start_backup(Backup *b, BlockBackend *blk, const char *filename,
+                         Error **errp)
+{
+    BlockDriverState *bs = blk_bs(blk);
+    BackupPerf perf = { .max_workers = 64 };
+
+    b->target = bdrv_open(filename, NULL, NULL,
+                          BDRV_O_RDWR | BDRV_O_NOCACHE, errp);
+    if (!b->target) {
+        return false;
+    }
+    b->start = get_clock();
+    bdrv_drained_begin(bs);
+    b->job = backup_job_create(NULL, bs, b->target, 0, MIRROR_SYNC_MODE_FULL,
+                               NULL, 0, false, false, NULL, &perf,
+                               BLOCKDEV_ON_ERROR_REPORT,
+                               BLOCKDEV_ON_ERROR_REPORT, JOB_INTERNAL,
+                               backup_done, b, NULL, errp);
+    bdrv_drained_end(bs);
+    if (!b->job) {
+        bdrv_unref(b->target);
+        return false;
+    }
+    job_start(&b->job->job);
+    return true;
+}
+
+/* True: it went well. */
+static bool end_backup(Backup *b)
+{
+    while (!b->done) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+    if (b->ret < 0) {
+        printf("error %s\n", strerror(-b->ret));
+    }
+    return b->ret == 0;
+}
+
+static void backup(BlockBackend *blk, const char *filename)
+{
+    Error *local_err = NULL;
+    Backup b = {};
+
+    if (!start_backup(&b, blk, filename, &local_err)) {
+        printf("error %s\n", error_get_pretty(local_err));
+        error_free(local_err);
+    } else if (end_backup(&b)) {
+        printf("%" PRId64 " %" PRId64 "\n", b.bytes, b.end - b.start);
+    }
+}
+
+static void wait_for_job(void)
+{
+    bool done = false;
+
+    while (!done) {
+        WITH_JOB_LOCK_GUARD() {
+            done = !block_job_next_locked(NULL);
+        }
+        if (!done) {
+            aio_poll(qemu_get_aio_context(), true);
+        }
+    }
+}
+
+static void stream(BlockBackend *blk)
+{
+    Error *local_err = NULL;
+    int64_t start = get_clock();
+
+    stream_start(NULL, blk_bs(blk), NULL, NULL, false, NULL, JOB_INTERNAL, 0,
+                 BLOCKDEV_ON_ERROR_REPORT, NULL, &local_err);
+    if (local_err) {
+        printf("error %s\n", error_get_pretty(local_err));
+        error_free(local_err);
+        return;
+    }
+    wait_for_job();
+    printf("%" PRId64 "\n", get_clock() - start);
+}
+
 static void load_command(BlockBackend *blk, char **words, unsigned int n)
 {
     Load load = {
@@ -267,6 +387,31 @@ static void load_command(BlockBackend *blk, char **words, unsigned int n)
         }
     }
     printf("error no such command: %s\n", words[0]);
+}
+
+static void beside(BlockBackend *blk, char **words, const char *filename)
+{
+    Load load = {
+        .blk = blk,
+        .request = do_write,
+        .block = block_program_number(words[2]),
+        .step = block_program_number(words[2]),
+        .begun = block_program_number(words[4]),
+        .bytes = block_program_number(words[4]) + block_program_number(words[5]),
+        .deadline = block_program_number(words[6]) * SCALE_MS,
+    };
+    Error *local_err = NULL;
+    Backup b = {};
+
+    if (filename && !start_backup(&b, blk, filename, &local_err)) {
+        printf("error %s\n", error_get_pretty(local_err));
+        error_free(local_err);
+        return;
+    }
+    run_load(&load, block_program_number(words[3]), true);
+    if (filename && !end_backup(&b)) {
+        exit(EXIT_FAILURE);
+    }
 }
 
 static void command(char **words)
@@ -289,6 +434,12 @@ static void command(char **words)
 
         g_assert(blk_flush(blk) == 0);
         printf("%" PRId64 "\n", get_clock() - start);
+    } else if (n == 3 && g_str_equal(words[0], "backup") && blk) {
+        backup(blk, words[2]);
+    } else if (n == 2 && g_str_equal(words[0], "stream") && blk) {
+        stream(blk);
+    } else if (n >= 7 && g_str_equal(words[0], "beside") && blk) {
+        beside(blk, words, n > 7 ? words[7] : NULL);
     } else if (n == 2 && g_str_equal(words[0], "report") && blk) {
         report(blk);
     } else if ((n == 7 || n == 8) && blk) {

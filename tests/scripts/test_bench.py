@@ -15,8 +15,8 @@ sys.path.insert(0, str(TOP / 'tests/bench'))
 
 import tables
 import zone_table
-from measure import ALL, EMPTY, FUA, RESETS, STATES, TINY_ZONES, UNIT, \
-    ZONE_COUNTS, Samples
+from measure import ALL, ALONE, BACKUP, BESIDE, EMPTY, FUA, RESETS, STATES, \
+    STREAM, TINY_ZONES, UNIT, ZONE_COUNTS, Samples
 from disks import MIB
 
 GOOD, BAD = 'met', 'missed'
@@ -50,6 +50,14 @@ class TestTargets(unittest.TestCase):
                 (*cell, 'zoned'): mine, (*cell, 'zoned, append'): mine,
                 (*cell, 'qcow2'): 100, (*cell, 'raw'): 100}), self.samples({
                     (*cell, 'zoned'): taken, (*cell, 'zoned, append'): taken}))
+
+    def test_jobs(self):
+        for verdict, mine, loss in ((GOOD, 90, 2.1), (BAD, 89, 2.3)):
+            values = {(ALONE, 'zoned'): 100, (ALONE, 'qcow2'): 100,
+                      (BESIDE, 'zoned'): 100 / loss, (BESIDE, 'qcow2'): 50}
+            for job in (BACKUP, STREAM):
+                values |= {(job, 'zoned'): mine, (job, 'qcow2'): 100}
+            self.judge(verdict, 3, tables.job_table, self.samples(values))
 
     def test_flushes(self):
         for verdict, mine in ((GOOD, 100), (BAD, 69)):
