@@ -123,6 +123,61 @@ class Iotest(HostCase):
         self.assertIn('Passed all 1 iotests', output)
 
 
+class LargeSectors(HostCase):
+    """An image on a disk of the host with sectors of 4 KiB, O_DIRECT"""
+    PROGRAMS = ['qemu-img', 'qemu-io']
+    DISK = 'driver=qcow2,file.driver=host_device,file.filename=/dev/sda'
+    # Writes of a zone, and how many of them at a time
+    WRITES, DEPTH = 256, 32
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.guest.check('modprobe sd_mod\n'
+                        'modprobe scsi_debug sector_size=4096 dev_size_mb=64\n'
+                        'for i in $(seq 300); do\n'
+                        '    [ -b /dev/sda ] && exit; sleep 0.1\n'
+                        'done; exit 1')
+
+    def qemu_io(self, commands, options='-n'):
+        return self.check(f'qemu-io {options} --image-opts {self.DISK} '
+                          "<<'END'\n" + '\n'.join(commands) + '\nEND')
+
+    def try_writes(self, options=''):
+        """Single sectors, many at a time, in three zones that are not full"""
+        self.assertIn('4096', self.check('cat /sys/block/sda/queue/'
+                                         'logical_block_size'))
+        self.check('qemu-img create -f qcow2 -o zone.mode=host-managed,'
+                   f'zone.size=1M{options} /dev/sda 4M')
+        places = [(zone * MIB + 512 * i, (7 * zone + i) % 251 + 1)
+                  for i in range(self.WRITES) for zone in range(3)]
+        commands = []
+        for i in range(0, len(places), 3 * self.DEPTH):
+            commands += [f'aio_write -q -P {pattern} {offset} 512'
+                         for offset, pattern in places[i:i + 3 * self.DEPTH]]
+            commands += ['aio_flush']
+        output = self.qemu_io(commands + ['flush'])
+        self.assertNotIn('failed', output)
+        output = self.qemu_io(['zrp 0 4'] +
+                              [f'read -q -P {pattern} {offset} 512'
+                               for offset, pattern in places], '-n -r')
+        self.assertNotIn('failed', output)
+        for zone in range(3):
+            pointer = (zone * MIB + 512 * self.WRITES) // 512
+            self.assertIn(f'wptr 0x{pointer:x},', output)
+        self.check('qemu-img check /dev/sda')
+
+    @tap.full
+    def test_writes(self):
+        """sectors of 512 bytes, 32 at a time in a zone, all are there"""
+        self.try_writes()
+
+    @tap.full
+    def test_small_clusters(self):
+        """the same with clusters that are smaller than the host's sectors"""
+        self.try_writes(',cluster_size=512')
+
+
 class Device(HostCase):
     """Conventional zones, capacity below zone size, limits."""
     OPTIONS = {'size': '1024M', 'zone.capacity': '48M',
