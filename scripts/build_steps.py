@@ -145,6 +145,12 @@ def qtests(paths):
             names(paths, r'tests/qtest/([\w-]+-test)\.c')]
 
 
+def preloaded(paths):
+    """What tests preload, and no program is linked with"""
+    return (['tests/qtest/libhost-zoned.so']
+            if 'tests/host-zoned/preload.c' in paths else [])
+
+
 def iotests(paths):
     return sorted(set(names(paths, r'tests/qemu-iotests/(?:tests/)?([\w-]+)')) |
                   set(names(paths, r'tests/qemu-iotests/(?:tests/)?([\w-]+)\.out')))
@@ -215,7 +221,8 @@ def build_step(tree, step, paths, present, tests_of, env):
     begin = time.monotonic()
     install(tree, step.commit, paths)
     firmware()
-    output = compile_step(unit_tests(present) + qtests(present), env)
+    output = compile_step(unit_tests(present) + qtests(present) +
+                          preloaded(present), env)
     if output is None:
         count, failed, output = run_tests(tests_of, env)
         if not failed:
