@@ -248,8 +248,8 @@ void qcow2_zone_file_free(BlockDriverState *bs, const Qcow2ZoneFile *f,
 /* --- All of a table --- */
 
 /* Aligned, or it is a thread that reads or writes them */
-static Qcow2ZonedRecord * GRAPH_RDLOCK
-new_records(BlockDriverState *bs, uint32_t n)
+static GRAPH_RDLOCK Qcow2ZonedRecord *new_records(BlockDriverState *bs,
+                                                  uint32_t n)
 {
     return qemu_blockalign0(bs->file->bs, records_bytes(n));
 }

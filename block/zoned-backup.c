@@ -203,79 +203,92 @@ static void find_edges(ZonedBackup *zb)
     }
 }
 
-/* Extensions are only for a target that can have them. */
-static void find_exts(ZonedBackup *zb)
+unsigned long *zoned_transfer_exts(ZoneTable *zones)
 {
-    uint32_t n = zone_table_nr_zones(zb->zones);
+    uint32_t n = zone_table_nr_zones(zones);
+    unsigned long *exts = bitmap_new(n);
 
-    if (!zb->target || !zb->geometry->zones.ext_size) {
-        return;
-    }
-    zb->exts = bitmap_new(n);
-    zb->ext = g_malloc(zb->geometry->zones.ext_size);
     for (uint32_t i = 0; i < n; i++) {
         ZoneRecord r;
 
-        zone_table_record(zb->zones, i, true, &r);
+        zone_table_record(zones, i, true, &r);
         if (r.attributes & BDRV_ZA_EXT) {
-            set_bit(i, zb->exts);
+            set_bit(i, exts);
         }
+    }
+    return exts;
+}
+
+/* Extensions are only for a target that can have them. */
+static void find_exts(ZonedBackup *zb)
+{
+    if (zb->target && zb->geometry->zones.ext_size) {
+        zb->exts = zoned_transfer_exts(zb->zones);
+        zb->ext = g_malloc(zb->geometry->zones.ext_size);
     }
 }
 
-/*
- * Nobody can read the data of an offline zone, not even here: were the zone of
- * the copy repaired, it must not have any.
- */
-static void empty_offline_zones(ZonedBackup *zb)
+void zoned_transfer_empty_offline(ZoneTable *zones)
 {
-    for (uint32_t i = 0; i < zone_table_nr_zones(zb->zones); i++) {
+    for (uint32_t i = 0; i < zone_table_nr_zones(zones); i++) {
         ZoneRecord r;
 
-        zone_table_record(zb->zones, i, true, &r);
+        zone_table_record(zones, i, true, &r);
         if (r.state == BLK_ZS_OFFLINE) {
-            r.data_end = zone_geometry_start(zb->geometry, i);
-            zone_table_load(zb->zones, i, &r);
+            r.data_end = zone_geometry_start(zone_table_geometry(zones), i);
+            zone_table_load(zones, i, &r);
         }
     }
 }
 
 /* --- The target's zones --- */
 
-typedef struct TargetCall {
-    ZonedBackup *zb;
-    bool end;
+typedef struct TransferCall {
+    BlockDriverState *target;
+    ZoneTable *zones;           /* NULL: begin */
+    bool live;
     int ret;
-} TargetCall;
+} TransferCall;
 
-static void coroutine_fn target_entry(void *opaque)
+static void coroutine_fn transfer_entry(void *opaque)
 {
-    TargetCall *c = opaque;
-    ZonedBackup *zb = c->zb;
-    const BlockZoneTransfer *t = zb->target->drv->zone_transfer;
+    TransferCall *c = opaque;
+    const BlockZoneTransfer *t = c->target->drv->zone_transfer;
     int ret;
 
     WITH_GRAPH_RDLOCK_GUARD() {
-        ret = c->end ? t->end(zb->target, zb->zones, false) : t->begin(zb->target);
+        ret = c->zones ? t->end(c->target, c->zones, c->live)
+                       : t->begin(c->target);
     }
     c->ret = ret;
     aio_wait_kick();
 }
 
 /* A coroutine, because the main loop polls meanwhile; see block/zoned-jobs.c */
-static int call_target(ZonedBackup *zb, bool end)
+static int call_transfer(TransferCall c)
 {
-    TargetCall c = { .zb = zb, .end = end, .ret = -EINPROGRESS };
-
-    if (!zb->target->drv) {
+    if (!c.target->drv) {
         return -ENOMEDIUM;
     }
-    bdrv_drained_begin(zb->target);
+    c.ret = -EINPROGRESS;
+    bdrv_drained_begin(c.target);
     aio_co_enter(qemu_get_current_aio_context(),
-                 qemu_coroutine_create(target_entry, &c));
+                 qemu_coroutine_create(transfer_entry, &c));
     AIO_WAIT_WHILE_UNLOCKED(NULL, c.ret == -EINPROGRESS);
-    bdrv_drained_end(zb->target);
+    bdrv_drained_end(c.target);
     return c.ret;
+}
+
+int zoned_transfer_begin(BlockDriverState *target)
+{
+    return call_transfer((TransferCall) { .target = target });
+}
+
+int zoned_transfer_end(BlockDriverState *target, ZoneTable *zones, bool live)
+{
+    return call_transfer((TransferCall) {
+        .target = target, .zones = zones, .live = live,
+    });
 }
 
 /*
@@ -339,7 +352,7 @@ static bool begin_target(ZonedBackup *zb, MirrorSyncMode sync, Error **errp)
     if (sync == MIRROR_SYNC_MODE_BITMAP) {
         zb->earlier = zb->target->drv->zone_transfer->copy(zb->target);
     }
-    ret = call_target(zb, false);
+    ret = zoned_transfer_begin(zb->target);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not prepare node '%s' for zones",
                          bdrv_get_node_name(zb->target));
@@ -385,7 +398,7 @@ bool zoned_backup_begin(BlockDriverState *filter, BlockDriverState *source,
     qemu_co_mutex_init(&zb->exts_lock);
     zb->zones = zoned->drv->zone_transfer->copy(zoned);
     zb->geometry = zone_table_geometry(zb->zones);
-    empty_offline_zones(zb);
+    zoned_transfer_empty_offline(zb->zones);
     if (!begin_target(zb, sync, errp)) {
         zoned_backup_free(zb);
         return false;
@@ -423,7 +436,7 @@ int zoned_backup_finish(ZonedBackup *zb)
     }
     /* The guest need not wait for this, as it does while all is drained */
     ret = bdrv_flush(zb->target);
-    return ret < 0 ? ret : call_target(zb, true);
+    return ret < 0 ? ret : zoned_transfer_end(zb->target, zb->zones, false);
 }
 
 /* --- Descriptor extensions --- */

@@ -19,7 +19,6 @@ struct ZonedMirror {
     BlockDriverState *source;   /* that has the zones; the filter keeps it */
     BlockDriverState *target;   /* that receives them; NULL until begin */
     ZoneTable *zones;           /* a copy; NULL between begin and finish */
-    const ZoneGeometry *geometry;
     uint32_t nr_zones;
     bool receiving;
     /* Zones that were offline when they were copied; only the job uses it */
@@ -131,14 +130,12 @@ static bool check_target(ZonedMirror *zm, Error **errp)
 static void take_zones(ZonedMirror *zm)
 {
     zm->zones = zm->source->drv->zone_transfer->copy(zm->source);
-    zm->geometry = zone_table_geometry(zm->zones);
 }
 
 static void drop_zones(ZonedMirror *zm)
 {
     zone_table_free(zm->zones);
     zm->zones = NULL;
-    zm->geometry = NULL;
 }
 
 static void find_exts(ZonedMirror *zm)
@@ -146,16 +143,8 @@ static void find_exts(ZonedMirror *zm)
     if (!zm->source->bl.zones.ext_size) {
         return;
     }
-    zm->exts = bitmap_new(zm->nr_zones);
+    zm->exts = zoned_transfer_exts(zm->zones);
     zm->ext = g_malloc(zm->source->bl.zones.ext_size);
-    for (uint32_t i = 0; i < zm->nr_zones; i++) {
-        ZoneRecord r;
-
-        zone_table_record(zm->zones, i, true, &r);
-        if (r.attributes & BDRV_ZA_EXT) {
-            set_bit(i, zm->exts);
-        }
-    }
 }
 
 ZonedMirror *zoned_mirror_new(BlockDriverState *filter)
@@ -182,48 +171,6 @@ ZonedMirror *zoned_mirror_new(BlockDriverState *filter)
     return zm;
 }
 
-typedef struct TargetCall {
-    ZonedMirror *zm;
-    bool end, live;
-    int ret;
-} TargetCall;
-
-static void coroutine_fn target_entry(void *opaque)
-{
-    TargetCall *c = opaque;
-    ZonedMirror *zm = c->zm;
-    const BlockZoneTransfer *t = zm->target->drv->zone_transfer;
-    int ret;
-
-    WITH_GRAPH_RDLOCK_GUARD() {
-        ret = c->end ? t->end(zm->target, zm->zones, c->live)
-                     : t->begin(zm->target);
-    }
-    c->ret = ret;
-    aio_wait_kick();
-}
-
-/* A coroutine, because the main loop polls meanwhile; see block/zoned-jobs.c */
-static int call_target(ZonedMirror *zm, bool end, bool live)
-{
-    TargetCall c = {
-        .zm = zm,
-        .end = end,
-        .live = live,
-        .ret = -EINPROGRESS,
-    };
-
-    if (!zm->target->drv) {
-        return -ENOMEDIUM;
-    }
-    bdrv_drained_begin(zm->target);
-    aio_co_enter(qemu_get_current_aio_context(),
-                 qemu_coroutine_create(target_entry, &c));
-    AIO_WAIT_WHILE_UNLOCKED(NULL, c.ret == -EINPROGRESS);
-    bdrv_drained_end(zm->target);
-    return c.ret;
-}
-
 bool zoned_mirror_begin(ZonedMirror *zm, BlockDriverState *target, Error **errp)
 {
     int ret;
@@ -235,7 +182,7 @@ bool zoned_mirror_begin(ZonedMirror *zm, BlockDriverState *target, Error **errp)
         return false;
     }
     drop_zones(zm);
-    ret = call_target(zm, false, false);
+    ret = zoned_transfer_begin(zm->target);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not prepare node '%s' for zones",
                          bdrv_get_node_name(zm->target));
@@ -268,25 +215,15 @@ static bool is_offline(const ZonedMirror *zm, uint32_t i)
     return r.state == BLK_ZS_OFFLINE;
 }
 
-/*
- * Nobody can read the data of an offline zone, not even here: were the zone of
- * the target repaired, it must not have any.  One that can be read, though, has
- * been copied.
- */
-static int empty_offline_zones(ZonedMirror *zm)
+/* Was there a zone that could not be copied, and can be now? */
+static bool is_incomplete(const ZonedMirror *zm)
 {
     for (uint32_t i = 0; i < zm->nr_zones; i++) {
-        if (is_offline(zm, i)) {
-            ZoneRecord r;
-
-            zone_table_record(zm->zones, i, true, &r);
-            r.data_end = zone_geometry_start(zm->geometry, i);
-            zone_table_load(zm->zones, i, &r);
-        } else if (test_bit(i, zm->offline)) {
-            return -EBUSY;
+        if (test_bit(i, zm->offline) && !is_offline(zm, i)) {
+            return true;
         }
     }
-    return 0;
+    return false;
 }
 
 int zoned_mirror_finish(ZonedMirror *zm, bool live)
@@ -298,10 +235,9 @@ int zoned_mirror_finish(ZonedMirror *zm, bool live)
     }
     bdrv_drained_begin(zm->source);
     take_zones(zm);
-    ret = empty_offline_zones(zm);
-    if (ret == 0) {
-        ret = call_target(zm, true, live);
-    }
+    zoned_transfer_empty_offline(zm->zones);
+    ret = is_incomplete(zm) ? -EBUSY
+                            : zoned_transfer_end(zm->target, zm->zones, live);
     drop_zones(zm);
     bdrv_drained_end(zm->source);
     return ret;

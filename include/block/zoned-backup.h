@@ -57,6 +57,23 @@ typedef struct BlockZoneTransfer {
     void (*give_up)(BlockDriverState *bs);
 } BlockZoneTransfer;
 
+/*
+ * Begin and end of a transfer, with @target drained.  -ENOMEDIUM if it has gone.
+ * In the main loop.
+ */
+int GRAPH_UNLOCKED zoned_transfer_begin(BlockDriverState *target);
+int GRAPH_UNLOCKED zoned_transfer_end(BlockDriverState *target, ZoneTable *zones,
+                                      bool live);
+
+/* A new bitmap of the zones that have a descriptor extension */
+unsigned long *zoned_transfer_exts(ZoneTable *zones);
+
+/*
+ * Nobody can read the data of an offline zone, not even a job: were the zone of the
+ * target repaired, it must not have any.
+ */
+void zoned_transfer_empty_offline(ZoneTable *zones);
+
 /* Can what was in a zone before @op not be had after it any more? */
 bool zoned_op_ends_data(BlockZoneOp op);
 

@@ -34,15 +34,17 @@
 #define THREADS 3
 #define MAX_BLOCKS 8
 #define SEEDS 2
+#define BUF_SIZE (256 * KiB)            /* of mirrors */
+#define GAP 64                          /* blocks, of several pieces of 64 KiB */
 
 QEMU_BUILD_BUG_ON(WRITERS != 32);
 
-enum { NONE = -1, BASE, MID, UPPER, TOP, LAYERS };
+enum { NONE = -1, BASE, MID, UPPER, TOP, LAYERS, TARGET = LAYERS, IMAGES };
 
-static const char *const node_names[LAYERS] = {
-    "base", "mid", "upper", "top"
+static const char *const node_names[IMAGES] = {
+    "base", "mid", "upper", "top", "target"
 };
-static char *paths[LAYERS];
+static char *paths[IMAGES];
 static char *directory;
 static const char *options;             /* of all images */
 
@@ -253,13 +255,18 @@ static void stop_writers(void)
 
 /* --- Images --- */
 
+static bool has_backing(int layer)
+{
+    return layer != BASE && layer != TARGET;
+}
+
 /* One image above @file and the node of the image below, if there is any */
 static BlockBackend *open_above(const char *file, int layer, bool read_only,
                                 Error **errp)
 {
     g_autofree char *backing =
-        layer > BASE ? g_strdup_printf("'%s'", node_names[layer - 1])
-                     : g_strdup("null");
+        has_backing(layer) ? g_strdup_printf("'%s'", node_names[layer - 1])
+                           : g_strdup("null");
     g_autofree char *filename =
         g_strdup_printf("json:{'driver':'qcow2','node-name':'%s','read-only':"
                         "%s,'file':%s,'backing':%s}", node_names[layer],
@@ -313,14 +320,16 @@ static void close_chain(void)
 static void create(int layer)
 {
     g_autofree char *words =
-        layer == BASE ? g_strdup_printf("zone.mode=host-managed,zone.size=1M,"
-                                        "zone.conventional_zones=2%s", options)
-                      : g_strdup(*options ? options + 1 : "");
+        has_backing(layer) ? g_strdup(*options ? options + 1 : "")
+                           : g_strdup_printf("zone.mode=host-managed,"
+                                             "zone.size=1M,"
+                                             "zone.conventional_zones=2%s",
+                                             options);
 
     bdrv_img_create(paths[layer], "qcow2",
-                    layer == BASE ? NULL : paths[layer - 1],
-                    layer == BASE ? NULL : "qcow2", words,
-                    layer == BASE ? ZONES * ZONE : -1, BDRV_O_RDWR, true,
+                    has_backing(layer) ? paths[layer - 1] : NULL,
+                    has_backing(layer) ? "qcow2" : NULL, words,
+                    has_backing(layer) ? -1 : ZONES * ZONE, BDRV_O_RDWR, true,
                     &error_abort);
 }
 
@@ -342,7 +351,7 @@ static void make_chain(unsigned int seed)
 
 static void remove_images(void)
 {
-    for (int layer = BASE; layer < LAYERS; layer++) {
+    for (int layer = BASE; layer < IMAGES; layer++) {
         unlink(paths[layer]);
     }
 }
@@ -522,6 +531,130 @@ static void test_commit(const void *opaque)
     }
 }
 
+/* --- Mirrors --- */
+
+/* To an image whose zones are empty, but not what they hold */
+static Job *start_mirror(int layer)
+{
+    g_autofree uint64_t *buf = g_malloc(ZONE);
+    BlockBackend *target;
+
+    create(TARGET);
+    target = open_image(TARGET, false);
+    memset(buf, 0xee, ZONE);
+    for (unsigned int i = CONVENTIONAL; i < ZONES; i++) {
+        g_assert_cmpint(blk_pwrite(target, i * ZONE, ZONE, buf, 0), ==, 0);
+    }
+    g_assert_cmpint(blk_zone_mgmt(target, BLK_ZO_RESET, BDRV_ZONE_ALL, 0,
+                                  ZONES * ZONE, NULL), ==, 0);
+    g_assert_cmpint(blk_set_perm(target, 0, BLK_PERM_ALL, &error_abort), ==, 0);
+    mirror_start("job", node(layer), blk_bs(target), NULL, JOB_DEFAULT, 0,
+                 0, BUF_SIZE, MIRROR_SYNC_MODE_FULL,
+                 MIRROR_LEAVE_BACKING_CHAIN, false, BLOCKDEV_ON_ERROR_REPORT,
+                 BLOCKDEV_ON_ERROR_REPORT, true, NULL,
+                 MIRROR_COPY_MODE_BACKGROUND, &error_abort);
+    blk_unref(target);
+    qatomic_set(&job_at, INT64_MAX);
+    return started_job();
+}
+
+static bool has_copied(Job *job, uint64_t bytes)
+{
+    JOB_LOCK_GUARD();
+    return job->progress.current >= bytes;
+}
+
+static bool is_ready(Job *job)
+{
+    JOB_LOCK_GUARD();
+    return job_is_ready_locked(job);
+}
+
+/* The writers go on while the disk moves to the target. */
+static void test_mirror(const void *opaque)
+{
+    const Case *c = opaque;
+    Job *job;
+
+    options = c->options;
+    for (unsigned int seed = 0; seed < SEEDS; seed++) {
+        make_chain(seed * LAYERS);
+        open_chain(TOP);
+        start_writers(3000 + seed, 0, c->threaded);
+        job = start_mirror(TOP);
+        while (!has_copied(job, ZONES * ZONE)) {
+            aio_poll(qemu_get_aio_context(), true);
+        }
+        stop_writers();
+        while (!is_ready(job)) {
+            aio_poll(qemu_get_aio_context(), true);
+        }
+        start_writers(4000 + seed, 20, c->threaded);
+        qatomic_set(&stop, true);
+        WITH_JOB_LOCK_GUARD() {
+            job_complete_locked(job, &error_abort);
+        }
+        g_assert_cmpint(finish_job(job), ==, 0);
+        stop_writers();
+        g_assert(bdrv_skip_filters(blk_bs(blk)) == node(TARGET));
+        check_disk();
+        close_chain();
+
+        for (int layer = BASE; layer < LAYERS; layer++) {
+            unlink(paths[layer]);
+        }
+        check_image(TARGET);
+        blk = open_image(TARGET, false);
+        check_disk();
+        start_writers(99, 10, false);
+        stop_writers();
+        check_disk();
+        close_chain();
+        check_image(TARGET);
+        remove_images();
+    }
+}
+
+/*
+ * What a random write area skips is zero without being written: the target must not
+ * have what the zone held before its reset.
+ */
+static void test_mirror_gap(void)
+{
+    int64_t start = FIRST_OWNED * ZONE;
+    uint64_t tags[GAP] = {};
+    g_autofree uint64_t *buf = g_malloc(GAP * BLOCK);
+    Job *job;
+
+    options = ",zone.zrwa_size=512k,zone.zrwa_flush_granularity=4k";
+    create(BASE);
+    open_chain(BASE);
+    fill(buf, GAP, tags);
+    g_assert_cmpint(blk_pwrite(blk, start, GAP * BLOCK, buf, 0), ==, 0);
+    job = start_mirror(BASE);
+    while (!is_ready(job)) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+    g_assert_cmpint(blk_zone_mgmt(blk, BLK_ZO_RESET, 0, start, ZONE, NULL), ==,
+                    0);
+    g_assert_cmpint(blk_zone_mgmt(blk, BLK_ZO_OPEN, BDRV_ZONE_ZRWA, start,
+                                  ZONE, NULL), ==, 0);
+    memset(tags, 0, sizeof(tags));
+    fill(buf, 1, &tags[GAP - 1]);
+    g_assert_cmpint(blk_pwrite(blk, place(FIRST_OWNED, GAP - 1), BLOCK, buf,
+                               0), ==, 0);
+    WITH_JOB_LOCK_GUARD() {
+        job_complete_locked(job, &error_abort);
+    }
+    g_assert_cmpint(finish_job(job), ==, 0);
+    g_assert(blk_bs(blk) == node(TARGET));
+    g_assert_cmpint(blk_pread(blk, start, GAP * BLOCK, buf, 0), ==, 0);
+    check(buf, GAP, tags);
+    close_chain();
+    check_image(TARGET);
+    remove_images();
+}
+
 /* --- A copy that is held up --- */
 
 typedef struct Request {
@@ -643,6 +776,12 @@ int main(int argc, char **argv)
         { "small-clusters", ",cluster_size=4k", BASE, MID, false },
         { "subclusters", ",extended_l2=on", BASE, UPPER, true },
     };
+    static const Case mirror_cases[] = {
+        { "all", "" },
+        { "threads", "", .threaded = true },
+        { "small-clusters", ",cluster_size=4k" },
+        { "subclusters", ",extended_l2=on", .threaded = true },
+    };
     int ret;
 
     g_test_init(&argc, &argv, NULL);
@@ -650,7 +789,7 @@ int main(int argc, char **argv)
     qemu_init_main_loop(&error_fatal);
     directory = g_dir_make_tmp("zoned-jobs-XXXXXX", NULL);
     g_assert_nonnull(directory);
-    for (int layer = BASE; layer < LAYERS; layer++) {
+    for (int layer = BASE; layer < IMAGES; layer++) {
         paths[layer] = g_build_filename(directory, node_names[layer], NULL);
     }
     for (unsigned int i = 0; i < THREADS; i++) {
@@ -659,6 +798,8 @@ int main(int argc, char **argv)
 
     add_cases("stream", stream_cases, ARRAY_SIZE(stream_cases), test_stream);
     add_cases("commit", commit_cases, ARRAY_SIZE(commit_cases), test_commit);
+    add_cases("mirror", mirror_cases, ARRAY_SIZE(mirror_cases), test_mirror);
+    g_test_add_func("/zoned-jobs/mirror/gap", test_mirror_gap);
     g_test_add_data_func("/zoned-jobs/stream/held-up/reset", reset_and_write,
                          test_stream_held);
     g_test_add_data_func("/zoned-jobs/stream/held-up/append",
@@ -668,7 +809,7 @@ int main(int argc, char **argv)
     for (unsigned int i = 0; i < THREADS; i++) {
         iothread_join(threads[i]);
     }
-    for (int layer = BASE; layer < LAYERS; layer++) {
+    for (int layer = BASE; layer < IMAGES; layer++) {
         g_free(paths[layer]);
     }
     rmdir(directory);
