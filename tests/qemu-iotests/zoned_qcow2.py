@@ -169,26 +169,6 @@ class Disk(iotests.QemuIoInteractive):
         return [zone.word() for zone in self.report()]
 
 
-def log_entries(path: str) -> Iterator[Optional[Tuple[int, bytes]]]:
-    """(offset, data) of each write and None for each flush blklogwrites saw"""
-    if os.stat(path).st_size == 0:
-        return
-    with open(path, 'rb') as log:
-        _, _, count, sector = struct.unpack('<QQQI', log.read(28))
-        pos = sector
-        for _ in range(count):
-            log.seek(pos)
-            first, sectors, flags, _ = struct.unpack('<QQQQ', log.read(32))
-            pos += sector
-            assert not flags & ~3, 'neither write nor flush'
-            log.seek(pos)
-            if sectors:
-                yield first * sector, log.read(sectors * sector)
-                pos += sectors * sector
-            if flags & 3:
-                yield None
-
-
 class Header:
     """
     The header of a zoned image, for tests that damage it.
