@@ -5,6 +5,7 @@
 
 import mmap
 import os
+import random
 import signal
 import sys
 import types
@@ -17,7 +18,9 @@ sys.path.insert(0, str(TOP / 'tests/stress'))
 
 import machine
 import virtio
-from model import CLOSED, EOPEN, FULL, IOPEN, Disk, Op, Rules, Wrong
+from explain import explain
+from model import (ACTIVE, CLOSED, EMPTY, EOPEN, FULL, IOPEN, OPEN, Disk, Op, Rules,
+                   Wrong)
 
 
 class TestIndex(unittest.TestCase):
@@ -63,13 +66,12 @@ class TestModel(unittest.TestCase):
                                 (3, CLOSED, 4)):
             self.disk.zones[zone].state = state
             self.disk.zones[zone].wp = self.disk.zones[zone].end = wp * KiB
-        self.disk.recent = [1]
 
     def explain(self, ops, *report):
         for number, op in enumerate(ops):
             op.number, op.offset = number, op.zone * 256 * KiB + op.offset
-        self.disk.explain(ops, [(state, wp * KiB) for state, wp in report],
-                          lambda op, name: name, self.disk.content)
+        explain(self.disk, ops, [(state, wp * KiB) for state, wp in report],
+                lambda op, name: name, self.disk.content)
 
     @staticmethod
     def write_and_open(size):
@@ -95,6 +97,120 @@ class TestModel(unittest.TestCase):
                                                            8 * KiB, status='full'),
                           Op('close', 2, status='ok'), Op('open', 2, status='open')],
                          (EOPEN, 4), (IOPEN, 4), (FULL, 192), (CLOSED, 4))
+
+
+class TestAllOrders(unittest.TestCase):
+    """What is found in zones and resources is what trying all orders finds."""
+    SIZE = 4 * KiB
+    RULES = Rules(4 * SIZE, 3 * SIZE, 0, 2, 3, 4 * SIZE, SIZE)
+    ZONES = 4
+
+    def test_random_operations(self):
+        verdicts = {True: 0, False: 0}
+        for seed in range(1500):
+            rng = random.Random(seed)
+            zones = tuple(self.random_zones(rng))
+            ops = [self.random_op(rng, zones, n) for n in range(rng.randint(1, 6))]
+            after = self.do_in_some_order(rng, zones, ops)
+            if rng.random() < 0.5:
+                self.spoil(rng, ops, after)
+            disk = self.disk(zones)
+            # Resets want to see data; there is none when all is written with zeroes
+            try:
+                explain(disk, ops, after, lambda op, name: name, disk.content)
+                found = [(z.state, z.wp) for z in disk.zones]
+            except Wrong:
+                found = None
+            expected = self.can_lead_to(zones, ops, tuple(after))
+            self.assertEqual(found, after if expected else None,
+                             f'seed {seed}: {zones} {list(map(str, ops))} {after}')
+            verdicts[expected] += 1
+        self.assertGreater(min(verdicts.values()), 300)
+
+    def disk(self, zones):
+        disk = Disk(self.RULES, self.ZONES)
+        for zone, (zone.state, zone.wp) in zip(disk.zones, zones):
+            zone.end = zone.wp
+        return disk
+
+    def random_zones(self, rng):
+        opened, active = rng.choice((0, 1, 2)), rng.choice((0, 1))
+        for i in range(self.ZONES):
+            if i < opened:
+                yield rng.choice(OPEN), self.SIZE * rng.randint(1, 2)
+            elif i < opened + active:
+                yield CLOSED, self.SIZE * rng.randint(1, 2)
+            else:
+                yield rng.choice(((EMPTY, 0), (EMPTY, 0), (FULL, 3 * self.SIZE)))
+
+    def random_op(self, rng, zones, number):
+        zone = rng.randrange(self.ZONES)
+        op = Op(rng.choice(('zeroes', 'zeroes', 'zeroes', 'reset', 'finish', 'open',
+                            'close')), zone, zone * 4 * self.SIZE, number=number)
+        if op.kind == 'zeroes':
+            op.offset += self.SIZE * rng.randrange(3)
+            op.size = self.SIZE * rng.randint(1, 2)
+        return op
+
+    def moves(self, zones, op):
+        """(status, zones): all that may happen, by the rules of one zone"""
+        i = op.zone
+        state, wp = zones[i]
+        errors, states = self.disk(zones).outcome(i, state, wp, op)
+        if errors:
+            return [(error, zones) for error in errors]
+        moves = []
+        for new in states:
+            changed = (*zones[:i], new, *zones[i + 1:])
+            full = self.RULES.max_active and sum(s in ACTIVE for s, _ in zones) >= 3
+            crowded = sum(s in OPEN for s, _ in zones) >= 2
+            if new[0] in ACTIVE and state not in ACTIVE and full:
+                moves.append(('active', zones))
+            elif new[0] in OPEN and state not in OPEN and crowded:
+                victims = [v for v, (s, _) in enumerate(zones) if s == IOPEN]
+                moves += [('ok', (*changed[:v], (CLOSED, zones[v][1]), *changed[v + 1:]))
+                          for v in victims] or [('open', zones)]
+            else:
+                moves.append(('ok', changed))
+        return moves
+
+    def filled(self, zones):
+        """Writes to the capacity may be done."""
+        for i, (state, wp) in enumerate(zones):
+            if state in ACTIVE and wp == self.RULES.capacity:
+                yield (*zones[:i], (FULL, wp), *zones[i + 1:])
+
+    def do_in_some_order(self, rng, zones, ops):
+        for op in rng.sample(ops, len(ops)):
+            op.status, zones = rng.choice(self.moves(zones, op))
+            for zones in self.filled(zones):
+                break
+        return list(zones)
+
+    def spoil(self, rng, ops, after):
+        if rng.random() < 0.5:
+            op = rng.choice(ops)
+            op.status = rng.choice(('ok', 'open', 'active', 'unaligned', 'transition'))
+        else:
+            zone = rng.randrange(self.ZONES)
+            after[zone] = rng.choice(((IOPEN, self.SIZE), (CLOSED, self.SIZE), (EMPTY, 0),
+                                      (FULL, 3 * self.SIZE), (EOPEN, 2 * self.SIZE)))
+
+    def can_lead_to(self, zones, ops, after):
+        seen, todo = set(), [(zones, frozenset(range(len(ops))))]
+        while todo:
+            state = todo.pop()
+            if state in seen:
+                continue
+            seen.add(state)
+            zones, left = state
+            if not left and zones == after:
+                return True
+            todo += [(full, left) for full in self.filled(zones)]
+            for n in left:
+                todo += [(changed, left - {n}) for status, changed in
+                         self.moves(zones, ops[n]) if status == ops[n].status]
+        return False
 
 
 if __name__ == '__main__':

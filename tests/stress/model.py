@@ -1,8 +1,6 @@
 # What a zoned disk must do, by the standards (virtio 1.3, ZNS, ZBC).
 #
-# Requests that are in flight together take effect in some order, which nobody
-# tells: an order is looked for that explains all answers and the report that
-# comes after them.  If there is none, the disk is wrong.
+# explain.py goes by these rules where requests are in flight together.
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
@@ -16,7 +14,6 @@ OPEN = (IOPEN, EOPEN)
 ACTIVE = (IOPEN, EOPEN, CLOSED)
 WRITES = ('write', 'append', 'zeroes')
 SECTOR = 512
-SEARCH_LIMIT = 50000
 
 
 @dataclass
@@ -110,8 +107,6 @@ class Disk:
         self.zones = [Zone(CONV if i < rules.conventional else EMPTY)
                       for i in range(zones)]
         self.data = bytearray(zones * rules.zone_size)
-        self.recent = []            # implicitly open zones, by their last use
-        self.crowded = False        # some operations found no resources
         self.unflushed = []         # of conventional zones: (offset, data)
         self.stable = bytearray(rules.conventional * rules.zone_size)
 
@@ -126,60 +121,28 @@ class Disk:
         start = self.start(zone)
         return bytes(self.data[start:start + self.rules.zone_size])
 
-    # --- The rules: what one operation may do ---
+    # --- The rules: what one operation may do to its zone ---
 
-    def outcomes(self, zones, recent, op):
+    def outcome(self, i, state, wp, op):
         """
-        (statuses, position, zones, recent) of all that may happen; an error
-        changes nothing.
+        (errors, states): the operation fails with any of @errors and changes nothing,
+        or zone @i gets one of @states, (state, write pointer).  A zone that is not
+        open before and is open then needs resources.
         """
-        method = getattr(self, f'may_{op.kind.replace("-", "_")}')
-        return method(zones, recent, op)
+        kind, _, everything = op.kind.partition('-')
+        if everything and state not in self.TOUCHED[kind]:
+            return set(), ((state, wp),)
+        return getattr(self, f'may_{kind}')(i, state, wp, op)
 
-    def opening(self, zones, recent, i, state):
-        """Zones after @i was opened, or the errors that this gives."""
-        old, wp = zones[i]
-        if old in OPEN:
-            state = EOPEN if EOPEN in (old, state) else IOPEN
-            return set(), [(self.put(zones, i, state, wp), self.use(recent, i, state))]
-        active = sum(s in ACTIVE for s, _ in zones)
-        if old == EMPTY and self.rules.max_active and active >= self.rules.max_active:
-            return {'active'}, []
-        opened = sum(s in OPEN for s, _ in zones)
-        if not self.rules.max_open or opened < self.rules.max_open:
-            return set(), [(self.put(zones, i, state, wp), self.use(recent, i, state))]
-        victims = [v for v in recent if zones[v][0] == IOPEN]
-        if not victims:
-            return {'open'}, []
-        after = []
-        for v in victims:
-            closed = self.put(zones, v, CLOSED, zones[v][1])
-            rest = tuple(r for r in recent if r != v)
-            after.append((self.put(closed, i, state, wp), self.use(rest, i, state)))
-        return set(), after
+    #: What is done to all zones is done to those.
+    TOUCHED = {'reset': (*ACTIVE, FULL), 'finish': ACTIVE, 'close': OPEN}
 
-    @staticmethod
-    def put(zones, i, state, wp):
-        return (*zones[:i], (state, wp), *zones[i + 1:])
-
-    @staticmethod
-    def use(recent, i, state):
-        rest = tuple(r for r in recent if r != i)
-        return (*rest, i) if state == IOPEN else rest
-
-    @staticmethod
-    def failing(errors):
-        return [(errors, None, None, None)]
-
-    def may_write(self, zones, recent, op, append=False):
-        state, wp = zones[op.zone]
+    def may_write(self, i, state, wp, op, append=False):
         if state == CONV:
-            if append:
-                return self.failing({'invalid'})
-            return [({'ok'}, None, zones, recent)]
+            return ({'invalid'}, ()) if append else (set(), ((state, wp),))
         # Any error that applies, if there are several
         errors = {FULL: {'full'}, RDONLY: {state}, OFFLINE: {state}}.get(state, set())
-        at = wp if append else op.offset - self.start(op.zone)
+        at = wp if append else op.offset - self.start(i)
         end = at + op.size
         if not append and end > self.rules.zone_size:
             errors.add('boundary')
@@ -190,186 +153,92 @@ class Disk:
                 errors.add('boundary')
         if append and op.size > self.rules.max_append:
             errors.add('field')
-        if errors:
-            return self.failing(errors)
-        errors, after = self.opening(zones, recent, op.zone, IOPEN)
-        if errors:
-            return self.failing(errors)
-        position = self.start(op.zone) + wp
-        result = []
-        for changed, used in after:
-            state = changed[op.zone][0]
-            if end < self.rules.capacity or self.crowded:
-                result.append(({'ok'}, position,
-                               self.put(changed, op.zone, state, end), used))
-            if end == self.rules.capacity:
-                result.append(({'ok'}, position,
-                               self.put(changed, op.zone, FULL, end),
-                               self.use(used, op.zone, FULL)))
-        return result
+        # At the capacity it is not full yet, see is_filling()
+        return errors, ((EOPEN if state == EOPEN else IOPEN, end),)
 
-    def is_filling(self, state):
+    def is_filling(self, state, wp):
         """
         A write up to the capacity opens the zone when it begins, and makes it full
         when it is done.  Meanwhile the zone can be closed for others.
         """
-        return state[0] in ACTIVE and state[1] == self.rules.capacity
+        return state in ACTIVE and wp == self.rules.capacity
 
-    def filled(self, zones, recent):
-        """Such writes are done."""
-        filling = [i for i, state in enumerate(zones) if self.is_filling(state)]
-        for i in filling:
-            zones = self.put(zones, i, FULL, self.rules.capacity)
-            recent = self.use(recent, i, FULL)
-        return zones, recent
-
-    def may_append(self, zones, recent, op):
-        return self.may_write(zones, recent, op, append=True)
+    def may_append(self, i, state, wp, op):
+        return self.may_write(i, state, wp, op, append=True)
 
     may_zeroes = may_write
 
-    def may_read(self, zones, recent, op):
-        if zones[op.zone][0] == OFFLINE:
-            return self.failing({'offline'})
-        return [({'ok'}, None, zones, recent)]
+    def may_read(self, i, state, wp, op):
+        return {'offline'} if state == OFFLINE else set(), ((state, wp),)
 
-    def may_flush(self, zones, recent, op):
-        return [({'ok'}, None, zones, recent)]
+    def may_flush(self, i, state, wp, op):
+        return set(), ((state, wp),)
 
     may_report = may_flush
 
-    def may_reset(self, zones, recent, op):
-        state, _ = zones[op.zone]
-        if state in (RDONLY, OFFLINE):
-            return self.failing({state})
-        if state == CONV:
-            return self.failing({'invalid'})
-        return [({'ok'}, None, self.put(zones, op.zone, EMPTY, 0),
-                 self.use(recent, op.zone, EMPTY))]
+    @staticmethod
+    def unmanageable(state):
+        """Errors that all operations on a zone's state have"""
+        return {RDONLY: {state}, OFFLINE: {state}, CONV: {'invalid'}}.get(state, set())
 
-    def may_finish(self, zones, recent, op):
-        state, _ = zones[op.zone]
-        if state in (RDONLY, OFFLINE):
-            return self.failing({state})
-        if state == CONV:
-            return self.failing({'invalid'})
-        return [({'ok'}, None, self.put(zones, op.zone, FULL, self.rules.capacity),
-                 self.use(recent, op.zone, FULL))]
+    def may_reset(self, i, state, wp, op):
+        return self.unmanageable(state), ((EMPTY, 0),)
 
-    def may_open(self, zones, recent, op):
-        state, _ = zones[op.zone]
-        if state in (RDONLY, OFFLINE):
-            return self.failing({state})
-        if state == CONV:
-            return self.failing({'invalid'})
+    def may_finish(self, i, state, wp, op):
+        return self.unmanageable(state), ((FULL, self.rules.capacity),)
+
+    def may_open(self, i, state, wp, op):
         if state == FULL:
-            return ([({'ok'}, None, zones, recent)] if self.rules.lenient
-                    else self.failing({'transition'}))
-        errors, after = self.opening(zones, recent, op.zone, EOPEN)
-        if errors:
-            return self.failing(errors)
-        return [({'ok'}, None, changed, used) for changed, used in after]
+            return set() if self.rules.lenient else {'transition'}, ((state, wp),)
+        return self.unmanageable(state), ((EOPEN, wp),)
 
-    def may_close(self, zones, recent, op):
-        state, wp = zones[op.zone]
-        if state in (RDONLY, OFFLINE):
-            return self.failing({state})
-        if state == CONV:
-            return self.failing({'invalid'})
+    def may_close(self, i, state, wp, op):
         if state in (EMPTY, FULL):
-            return ([({'ok'}, None, zones, recent)] if self.rules.lenient
-                    else self.failing({'transition'}))
-        if state in OPEN:
-            state = CLOSED if wp else self.rules.closed_unwritten
-        return [({'ok'}, None, self.put(zones, op.zone, state, wp),
-                 self.use(recent, op.zone, state))]
+            return set() if self.rules.lenient else {'transition'}, ((state, wp),)
+        new = CLOSED if wp or state == CLOSED else self.rules.closed_unwritten
+        return self.unmanageable(state), ((new, wp),)
 
-    def on_all(self, zones, recent, states, one):
-        """@one is done to all zones in @states."""
-        for i, (state, _) in enumerate(zones):
-            if state in states:
-                (_, _, zones, recent), = one(zones, recent, Op('', i))
-        return [({'ok'}, None, zones, recent)]
-
-    def may_reset_all(self, zones, recent, op):
-        return self.on_all(zones, recent, (*ACTIVE, FULL), self.may_reset)
-
-    def may_finish_all(self, zones, recent, op):
-        return self.on_all(zones, recent, ACTIVE, self.may_finish)
-
-    def may_close_all(self, zones, recent, op):
-        return self.on_all(zones, recent, OPEN, self.may_close)
-
-    def may_condition(self, zones, recent, op):
+    def may_condition(self, i, state, wp, op):
         """The medium of a zone fails, or is good again."""
-        state, wp = zones[op.zone]
         new = {'read-only': RDONLY, 'offline': OFFLINE}.get(op.condition)
         if not new:
-            if state not in (RDONLY, OFFLINE):
-                return [({'ok'}, None, zones, recent)]
-            new = FULL if wp == self.rules.capacity else CLOSED if wp else EMPTY
-            active = sum(s in ACTIVE for s, _ in zones)
-            if new == CLOSED and self.rules.max_active and \
-                    active >= self.rules.max_active:
-                return self.failing({'active'})
-        return [({'ok'}, None, self.put(zones, op.zone, new, wp),
-                 self.use(recent, op.zone, new))]
+            new = state
+            if state in (RDONLY, OFFLINE):
+                new = FULL if wp == self.rules.capacity else CLOSED if wp else EMPTY
+        return set(), ((new, wp),)
 
-    # --- An order that explains what was seen ---
+    # --- What has happened ---
 
-    def explain(self, ops, report, error, read):
-        """
-        Find an order of @ops that leads to @report, (state, write pointer) of
-        each zone, and do them here.  @error has the status that the front end
-        has for an error, @read what the disk has in a zone.
-        """
-        zones = tuple((z.state, z.wp) for z in self.zones)
-        self.crowded = any(op.status in ('open', 'active') for op in ops)
-        # Most have their effect in the order in which they were sent
-        for sequence in (sorted(ops, key=lambda op: op.number), ops):
-            search = Search(self, sequence, report, error, read)
-            order = search.run(zones, tuple(self.recent))
-            if order is not None or not search.exhausted:
-                break
-        if order is None:
-            raise Wrong(f'{"few orders" if search.exhausted else "no order"} of these '
-                        'operations explain the answers and the zones after them\n'
-                        f'before: {describe_zones(zones)}\n'
-                        f'after: {describe_zones(report)}')
+    def happened(self, histories, ops):
+        """@histories: (zone, [(operation, state, write pointer)]) of some zones"""
         begun = [(z.end, z.state) for z in self.zones]
         pending = len(self.unflushed)
         emptied = set()
-        for op, (states, recent) in order:
-            self.do(op, states, emptied)
-            self.recent = list(recent)
-        for zone in self.zones:
-            if self.is_filling((zone.state, zone.wp)):
-                zone.state, zone.settled = FULL, False
+        for i, history in histories:
+            for op, state, wp in history:
+                self.do(i, op, state, wp, emptied)
         if any(op.kind == 'flush' and op.status == 'ok' for op in ops):
             self.flushed(begun, emptied, pending)
 
-    def do(self, op, states, emptied):
-        """The operation has led to @states."""
-        before = [z.state for z in self.zones]
-        ends = [z.end for z in self.zones]
-        for zone, (state, wp) in zip(self.zones, states):
-            zone.state, zone.wp = state, wp
-        kind = op.kind.removesuffix('-all')
-        if op.status == 'ok' and kind in WRITES:
-            self.wrote(op, ends[op.zone])
-        elif kind in ('reset', 'finish', 'condition'):
-            for i, zone in enumerate(self.zones):
-                if i != op.zone and not op.kind.endswith('-all'):
-                    continue
-                if kind == 'reset' and zone.state == EMPTY:
-                    if before[i] != EMPTY or zone.end:
-                        emptied.add(i)
-                    self.empty(i)
-                elif (kind == 'finish' and zone.state == FULL and before[i] != FULL or
-                      kind == 'condition' and op.status == 'ok' and before[i] != CONV):
-                    zone.durable, zone.settled = zone.end, True
+    def do(self, i, op, state, wp, emptied):
+        """The operation, None if it was none of the guest, has led to this."""
+        zone = self.zones[i]
+        before, filled = zone.state, zone.wp == self.rules.capacity
+        zone.state, zone.wp = state, wp
+        if not op or op.status != 'ok':
+            return
+        kind = op.kind.partition('-')[0]
+        if kind in WRITES:
+            self.wrote(op)
+        elif kind == 'reset' and state == EMPTY:
+            if before != EMPTY or zone.end:
+                emptied.add(i)
+            self.empty(i)
+        elif (kind == 'finish' and state == FULL and not filled or
+              kind == 'condition' and before != CONV):
+            zone.durable, zone.settled = zone.end, True
 
-    def wrote(self, op, end):
+    def wrote(self, op):
         zone = self.zones[op.zone]
         at = op.position if op.kind == 'append' else op.offset
         data = op.data if op.kind != 'zeroes' else bytes(op.size)
@@ -380,7 +249,7 @@ class Disk:
                 self.stable[at:at + op.size] = data
         else:
             zone.end = zone.wp
-            if zone.state == FULL:
+            if zone.wp == self.rules.capacity:
                 zone.settled = op.fua
             if op.fua:
                 zone.durable = zone.end
@@ -414,7 +283,6 @@ class Disk:
         for zone in self.zones:
             if zone.state in ACTIVE:
                 zone.state = CLOSED if zone.wp else EMPTY
-        self.recent = []
 
     def copy_zones(self):
         return [zone.copy() for zone in self.zones], bytes(self.data)
@@ -447,7 +315,6 @@ class Disk:
                 self.conventional_after_crash(i, seen, ops)
             else:
                 self.zone_after_crash(i, state, wp, seen, ops)
-        self.recent = []
         self.all_durable()
 
     def conventional_after_crash(self, i, seen, ops):
@@ -552,208 +419,3 @@ class Disk:
                         sector == op.data[index * SECTOR:(index + 1) * SECTOR]:
                     return True
         return False
-
-
-class Search:
-    """
-    For an order, depth first.  Zones that are reset also have a trail, the
-    operations that made what they hold: only the data tells orders apart that
-    differ in it.
-    """
-    def __init__(self, disk, ops, report, error, read):
-        self.disk, self.ops, self.exhausted = disk, ops, False
-        self.report, self.error, self.read = report, error, read
-        self.all = (1 << len(ops)) - 1
-        self.seen = set()
-        self.ends = {}          # what can_end() knows
-        self.of_zone = {}
-        # Zones that may be open at some moment
-        self.opened = {i for i, zone in enumerate(disk.zones) if zone.state in OPEN}
-        self.opened |= {op.zone for op in ops if op.status in (None, 'ok') and
-                        op.kind in (*WRITES, 'open')}
-        self.everywhere = 0     # operations on all zones
-        self.traced = {op.zone for op in ops if op.kind == 'reset'}
-        for n, op in enumerate(self.ops):
-            if op.kind.endswith('-all'):
-                self.everywhere |= 1 << n
-                self.traced |= set(range(len(disk.zones)))
-            elif op.kind not in ('read', 'flush', 'report'):
-                self.of_zone[op.zone] = self.of_zone.get(op.zone, 0) | 1 << n
-
-    def matches(self, i, state, done):
-        """
-        Can zone @i still become what was reported, with the operations that are
-        not done?  An open zone can be closed for others.
-        """
-        if (self.of_zone.get(i, 0) | self.everywhere) & ~done:
-            return True
-        want, wp = self.report[i]
-        if self.disk.is_filling(state):
-            return want == FULL
-        if state[0] != want and not (state[0] == IOPEN and want == CLOSED and
-                                     done != self.all and self.closable(i)):
-            return False
-        return want not in ACTIVE or state[1] == wp
-
-    def closable(self, i):
-        """Are there enough other zones to open that this one may be closed for one?"""
-        return len(self.opened - {i}) >= self.disk.rules.max_open > 0
-
-    def steps(self, n, zones, recent):
-        """All that operation @n can do here, if its answer was this"""
-        op = self.ops[n]
-        outcomes = self.disk.outcomes(zones, recent, op)
-        filled = self.disk.filled(zones, recent)
-        if filled[0] != zones:
-            outcomes += self.disk.outcomes(*filled, op)
-        for names, position, after, used in outcomes:
-            if after is None:
-                if op.status is None or \
-                        op.status in {self.error(op, name) for name in names}:
-                    yield zones, recent
-            elif op.status in (None, 'ok'):
-                if op.kind != 'append' or op.position in (None, position):
-                    yield after, used
-
-    def can_end(self, i, left, state):
-        """
-        Can the operations of zone @i that are @left lead to what was reported, if
-        others do not matter?
-        """
-        known = self.ends.get((i, left, state))
-        if known is None:
-            known = self.ends[i, left, state] = self.find_end(i, left, state)
-        return known
-
-    def find_end(self, i, left, state):
-        if not left:
-            return self.matches(i, state, self.all) or \
-                state[0] == IOPEN and self.report[i] == (CLOSED, state[1]) and \
-                self.closable(i)
-        zones = tuple(state if n == i else (EMPTY, 0)
-                      for n in range(len(self.disk.zones)))
-        active = []
-        for n in range(len(self.ops)):
-            if left & 1 << n:
-                op = self.ops[n]
-                if op.status in ('open', 'active', 'failed') or self.is_passive(op) and \
-                        next(self.steps(n, zones, ()), None):
-                    return self.can_end(i, left & ~(1 << n), state)
-                active.append(n)
-        for n in active:
-            for after, _ in self.steps(n, zones, ()):
-                if self.can_end(i, left & ~(1 << n), after[i]):
-                    return True
-        return state[0] == IOPEN and self.closable(i) and \
-            self.can_end(i, left, (CLOSED, state[1]))
-
-    def run(self, zones, recent):
-        """Operations, each with what it has led to, or None"""
-        if not self.ops:
-            return [] if self.is_reported(zones) else None
-        path = []
-        stack = [self.choices(0, zones, recent, ())]
-        while stack:
-            step = next(stack[-1], None)
-            if step is None:
-                stack.pop()
-                if path:
-                    path.pop()
-                continue
-            done, op, zones, recent, trail = step
-            if done == self.all:
-                if self.is_reported(zones) and self.has_data(zones, trail):
-                    return [*path, (op, (zones, recent))]
-                continue
-            if (done, zones, trail) in self.seen:
-                continue
-            self.seen.add((done, zones, trail))
-            if len(self.seen) > SEARCH_LIMIT:
-                self.exhausted = True
-                return None
-            path.append((op, (zones, recent)))
-            stack.append(self.choices(done, zones, recent, trail))
-        return None
-
-    def is_reported(self, zones):
-        return all(self.matches(i, state, self.all) for i, state in enumerate(zones))
-
-    def follow(self, trail, n, op, after):
-        """The trail after operation @n, which has led to @after."""
-        if op.kind in ('reset', 'reset-all'):
-            emptied = {op.zone} if op.kind == 'reset' else self.traced
-            return (*(t for t in trail if self.ops[t].zone not in emptied or
-                      self.ops[t].kind == 'reset-all'), n)
-        if op.zone in self.traced and op.status == 'ok' and \
-                op.kind in WRITES:
-            return (*trail, n)
-        return trail
-
-    def has_data(self, zones, trail):
-        """Is the data of traced zones what their trails say?"""
-        for i in self.traced:
-            start = self.disk.start(i)
-            if zones[i][0] in (OFFLINE, CONV):
-                continue
-            data = bytearray(self.disk.content(i))
-            for op in (self.ops[n] for n in trail):
-                if op.kind == 'reset-all' and zones[i] != (RDONLY, 0) and \
-                        zones[i][0] == RDONLY:
-                    continue
-                if op.kind == 'reset-all' or op.kind == 'reset' and op.zone == i:
-                    data = bytearray(len(data))
-                elif op.zone == i and op.kind != 'reset':
-                    at = (op.position if op.kind == 'append' else op.offset) - start
-                    data[at:at + op.size] = op.data or bytes(op.size)
-            if self.read(i) != data:
-                return False
-        return True
-
-    def is_passive(self, op):
-        """It has changed nothing, so it may as well be as soon as it can."""
-        return (op.kind in ('read', 'flush', 'report') or
-                op.status not in (None, 'ok'))
-
-    def choices(self, done, zones, recent, trail):
-        """What can be next: (operations that are done then, which, its result)"""
-        left = [(1 << n, n, op) for n, op in enumerate(self.ops) if not done & 1 << n]
-        for bit, n, op in left:
-            if self.is_passive(op) and next(self.steps(n, zones, recent), None) and \
-                    self.fits(op, zones, zones, done | bit):
-                yield done | bit, op, zones, recent, trail
-                return
-        for bit, n, op in left:
-            if self.is_passive(op):
-                continue
-            for after, used in self.steps(n, zones, recent):
-                if self.fits(op, zones, after, done | bit):
-                    yield done | bit, op, after, used, self.follow(trail, n, op, after)
-            if op.status is None:
-                yield done | bit, op, zones, recent, trail
-
-    def can_be_exhausted(self, zones, done):
-        """Can resources still run out for the operations that were told so?"""
-        left = [op for n, op in enumerate(self.ops) if not done & 1 << n]
-        for status, states, kinds, limit in (
-                ('open', (EOPEN,), ('open',), self.disk.rules.max_open),
-                ('active', ACTIVE, (*WRITES, 'open', 'condition'),
-                 self.disk.rules.max_active)):
-            refused = [op for op in left if op.status == status]
-            if refused:
-                taken = {i for i, zone in enumerate(zones) if zone[0] in states}
-                taken |= {op.zone for op in left
-                          if op.kind in kinds and op.status in (None, 'ok')}
-                if any(len(taken - {op.zone}) < limit for op in refused):
-                    return False
-        return True
-
-    def fits(self, op, before, after, done):
-        if op.kind.endswith('-all'):
-            return all(self.matches(i, state, done) for i, state in enumerate(after))
-        if not all(self.matches(i, after[i], done) for i in range(len(after))
-                   if i == op.zone or before[i] != after[i]):
-            return False
-        if not self.can_be_exhausted(after, done):
-            return False
-        return self.everywhere or self.is_passive(op) or op.status is None or \
-            self.can_end(op.zone, self.of_zone[op.zone] & ~done, after[op.zone])

@@ -249,6 +249,8 @@ class Session:
                                     if zone.state in (RDONLY, OFFLINE)]
         zone = rng.randrange(rules.conventional, len(target.disk.zones))
         condition = rng.choice(CONDITIONS)
+        if condition == 'offline' and target.is_all():
+            condition = 'read-only'     # of an offline zone nobody sees what it was
         if bad and condition == 'good':
             zone = bad[zone % len(bad)]
         op = Op('condition', zone, number=self.operations, condition=condition)

@@ -4,9 +4,11 @@
 
 import functools
 import json
+import os
 import subprocess
 
 from driver import DEPTH
+from explain import explain
 from machine import Machine, wait_until
 from model import (ACTIVE, CONV, EMPTY, OFFLINE, SECTOR, Disk, Op, Rules, Wrong,
                    content, describe_sector)
@@ -159,6 +161,10 @@ class Target:
         for slot, op in self.slots.items():
             self.driver.submit(slot, op)
 
+    def is_all(self):
+        """Is one of those in flight that are for all zones?"""
+        return any(op.kind.endswith('-all') for op in self.slots.values())
+
     def poll(self, order):
         """Take what is done, and add it to @order; True when all is."""
         for slot, status, position in self.driver.done():
@@ -182,7 +188,7 @@ class Target:
                 if op.answer != expected:
                     self.tell_difference(op.offset, op.answer, expected)
         read = functools.cache(self.read_zone)
-        self.disk.explain(order, self.report(), self.error, read)
+        explain(self.disk, order, self.report(), self.error, read)
 
     def read_zone(self, zone):
         self.driver.now(Op('read', zone, self.disk.start(zone), ZONE))
@@ -240,10 +246,22 @@ class Target:
     def check_images(self, crashed):
         self.bitmaps = {}
         self.throttled = False
-        for image in self.images[-1:]:
-            qemu_img('check', '-q', image, good=(0, 3) if crashed else (0,))
-            if crashed:
-                qemu_img('check', '-q', '-r', 'leaks', image)
+        if crashed:
+            self.repair_leaks(self.images[-1])
+        else:
+            qemu_img('check', '-q', self.images[-1])
+
+    @staticmethod
+    def repair_leaks(image):
+        """
+        A crash may leave clusters that nobody refers to, nothing worse.  Those past the
+        end of the file are not checked before something is written there.
+        """
+        size = image.stat().st_size
+        os.truncate(image, size + 16 * KiB * KiB)
+        qemu_img('check', '-q', image, good=(0, 3))
+        qemu_img('check', '-q', '-r', 'leaks', image)
+        os.truncate(image, size)
 
     def commit(self):
         """Bring the overlays into the image."""
