@@ -20,13 +20,16 @@ import tap
 # The kernel's and fio's words for what must not happen
 BAD = r'I/O error|critical|WARNING|BUG|blocked for more'
 
+# Each block of 4 KiB can be verified by itself
+VERIFY = '--verify=crc32c --verify_interval=4096 --verify_state_save=0'
+
 # Writes, verifies and resets four zones again and again until it is stopped
 FIO = f'''
 (
 fio --name=load --filename=$DEV --direct=1 --zonemode=zbd --rw=write \\
     --bsrange=4K-64K --offset={6 * ZONE} --size={4 * ZONE} --ioengine=libaio \\
-    --iodepth=16 --max_open_zones=2 --verify=crc32c --verify_backlog=64 \\
-    --verify_state_save=0 --time_based --runtime=600 &
+    --iodepth=16 --max_open_zones=2 {VERIFY} --verify_backlog=64 \\
+    --time_based --runtime=600 &
 echo $! > /tmp/fio.pid
 status=0; wait $! || status=$?
 echo fio ended with $status
@@ -82,10 +85,44 @@ class Monitor:
             time.sleep(0.02)
 
 
-class Migration(FilesCase):
+class Load(FilesCase):
+    """The guest of a monitor writes, resets and verifies zones of its disk."""
     CAPACITY = 4 * MIB
     OPTIONS = {'zone.capacity': CAPACITY}
 
+    def start_load(self):
+        self.check(FIO)
+        self.wait_for_writes(MIB)
+
+    def written(self):
+        """Bytes that the guest has written to the disk since it booted."""
+        return 512 * int(self.check('cat /sys/block/${DEV#/dev/}/stat')
+                         .split()[6])
+
+    def wait_for_writes(self, size):
+        """Wait until the guest has written so much more."""
+        enough = self.written() + size
+        deadline = time.monotonic() + 60
+        while self.written() < enough:
+            self.assertLess(time.monotonic(), deadline,
+                            self.check('tail -n 20 /tmp/fio.log; dmesg | '
+                                       'tail -n 20'))
+            time.sleep(0.1)
+
+    def stop_load(self):
+        """Stop fio, which found all data right; no I/O failed."""
+        output = self.check('''
+            kill $(cat /tmp/fio.pid)
+            until grep -q '^fio ended' /tmp/fio.log; do sleep 0.1; done
+            cat /tmp/fio.log''')
+        # 128: by a signal
+        self.assertIn('fio ended with 128\n', output)
+        self.assertIn('err= 0:', output)
+        self.assertNotIn('verify:', output)
+        self.assertNotRegex(self.check('dmesg'), BAD)
+
+
+class Migration(Load):
     @classmethod
     def boot(cls):
         if cls.disk != 'image':
@@ -145,37 +182,6 @@ class Migration(FilesCase):
         self.assertData(1, 0, pattern('open', MIB) + bytes(MIB))
         self.assertData(2, 0, pattern('closed', 12 * KIB) + bytes(4 * KIB))
         self.assertData(3, 0, pattern('finished', 64 * KIB) + bytes(MIB))
-
-    def start_load(self):
-        self.check(FIO)
-        self.wait_for_writes(MIB)
-
-    def written(self):
-        """Bytes that the guest has written to the disk since it booted."""
-        return 512 * int(self.check('cat /sys/block/${DEV#/dev/}/stat')
-                         .split()[6])
-
-    def wait_for_writes(self, size):
-        """Wait until the guest has written so much more."""
-        enough = self.written() + size
-        deadline = time.monotonic() + 60
-        while self.written() < enough:
-            self.assertLess(time.monotonic(), deadline,
-                            self.check('tail -n 20 /tmp/fio.log; dmesg | '
-                                       'tail -n 20'))
-            time.sleep(0.1)
-
-    def stop_load(self):
-        """Stop fio, which found all data right; no I/O failed."""
-        output = self.check('''
-            kill $(cat /tmp/fio.pid)
-            until grep -q '^fio ended' /tmp/fio.log; do sleep 0.1; done
-            cat /tmp/fio.log''')
-        # 128: by a signal
-        self.assertIn('fio ended with 128\n', output)
-        self.assertIn('err= 0:', output)
-        self.assertNotIn('verify:', output)
-        self.assertNotRegex(self.check('dmesg'), BAD)
 
     def test_migrate(self):
         """a guest that writes is migrated: zones and data stay, it goes on"""
