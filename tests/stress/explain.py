@@ -14,7 +14,9 @@ from typing import NamedTuple
 from model import (ACTIVE, CLOSED, CONV, EMPTY, EOPEN, FULL, IOPEN, OFFLINE, OPEN, RDONLY,
                    SECTOR, WRITES, Wrong, describe_sector, describe_zones)
 
-NODES, ORDERS = 1000000, 1000000    # no search came near
+NODES, ORDERS = 1000000, 1000000
+#: What searches came to, at most
+LARGEST = {'moments of a zone': 0, 'orders of zones': 0}
 DONE, VICTIM, NO_OPEN, NO_ACTIVE = 'done', 'victim', 'open', 'active'
 LOOKS = ('read', 'flush', 'report')
 
@@ -41,6 +43,10 @@ def is_reported(state, wp, report):
 def held(state):
     """The resources of a zone that is not active do not tell states apart."""
     return state if state in ACTIVE else None
+
+
+def tell_largest(what, number):
+    LARGEST[what] = max(LARGEST[what], number)
 
 
 class Group:
@@ -82,8 +88,8 @@ class ZoneHistory:
         self.groups = {}
         nodes, origins = self.close([self.begin], ())
         self.first, self.passages = self.group(nodes), [Passage(origins)]
-        self.refused = any(step.kind in (NO_OPEN, NO_ACTIVE) for steps in self.graph.values()
-                           for step in steps)
+        self.refused = any(step.kind in (NO_OPEN, NO_ACTIVE)
+                           for steps in self.graph.values() for step in steps)
 
     def mask(self, condition):
         return sum(1 << n for n, op in enumerate(self.ops) if condition(op))
@@ -202,6 +208,7 @@ class ZoneHistory:
                 before[step.after].append(node)
             if len(before) > NODES:
                 raise Wrong(f'zone {self.zone}: too many orders to try')
+        tell_largest('moments of a zone', len(before))
         live = set(ends)
         while ends:
             for node in before[ends.pop()]:
@@ -371,6 +378,7 @@ class Order:
             path.append(passages)
             stack.append(self.moves(groups))
             if all(h.end_in(g) for h, g in zip(self.histories, groups)):
+                tell_largest('orders of zones', len(seen))
                 return [history.trace(groups[z], [p for passages in path
                                                   for n, p in passages if n == z])
                         for z, history in enumerate(self.histories)]

@@ -4,6 +4,7 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+import copy
 import struct
 from dataclasses import dataclass, field
 from typing import Optional
@@ -286,6 +287,13 @@ class Disk:
 
     def copy_zones(self):
         return [zone.copy() for zone in self.zones], bytes(self.data)
+
+    def after_power_cycle(self):
+        """A copy, of which open zones are closed"""
+        disk = copy.copy(self)
+        disk.zones, data = self.copy_zones()
+        disk.power_cycle()
+        return disk.zones, data
 
     def restore(self, saved):
         zones, data = saved

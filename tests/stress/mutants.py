@@ -58,6 +58,12 @@ MUTANTS = [
            '        move_zone(',
            '    for (uint32_t i = 0; i < MIN(nr_zones, old_nr_zones) - 1; i++) {\n'
            '        move_zone('),
+    Mutant('mirror-forgets-appends', 'block/zoned-mirror.c',
+           '        bdrv_set_dirty_bitmap(dirty, *offset, qiov->size);\n',
+           '        (void)dirty;\n'),
+    Mutant('backup-loses-what-is-reset', 'block/zoned-backup.c',
+           '        ret = zb->copy(zb->filter, start, end - start, 0);\n',
+           '        ret = 0;\n'),
 ]
 
 

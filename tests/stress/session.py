@@ -6,6 +6,7 @@ import collections
 import random
 import time
 
+from jobs import JOBS, Backup
 from machine import Failure, Machine, wait_until
 from model import OFFLINE, RDONLY, Op, Wrong
 from target import MAX_ZONES, TARGETS, ZONE, qemu_img
@@ -27,6 +28,7 @@ class Session:
         self.counts = collections.Counter()
         self.machine, self.here = None, []
         self.restored = None        # a disk with a zone that is good again
+        self.ending = None          # a job that was told to end
 
     def note(self, text):
         self.last.append(text)
@@ -186,9 +188,15 @@ class Session:
         else:
             self.do_meanwhile(meanwhile, orders, lambda: self.kick(rng))
         self.finish(orders)
+        if self.ending:
+            self.ending.finish()
+            self.ending = None
         if self.restored:
             self.restored.compare()
             self.restored = None
+        for target in self.here:
+            if target.job:
+                target.job.look()
 
     def kick(self, rng):
         for target in rng.sample(self.here, len(self.here)):
@@ -259,6 +267,8 @@ class Session:
         def then(target, answers, order):
             op.status = 'ok' if answers[0][0] else 'failed'
             order.append(op)
+            if condition == 'offline' and target.job:
+                target.job.offline = True
             if condition == 'good' and bad and op.status == 'ok':
                 self.restored = target
         return target, [('block-zone-set-condition',
@@ -273,8 +283,31 @@ class Session:
                           'iops_wr': 0, 'bps': 0, 'bps_rd': 0, 'bps_wr': 0})],\
             self.all_good
 
+    def job(self, target, rng):
+        """Begin one, or end that which waits for it."""
+        if target.job:
+            commands = target.job.ends()
+            if not commands:
+                return self.look(target, rng)
+            self.ending = target.job
+            return target, commands, self.all_good
+        return self.begin_job(target, rng, [job for job in JOBS if job != Backup])
+
+    def begin_job(self, target, rng, kinds):
+        kinds = [kind for kind in kinds if kind.is_possible(target)]
+        job = rng.choice(kinds)(self, target, rng)
+
+        def then(target, answers, order):
+            if not answers[-1][0]:
+                job.refused()
+            self.all_good(target, answers, order)
+            target.job = job
+        return target, job.start(), then
+
     def snapshot(self, target, rng):
         """What it has is not known, but the disk must not notice."""
+        if target.job:
+            return self.job(target, rng)
         name = f's{self.operations}'
 
         def then(target, answers, order):
@@ -284,7 +317,7 @@ class Session:
                          {'device': target.node, 'name': name})], then
 
     def drop_snapshot(self, target, rng):
-        if not target.snapshots:
+        if not target.snapshots or target.job:
             return self.snapshot(target, rng)
         name = rng.choice(sorted(target.snapshots))
 
@@ -295,8 +328,8 @@ class Session:
                          {'device': target.node, 'name': name})], then
 
     def overlay(self, target, rng):
-        if len(target.images) > 2:
-            return self.look(target, rng)
+        if len(target.images) > 2 or target.job:
+            return self.job(target, rng)
         target.overlays += 1
         node = f'{target.name}-{target.overlays}'
         image = self.directory / f'{node}.qcow2'
@@ -314,16 +347,26 @@ class Session:
                           'snapshot-node-name': node})], then
 
     MEANWHILE = [stop, look, condition, condition, throttle, snapshot, drop_snapshot,
-                 overlay]
+                 overlay, overlay, job, job, job]
 
     # --- What is done while nothing is in flight ---
 
+    def backup(self, target, rng):
+        """What the disk is when nothing is in flight is known."""
+        if not target.job:
+            meanwhile = self.begin_job(target, rng, [Backup])
+            self.do_meanwhile(meanwhile, {target: []})
+
     def known_snapshot(self, target, rng):
+        if target.job:
+            return
         name = f'k{self.operations}'
         self.machine.qmp('blockdev-snapshot-internal-sync', device=target.node, name=name)
         target.snapshots[name] = target.disk.copy_zones()
 
     def resize(self, target, rng):
+        if target.job:
+            return target.job.finish()
         disk = target.disk
         count = rng.randint(max(target.rules.conventional + 8, len(disk.zones) - 3),
                             min(MAX_ZONES, len(disk.zones) + 3))
@@ -342,6 +385,8 @@ class Session:
         target.compare()
 
     def bitmap(self, target, rng):
+        if target.job:
+            return
         if target.bitmaps:
             name = rng.choice(sorted(target.bitmaps))
             self.note(f'{target.name}: check bitmap {name}')
@@ -377,6 +422,8 @@ class Session:
         if not self.movable:
             return self.compare(target, rng)
         for target in self.here:
+            if target.job:
+                target.job.cancel()
             for name in list(target.bitmaps):
                 target.check_bitmap(name)
             if target.throttled:
@@ -407,8 +454,8 @@ class Session:
         self.finish(orders)
         path.unlink(missing_ok=True)
 
-    QUIET = [known_snapshot, resize, resize, bitmap, bitmap, system_reset, compare,
-             refused_qmp, migrate]
+    QUIET = [known_snapshot, resize, resize, bitmap, bitmap, backup, backup, system_reset,
+             compare, refused_qmp, migrate]
 
     def quiet(self, rng):
         """Once in a while, between batches"""
@@ -436,6 +483,8 @@ class Session:
             self.quiet(random.Random(f'{self.seed} quiet {self.batches}'))
         for target in self.here:
             target.compare()
+            if target.job:
+                target.job.finish()
         self.quit()
 
     def drop(self):

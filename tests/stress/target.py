@@ -54,6 +54,10 @@ class Target:
         self.snapshots = {}         # of the newest image: name -> what it has, or None
         self.bitmaps = {}           # name -> what the disk had
         self.throttled = False
+        self.job = None
+        self.create(self.images[0], ZONES)
+
+    def create(self, path, zones):
         rules = self.rules
         qemu_img('create', '-f', 'qcow2', '-o',
                  f'cluster_size={self.cluster},zone.mode=host-managed,'
@@ -62,7 +66,7 @@ class Target:
                  f'zone.max_open_zones={rules.max_open},'
                  f'zone.max_active_zones={rules.max_active},'
                  f'zone.max_append_bytes={rules.max_append}',
-                 self.images[0], ZONES * rules.zone_size)
+                 path, zones * rules.zone_size)
 
     def power_on(self, machine):
         self.machine = machine
@@ -246,10 +250,38 @@ class Target:
     def check_images(self, crashed):
         self.bitmaps = {}
         self.throttled = False
-        if crashed:
-            self.repair_leaks(self.images[-1])
+        if not self.job:
+            images = self.images[-1:]
         else:
-            qemu_img('check', '-q', self.images[-1])
+            self.job_was_cut()
+            images = self.images
+        for image in images:
+            if crashed:
+                self.repair_leaks(image)
+            else:
+                qemu_img('check', '-q', image)
+
+    def job_was_cut(self):
+        """It has ended with QEMU; the images may be those before or after it."""
+        chain = json.loads(qemu_img('info', '--output=json', '--backing-chain',
+                                    self.images[-1]))
+        names = {image['filename'] for image in chain}
+        for n in reversed(range(len(self.images))):
+            if str(self.images[n]) not in names:
+                self.drop_images(n, n + 1)
+        self.job.cut()
+        self.job = None
+
+    def drop_images(self, first, end):
+        """They are no longer in the chain."""
+        self.sizes[len(self.images) - 1:] = [len(self.disk.zones)]
+        for image in self.images[first:end]:
+            image.unlink()
+        del self.images[first:end], self.sizes[first:end]
+
+    def forget_snapshots(self):
+        """Nobody knows what they have."""
+        self.snapshots = dict.fromkeys(self.snapshots)
 
     @staticmethod
     def repair_leaks(image):

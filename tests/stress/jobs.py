@@ -1,0 +1,262 @@
+# Jobs on the image of a disk while the guest goes on
+#
+# A job is started at any moment, and looked at now and then.  No guest notices any:
+# what the disk has to be is what the model says, whatever the job does.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+from explain import is_reported
+from machine import wait_until
+from model import OFFLINE, Wrong, describe_zones
+from target import ZONE, qemu_img
+
+KiB = 1024
+#: What QMP calls the states of zones
+STATES = {'not-write-pointer': 'conventional', 'empty': 'empty', 'closed': 'closed',
+          'implicitly-open': 'iopen', 'explicitly-open': 'eopen', 'full': 'full',
+          'read-only': 'rdonly', 'offline': 'offline'}
+SPEEDS = (0, 0, 256 * KiB, 4096 * KiB)
+PATIENCE = 20       # looks at a job that is slow on purpose
+
+
+class Job:
+    """One at a time of a target; start() gives the QMP commands that begin it."""
+    def __init__(self, session, target, rng):
+        self.session, self.target, self.rng = session, target, rng
+        self.name = f'{target.name}-job-{session.operations}'
+        self.speed, self.looks, self.hurry = rng.choice(SPEEDS), 0, False
+        # A zone is offline, or was
+        self.offline = any(zone.state == OFFLINE for zone in target.disk.zones)
+
+    def start(self):
+        return [(self.command, {'job-id': self.name, 'speed': self.speed,
+                                'device': self.target.node, 'auto-dismiss': False,
+                                **self.arguments()})]
+
+    def may_fail(self, error):
+        return False
+
+    def refused(self):
+        """It was not begun."""
+
+    def ready(self):
+        """It is, and waits for its end; only mirrors are ever."""
+
+    def ends(self):
+        """The QMP commands that end it, None if it does not wait for that"""
+
+    def over(self, good):
+        """It has ended."""
+
+    def cut(self):
+        """QEMU has ended before."""
+
+    def status(self):
+        for job in self.session.machine.qmp('query-jobs'):
+            if job['id'] == self.name:
+                return job
+        raise Wrong(f'{self.name}: the job is gone')
+
+    def look(self):
+        """Has it ended?"""
+        status = self.status()
+        self.looks += 1
+        if status['status'] == 'ready':
+            self.ready()
+        elif status['status'] == 'concluded':
+            self.conclude(status.get('error'))
+            return True
+        elif self.looks == PATIENCE and self.speed:
+            self.session.machine.qmp('block-job-set-speed', device=self.name, speed=0)
+        return False
+
+    def conclude(self, error):
+        self.session.machine.qmp('job-dismiss', id=self.name)
+        self.session.note(f'{self.name} has ended: {error or "well"}')
+        self.session.counts[f'{self.command} {"failed" if error else "done"}'] += 1
+        if error and not self.may_fail(error):
+            raise Wrong(f'{self.name}: {error}')
+        self.target.job = None
+        self.over(not error)
+
+    def finish(self):
+        """Wait until it ends."""
+        machine = self.session.machine
+        self.hurry = True
+        if self.speed:
+            machine.try_qmp('block-job-set-speed', device=self.name, speed=0)
+        wait_until(self.look, self.name, machine.clock)
+
+    def cancel(self):
+        self.session.machine.try_qmp('block-job-cancel', device=self.name)
+        self.may_fail = lambda error: True
+        wait_until(self.look, self.name, self.session.machine.clock)
+
+
+class Stream(Job):
+    """Bring what backing files have into the image."""
+    command = 'block-stream'
+
+    def __init__(self, session, target, rng):
+        super().__init__(session, target, rng)
+        self.base = target.images[0] if len(target.images) > 2 and rng.random() < 0.5 \
+            else None
+
+    @staticmethod
+    def is_possible(target):
+        return len(target.images) > 1
+
+    def arguments(self):
+        # What is no longer there cannot be gone back to
+        self.target.forget_snapshots()
+        return {'base': str(self.base)} if self.base else {}
+
+    def may_fail(self, error):
+        return self.offline
+
+    def over(self, good):
+        if good:
+            self.target.drop_images(1 if self.base else 0, len(self.target.images) - 1)
+
+
+class Commit(Job):
+    """Merge an overlay that the guest does not write into its backing file."""
+    command = 'block-commit'
+
+    @staticmethod
+    def is_possible(target):
+        sizes = {*target.sizes[:len(target.images) - 1], len(target.disk.zones)}
+        return len(target.images) > 2 and len(sizes) == 1
+
+    def arguments(self):
+        return {'base': str(self.target.images[0]), 'top': str(self.target.images[1])}
+
+    def over(self, good):
+        if good:
+            self.target.drop_images(1, 2)
+
+
+class Copy(Job):
+    """To another image; the guest may do anything meanwhile."""
+    def __init__(self, session, target, rng):
+        super().__init__(session, target, rng)
+        target.overlays += 1
+        self.node = f'{target.name}-{target.overlays}'
+        self.path = target.directory / f'{self.node}.qcow2'
+        target.create(self.path, len(target.disk.zones))
+
+    @staticmethod
+    def is_possible(target):
+        return True
+
+    def start(self):
+        return [('blockdev-add', {
+            'driver': 'qcow2', 'node-name': self.node,
+            'file': {'driver': 'file', 'filename': str(self.path)},
+            **({'discard': 'unmap'} if self.session.discard else {})}), *super().start()]
+
+    def arguments(self):
+        return {'target': self.node, 'sync': 'full'}
+
+    def refused(self):
+        self.session.machine.try_qmp('blockdev-del', node_name=self.node)
+        self.path.unlink()
+
+    def cut(self):
+        self.path.unlink()
+
+    def compare(self, saved):
+        """The image has to be the disk as it was then, after a clean end."""
+        zones, data = saved
+        machine = self.session.machine
+        expected = [(zone.state, zone.wp) for zone in zones]
+        seen = [(STATES[zone['state']], (zone.get('write-pointer') or zone['start']) -
+                 zone['start']) for zone in
+                machine.qmp('query-block-zones', node_name=self.node)['zones']]
+        if not len(seen) == len(expected) or not all(
+                is_reported(*zone, report) for zone, report in zip(expected, seen)):
+            raise Wrong(f'{self.name}: {describe_zones(seen)}\n'
+                        f'instead of {describe_zones(expected)}')
+        machine.qmp('blockdev-del', node_name=self.node)
+        qemu_img('check', '-q', self.path)
+        raw = self.path.with_suffix('.raw')
+        qemu_img('convert', '-O', 'raw', self.path, raw)
+        found = raw.read_bytes()
+        raw.unlink()
+        for i, zone in enumerate(zones):
+            if zone.state != OFFLINE:
+                start = i * ZONE
+                if found[start:start + ZONE] != data[start:start + ZONE]:
+                    self.target.tell_difference(start, found[start:start + ZONE],
+                                                data[start:start + ZONE])
+
+
+class Backup(Copy):
+    """Nothing is in flight when it begins: what it has to be is known."""
+    command = 'blockdev-backup'
+
+    def start(self):
+        self.saved = self.target.disk.after_power_cycle()
+        return super().start()
+
+    def may_fail(self, error):
+        return self.offline
+
+    def over(self, good):
+        if good:
+            self.compare(self.saved)
+        else:
+            self.session.machine.qmp('blockdev-del', node_name=self.node)
+        self.path.unlink()
+
+
+class Mirror(Copy):
+    """The guest may get the other image at its end."""
+    command = 'blockdev-mirror'
+
+    def __init__(self, session, target, rng):
+        super().__init__(session, target, rng)
+        self.waits = rng.choice((0, 1, 3, 10))      # looks when it is ready
+        self.ending = None
+        for name in list(target.bitmaps):
+            target.check_bitmap(name)
+
+    def arguments(self):
+        return {**super().arguments(), 'buf-size': 256 * KiB}
+
+    def may_fail(self, error):
+        return self.offline
+
+    def ready(self):
+        if self.ending:
+            return
+        self.waits -= 1
+        if self.hurry:
+            self.waits = -1
+            for command, arguments in self.ends():
+                self.session.machine.qmp(command, **arguments)
+
+    def ends(self):
+        if self.ending or self.waits >= 0:
+            return None
+        # Of an offline zone the copy has no data
+        self.ending = 'cancel' if self.offline or self.rng.random() < 0.25 else \
+            'complete'
+        return [(f'block-job-{self.ending}', {'device': self.name})]
+
+    def over(self, good):
+        target, machine = self.target, self.session.machine
+        if good and self.ending == 'complete':
+            old, target.node = target.node, self.node
+            machine.try_qmp('blockdev-del', node_name=old)     # not one of an overlay
+            target.images.append(self.path)
+            target.drop_images(0, len(target.images) - 1)
+            target.snapshots = {}
+            return
+        machine.qmp('blockdev-del', node_name=self.node)
+        if good:
+            qemu_img('check', '-q', self.path)
+        self.path.unlink()
+
+
+JOBS = (Stream, Stream, Commit, Commit, Backup, Mirror, Mirror)
