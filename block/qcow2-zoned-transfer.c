@@ -25,8 +25,9 @@ static ZoneTable *copy_zones(BlockDriverState *bs)
 
 /* --- May it be done? --- */
 
-/* Limits may differ: they are about what becomes of the zones. */
-static bool check_geometry(BlockDriverState *bs, ZoneTable *zones, Error **errp)
+/* Limits may differ if they are about what becomes of the zones only. */
+static bool check_geometry(BlockDriverState *bs, ZoneTable *zones,
+                           bool same_limits, Error **errp)
 {
     BDRVQcow2State *s = bs->opaque;
     ZoneGeometry own = *s->zoned->geometry;
@@ -34,9 +35,11 @@ static bool check_geometry(BlockDriverState *bs, ZoneTable *zones, Error **errp)
     uint64_t value, other;
     const char *option;
 
-    own.zones.max_open = g->zones.max_open;
-    own.zones.max_active = g->zones.max_active;
-    own.zones.max_append = g->zones.max_append;
+    if (!same_limits) {
+        own.zones.max_open = g->zones.max_open;
+        own.zones.max_active = g->zones.max_active;
+        own.zones.max_append = g->zones.max_append;
+    }
     option = zone_geometry_difference(&own, g, &value, &other);
     if (option) {
         error_setg(errp, "%s of node '%s' (%" PRIu64 ") must be that of the "
@@ -130,7 +133,7 @@ wrong_with(BlockDriverState *bs, MirrorSyncMode sync)
 
 static bool GRAPH_RDLOCK
 can_receive(BlockDriverState *bs, ZoneTable *zones, MirrorSyncMode sync,
-            Error **errp)
+            bool same_limits, Error **errp)
 {
     const char *wrong = wrong_with(bs, sync);
 
@@ -139,7 +142,8 @@ can_receive(BlockDriverState *bs, ZoneTable *zones, MirrorSyncMode sync,
                    bdrv_get_node_name(bs), wrong);
         return false;
     }
-    return check_geometry(bs, zones, errp) && check_limits(bs, zones, errp);
+    return check_geometry(bs, zones, same_limits, errp) &&
+           check_limits(bs, zones, errp);
 }
 
 /* --- Receiving --- */
@@ -176,7 +180,8 @@ static int coroutine_fn GRAPH_RDLOCK empty_locked(BlockDriverState *bs)
 }
 
 /* Where zones are mapped, and have space ahead, changes now. */
-static int coroutine_fn GRAPH_RDLOCK begin(BlockDriverState *bs)
+static int coroutine_fn GRAPH_RDLOCK
+begin(BlockDriverState *bs, ZoneTable *zones, bool same_limits, Error **errp)
 {
     BDRVQcow2State *s = bs->opaque;
     Qcow2Zoned *z = s->zoned;
@@ -190,6 +195,12 @@ static int coroutine_fn GRAPH_RDLOCK begin(BlockDriverState *bs)
         z->receiving = true;
     }
     return ret;
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+ext(BlockDriverState *bs, uint32_t i, const void *data, size_t bytes)
+{
+    return qcow2_zones_write_ext(bs, i, data);
 }
 
 /* A table of its own for these zones, durable with all that they stand for */
@@ -309,7 +320,7 @@ const BlockZoneTransfer qcow2_zone_transfer = {
     .copy = copy_zones,
     .can_receive = can_receive,
     .begin = begin,
-    .ext = qcow2_zones_write_ext,
+    .ext = ext,
     .end = end,
     .give_up = give_up,
 };

@@ -245,8 +245,9 @@ void zoned_transfer_empty_offline(ZoneTable *zones)
 
 typedef struct TransferCall {
     BlockDriverState *target;
-    ZoneTable *zones;           /* NULL: begin */
-    bool live;
+    ZoneTable *zones;
+    bool is_end, live, same_limits;
+    Error **errp;
     int ret;
 } TransferCall;
 
@@ -257,8 +258,9 @@ static void coroutine_fn transfer_entry(void *opaque)
     int ret;
 
     WITH_GRAPH_RDLOCK_GUARD() {
-        ret = c->zones ? t->end(c->target, c->zones, c->live)
-                       : t->begin(c->target);
+        ret = c->is_end ? t->end(c->target, c->zones, c->live)
+                        : t->begin(c->target, c->zones, c->same_limits,
+                                   c->errp);
     }
     c->ret = ret;
     aio_wait_kick();
@@ -279,15 +281,37 @@ static int call_transfer(TransferCall c)
     return c.ret;
 }
 
-int zoned_transfer_begin(BlockDriverState *target)
+BlockDriverState *zoned_transfer_target(BlockDriverState *bs)
 {
-    return call_transfer((TransferCall) { .target = target });
+    BlockDriverState *target = bdrv_zoned_source(bs);
+    const BlockZoneTransfer *t = target->drv ? target->drv->zone_transfer
+                                             : NULL;
+
+    return t && (t->takes_zones ? t->takes_zones(target)
+                                : target->bl.zones.model != BLK_Z_NONE)
+           ? target : NULL;
+}
+
+bool zoned_transfer_begin(BlockDriverState *target, ZoneTable *zones,
+                          bool same_limits, Error **errp)
+{
+    ERRP_GUARD();
+    int ret = call_transfer((TransferCall) {
+        .target = target, .zones = zones, .same_limits = same_limits,
+        .errp = errp,
+    });
+
+    if (ret < 0 && !*errp) {
+        error_setg_errno(errp, -ret, "Could not prepare node '%s' for zones",
+                         bdrv_get_node_name(target));
+    }
+    return ret == 0;
 }
 
 int zoned_transfer_end(BlockDriverState *target, ZoneTable *zones, bool live)
 {
     return call_transfer((TransferCall) {
-        .target = target, .zones = zones, .live = live,
+        .target = target, .zones = zones, .is_end = true, .live = live,
     });
 }
 
@@ -335,14 +359,12 @@ static bool target_can_receive(ZonedBackup *zb, MirrorSyncMode sync,
         sync = MIRROR_SYNC_MODE_FULL;
     }
     return zb->target->drv->zone_transfer->can_receive(zb->target, zb->zones,
-                                                       sync, errp) &&
+                                                       sync, false, errp) &&
            (sync != MIRROR_SYNC_MODE_TOP || has_data_below(zb, errp));
 }
 
 static bool begin_target(ZonedBackup *zb, MirrorSyncMode sync, Error **errp)
 {
-    int ret;
-
     if (!zb->target) {
         return true;
     }
@@ -352,14 +374,8 @@ static bool begin_target(ZonedBackup *zb, MirrorSyncMode sync, Error **errp)
     if (sync == MIRROR_SYNC_MODE_BITMAP) {
         zb->earlier = zb->target->drv->zone_transfer->copy(zb->target);
     }
-    ret = zoned_transfer_begin(zb->target);
-    if (ret < 0) {
-        error_setg_errno(errp, -ret, "Could not prepare node '%s' for zones",
-                         bdrv_get_node_name(zb->target));
-        return false;
-    }
-    zb->receiving = true;
-    return true;
+    zb->receiving = zoned_transfer_begin(zb->target, zb->zones, false, errp);
+    return zb->receiving;
 }
 
 bool zoned_backup_begin(BlockDriverState *filter, BlockDriverState *source,
@@ -373,7 +389,7 @@ bool zoned_backup_begin(BlockDriverState *filter, BlockDriverState *source,
     *zbp = NULL;
     bdrv_graph_rdlock_main_loop();
     zoned = bdrv_zoned_source(source);
-    target_zoned = bdrv_zoned_source(target->bs);
+    target_zoned = zoned_transfer_target(target->bs);
     bdrv_graph_rdunlock_main_loop();
     if (zoned->bl.zones.model == BLK_Z_NONE) {
         return true;
@@ -390,8 +406,7 @@ bool zoned_backup_begin(BlockDriverState *filter, BlockDriverState *source,
     zb->copy = copy;
     zb->source = zoned;
     zb->target_child = target;
-    zb->target = target_zoned->bl.zones.model == BLK_Z_NONE ? NULL
-                                                            : target_zoned;
+    zb->target = target_zoned;
     zb->unit = block_copy_cluster_size(bcs);
     qemu_mutex_init(&zb->gates_lock);
     QLIST_INIT(&zb->gates);
@@ -456,8 +471,9 @@ copy_ext(ZonedBackup *zb, uint32_t i, bool *error_is_read)
     if (ret == 0) {
         *error_is_read = false;
         ret = zb->target->drv ?
-              zb->target->drv->zone_transfer->ext(zb->target, i, zb->ext) :
-              -ENOMEDIUM;
+              zb->target->drv->zone_transfer->ext(zb->target, i, zb->ext,
+                                                  zb->geometry->zones.ext_size)
+              : -ENOMEDIUM;
     }
     if (ret == 0) {
         clear_bit(i, zb->exts);

@@ -66,7 +66,8 @@ bool zoned_mirror_check(BlockDriverState *source, BlockDriverState *target,
     if (copy_mode != MIRROR_COPY_MODE_BACKGROUND) {
         return refuse_mode(source, "the copy mode 'write-blocking'", errp);
     }
-    if (target->bl.zones.model == BLK_Z_NONE) {
+    if (target->bl.zones.model == BLK_Z_NONE &&
+        !zoned_transfer_target(target)) {
         error_setg(errp, "Node '%s' is zoned, so node '%s' must be, to become "
                    "its mirror", bdrv_get_node_name(source),
                    bdrv_get_node_name(target));
@@ -81,48 +82,32 @@ bool zoned_mirror_check_change(ZonedMirror *zm, Error **errp)
                               errp);
 }
 
-/* What takes the place of another disk has all that can be seen of it. */
-static bool check_limits(const ZonedMirror *zm, Error **errp)
+/* A target without zones here has them in another process. */
+static bool is_elsewhere(const ZonedMirror *zm)
 {
-    const BlockZoneLimits *a = &zm->target->bl.zones;
-    const BlockZoneLimits *b = &zm->source->bl.zones;
-    const struct {
-        const char *option;
-        uint64_t target, source;
-    } limits[] = {
-        { "zone.max_open_zones", a->max_open, b->max_open },
-        { "zone.max_active_zones", a->max_active, b->max_active },
-        { "zone.max_append_bytes", a->max_append, b->max_append },
-    };
-
-    for (int i = 0; i < ARRAY_SIZE(limits); i++) {
-        if (limits[i].target != limits[i].source) {
-            error_setg(errp, "%s of node '%s' (%" PRIu64 ") must be that of "
-                       "node '%s' (%" PRIu64 ")", limits[i].option,
-                       bdrv_get_node_name(zm->target), limits[i].target,
-                       bdrv_get_node_name(zm->source), limits[i].source);
-            return false;
-        }
-    }
-    if (bdrv_same_zones(a, b)) {
-        return true;
-    }
-    error_setg(errp, "Node '%s' cannot become a mirror of node '%s': their "
-               "zones are different", bdrv_get_node_name(zm->target),
-               bdrv_get_node_name(zm->source));
-    return false;
+    return zm->target->bl.zones.model == BLK_Z_NONE;
 }
 
+bool zoned_mirror_may_complete(ZonedMirror *zm, Error **errp)
+{
+    if (zm && is_elsewhere(zm)) {
+        error_setg(errp, "Node '%s' has its zones in another process, so it "
+                   "cannot take the place of node '%s'; 'block-job-cancel' "
+                   "ends the job", bdrv_get_node_name(zm->target),
+                   bdrv_get_node_name(zm->source));
+        return false;
+    }
+    return true;
+}
+
+/* What takes the place of another disk has all that can be seen of it. */
 static bool check_target(ZonedMirror *zm, Error **errp)
 {
     GRAPH_RDLOCK_GUARD_MAINLOOP();
 
-    if (!zm->target->drv->zone_transfer->can_receive(zm->target, zm->zones,
-                                                     MIRROR_SYNC_MODE_FULL,
-                                                     errp)) {
-        return false;
-    }
-    return check_limits(zm, errp);
+    return zm->target->drv->zone_transfer->can_receive(zm->target, zm->zones,
+                                                       MIRROR_SYNC_MODE_FULL,
+                                                       true, errp);
 }
 
 /* --- Begin and end --- */
@@ -173,23 +158,15 @@ ZonedMirror *zoned_mirror_new(BlockDriverState *filter)
 
 bool zoned_mirror_begin(ZonedMirror *zm, BlockDriverState *target, Error **errp)
 {
-    int ret;
-
     bdrv_graph_rdlock_main_loop();
     zm->target = bdrv_zoned_source(target);
     bdrv_graph_rdunlock_main_loop();
     if (!check_target(zm, errp)) {
         return false;
     }
+    zm->receiving = zoned_transfer_begin(zm->target, zm->zones, true, errp);
     drop_zones(zm);
-    ret = zoned_transfer_begin(zm->target);
-    if (ret < 0) {
-        error_setg_errno(errp, -ret, "Could not prepare node '%s' for zones",
-                         bdrv_get_node_name(zm->target));
-        return false;
-    }
-    zm->receiving = true;
-    return true;
+    return zm->receiving;
 }
 
 void zoned_mirror_free(ZonedMirror *zm)
@@ -237,7 +214,8 @@ int zoned_mirror_finish(ZonedMirror *zm, bool live)
     take_zones(zm);
     zoned_transfer_empty_offline(zm->zones);
     ret = is_incomplete(zm) ? -EBUSY
-                            : zoned_transfer_end(zm->target, zm->zones, live);
+                            : zoned_transfer_end(zm->target, zm->zones,
+                                                 live || is_elsewhere(zm));
     drop_zones(zm);
     bdrv_drained_end(zm->source);
     return ret;
@@ -375,9 +353,10 @@ copy_ext(ZonedMirror *zm, uint32_t i, bool *in_source)
         return ret;
     }
     *in_source = false;
-    return zm->target->drv ? zm->target->drv->zone_transfer->ext(zm->target, i,
-                                                                 zm->ext)
-                           : -ENOMEDIUM;
+    return zm->target->drv ?
+           zm->target->drv->zone_transfer->ext(zm->target, i, zm->ext,
+                                               zm->source->bl.zones.ext_size)
+           : -ENOMEDIUM;
 }
 
 int coroutine_fn zoned_mirror_sync(ZonedMirror *zm, bool *in_source)

@@ -27,26 +27,34 @@
 
 /* What a driver with zones of its own does for a backup of them, or to them */
 typedef struct BlockZoneTransfer {
+    /*
+     * For a node that shows no zones: can what is behind it receive them?  It has
+     * neither copy nor any sync but full.
+     */
+    bool (*takes_zones)(BlockDriverState *bs);
     /* A copy of the zones of @bs, which is drained; for zone_table_free() */
     ZoneTable *(*copy)(BlockDriverState *bs);
     /*
      * Can @bs receive these zones?  With @sync=full its own must be empty, but
      * for conventional ones; with top it must be a new overlay; with bitmap it
-     * can have any.  Called in the main loop.
+     * can have any.  With @same_limits, it must have those of @zones.  Called in
+     * the main loop.
      */
     bool GRAPH_RDLOCK_PTR
     (*can_receive)(BlockDriverState *bs, ZoneTable *zones, MirrorSyncMode sync,
-                   Error **errp);
+                   bool same_limits, Error **errp);
     /*
      * All zones become empty, for good.  From here on, until end or give_up, what
      * is written to @bs is data to be received: in any order, and not to be read.
-     * Drained.
+     * The arguments are those that can_receive has had.  Drained.  The error
+     * may be left to the caller.
      */
     int coroutine_fn GRAPH_RDLOCK_PTR
-    (*begin)(BlockDriverState *bs);
+    (*begin)(BlockDriverState *bs, ZoneTable *zones, bool same_limits,
+             Error **errp);
     /* The descriptor extension of zone @i, while receiving */
     int coroutine_fn GRAPH_RDLOCK_PTR
-    (*ext)(BlockDriverState *bs, uint32_t i, const void *ext);
+    (*ext)(BlockDriverState *bs, uint32_t i, const void *ext, size_t bytes);
     /*
      * All data is there: @bs has these zones from here on, without power unless
      * they are @live.  A crash leaves all of them, or none.  Drained.
@@ -57,11 +65,16 @@ typedef struct BlockZoneTransfer {
     void (*give_up)(BlockDriverState *bs);
 } BlockZoneTransfer;
 
+/* The node that gets the zones when @bs is the target, NULL if there is none */
+BlockDriverState *GRAPH_RDLOCK zoned_transfer_target(BlockDriverState *bs);
+
 /*
  * Begin and end of a transfer, with @target drained.  -ENOMEDIUM if it has gone.
  * In the main loop.
  */
-int GRAPH_UNLOCKED zoned_transfer_begin(BlockDriverState *target);
+bool GRAPH_UNLOCKED zoned_transfer_begin(BlockDriverState *target,
+                                         ZoneTable *zones, bool same_limits,
+                                         Error **errp);
 int GRAPH_UNLOCKED zoned_transfer_end(BlockDriverState *target, ZoneTable *zones,
                                       bool live);
 

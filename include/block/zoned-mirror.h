@@ -30,6 +30,9 @@ bool GRAPH_UNLOCKED zoned_mirror_check(BlockDriverState *source,
 /* The same for a job that has begun: false if its mode cannot be changed */
 bool zoned_mirror_check_change(ZonedMirror *zm, Error **errp);
 
+/* Can the target take the place of the source?  @zm can be NULL. */
+bool zoned_mirror_may_complete(ZonedMirror *zm, Error **errp);
+
 /*
  * A mirror begins: @filter is above the source, which is drained, and makes ranges
  * dirty that are changed from here on.  NULL if there are no zones.  In the
@@ -50,7 +53,8 @@ void zoned_mirror_free(ZonedMirror *zm);
 /*
  * Everything has been copied, and source and target are flushed; the source is
  * drained: the target gets its zones.  Those that are open stay so if it takes
- * the place of the source (@live).  In the main loop; returns 0 or a negative
+ * the place of the source (@live), or is in another process, where the guest may
+ * go on.  In the main loop; returns 0 or a negative
  * errno.
  */
 int GRAPH_UNLOCKED zoned_mirror_finish(ZonedMirror *zm, bool live);
