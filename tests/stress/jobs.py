@@ -142,8 +142,11 @@ class Copy(Job):
         super().__init__(session, target, rng)
         target.overlays += 1
         self.node = f'{target.name}-{target.overlays}'
-        self.path = target.directory / f'{self.node}.qcow2'
-        target.create(self.path, len(target.disk.zones))
+        self.make_target()
+
+    def make_target(self):
+        self.path = self.target.directory / f'{self.node}.qcow2'
+        self.target.create(self.path, len(self.target.disk.zones))
 
     @staticmethod
     def is_possible(target):
@@ -192,22 +195,48 @@ class Copy(Job):
 
 
 class Backup(Copy):
-    """Nothing is in flight when it begins: what it has to be is known."""
+    """
+    Nothing is in flight when it begins: what it has to be is known.  A bitmap says
+    what the next one has to copy to the same image.
+    """
     command = 'blockdev-backup'
+
+    def make_target(self):
+        target = self.target
+        self.last = target.backup
+        if self.last:
+            self.path = self.last.path
+            return
+        super().make_target()
+        self.bitmap = f'{self.name}-bitmap'
 
     def start(self):
         self.saved = self.target.disk.after_power_cycle()
-        return super().start()
+        if self.last:
+            self.bitmap = self.last.bitmap
+            return super().start()
+        return [('block-dirty-bitmap-add', {'node': self.target.node,
+                                            'name': self.bitmap}), *super().start()]
+
+    def arguments(self):
+        if not self.last:
+            return super().arguments()
+        return {'target': self.node, 'sync': 'incremental', 'bitmap': self.bitmap}
 
     def may_fail(self, error):
         return self.offline
 
     def over(self, good):
+        self.target.backup = self
         if good:
+            self.session.counts['incremental backup'] += bool(self.last)
             self.compare(self.saved)
         else:
             self.session.machine.qmp('blockdev-del', node_name=self.node)
-        self.path.unlink()
+            self.target.forget_backup()
+
+    def cut(self):
+        self.path.unlink(missing_ok=True)
 
 
 class Mirror(Copy):
@@ -247,6 +276,7 @@ class Mirror(Copy):
     def over(self, good):
         target, machine = self.target, self.session.machine
         if good and self.ending == 'complete':
+            target.forget_backup()
             old, target.node = target.node, self.node
             machine.try_qmp('blockdev-del', node_name=old)     # not one of an overlay
             target.images.append(self.path)

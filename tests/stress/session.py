@@ -197,6 +197,8 @@ class Session:
         for target in self.here:
             if target.job:
                 target.job.look()
+            elif target.backup and rng.random() < 0.1:
+                self.backup(target, rng)        # the next one to it
 
     def kick(self, rng):
         for target in rng.sample(self.here, len(self.here)):
@@ -338,6 +340,7 @@ class Session:
 
         def then(target, answers, order):
             self.all_good(target, answers, order)
+            target.forget_backup()
             target.sizes[len(target.images) - 1:] = [len(target.disk.zones)]
             target.images.append(image)
             target.node = node
@@ -371,6 +374,7 @@ class Session:
         count = rng.randint(max(target.rules.conventional + 8, len(disk.zones) - 3),
                             min(MAX_ZONES, len(disk.zones) + 3))
         self.note(f'{target.name}: {count} zones')
+        target.forget_backup()
         good, answer = self.machine.try_qmp('block_resize', node_name=target.node,
                                             size=count * ZONE)
         possible = target.resizes and (count >= len(disk.zones) or
@@ -424,6 +428,7 @@ class Session:
         for target in self.here:
             if target.job:
                 target.job.cancel()
+            target.forget_backup()
             for name in list(target.bitmaps):
                 target.check_bitmap(name)
             if target.throttled:
@@ -454,8 +459,8 @@ class Session:
         self.finish(orders)
         path.unlink(missing_ok=True)
 
-    QUIET = [known_snapshot, resize, resize, bitmap, bitmap, backup, backup, system_reset,
-             compare, refused_qmp, migrate]
+    QUIET = [known_snapshot, resize, resize, bitmap, bitmap, backup, backup, backup,
+             system_reset, compare, refused_qmp, migrate]
 
     def quiet(self, rng):
         """Once in a while, between batches"""

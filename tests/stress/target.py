@@ -54,7 +54,7 @@ class Target:
         self.snapshots = {}         # of the newest image: name -> what it has, or None
         self.bitmaps = {}           # name -> what the disk had
         self.throttled = False
-        self.job = None
+        self.job = self.backup = None
         self.create(self.images[0], ZONES)
 
     def create(self, path, zones):
@@ -249,6 +249,7 @@ class Target:
 
     def check_images(self, crashed):
         self.bitmaps = {}
+        self.forget_backup()
         self.throttled = False
         if not self.job:
             images = self.images[-1:]
@@ -278,6 +279,12 @@ class Target:
         for image in self.images[first:end]:
             image.unlink()
         del self.images[first:end], self.sizes[first:end]
+
+    def forget_backup(self):
+        """There is no next one to it."""
+        if self.backup:
+            self.backup.path.unlink()
+            self.backup = None
 
     def forget_snapshots(self):
         """Nobody knows what they have."""
