@@ -874,12 +874,16 @@ fill_in(BlockDriverState *bs, int64_t offset, int64_t bytes,
     return 0;
 }
 
+/* Of an overlay, maybe below a filter: a job has one there */
 static bool GRAPH_RDLOCK is_backing_file(BlockDriverState *bs)
 {
     BdrvChild *parent;
 
     QLIST_FOREACH(parent, &bs->parents, next_parent) {
-        if (parent->role & BDRV_CHILD_COW) {
+        if (parent->role & BDRV_CHILD_COW ||
+            (parent->role & BDRV_CHILD_FILTERED &&
+             parent->klass->parent_is_bds &&
+             is_backing_file(parent->opaque))) {
             return true;
         }
     }
