@@ -67,18 +67,17 @@ class ZoneHistory:
     """What may have happened in a zone"""
     def __init__(self, disk, i, ops, report, error, read):
         self.disk, self.zone, self.ops, self.error = disk, i, ops, error
-        self.report, self.read = report, read
+        self.report = report
         self.start = disk.start(i)
         begin = Node(disk.zones[i].state, disk.zones[i].wp, (1 << len(ops)) - 1)
         # A reset of all leaves it alone when it is offline or read-only
-        self.doubtful = any(op.kind == 'reset-all' for op in ops) and \
-            (begin.state in (RDONLY, OFFLINE) or
-             any(op.kind == 'condition' for op in ops))
+        doubtful = begin.state in (RDONLY, OFFLINE) and \
+            any(op.kind == 'reset-all' for op in ops)
         self.resets = self.mask(lambda op: op.kind in ('reset', 'reset-all') and
                                 op.status == 'ok')
         self.lasting = None
-        if self.resets and not self.doubtful:
-            self.lasting = self.find_lasting()
+        if self.resets and not doubtful:
+            self.lasting = self.find_lasting(read)
         self.before = self.find_equals()
         self.places = [(1 << n, self.place(op)) for n, op in enumerate(ops)
                        if op.status == 'ok' and op.kind in WRITES]
@@ -97,14 +96,14 @@ class ZoneHistory:
     def place(self, op):
         return (op.position if op.kind == 'append' else op.offset) - self.start
 
-    def find_lasting(self):
+    def find_lasting(self, read):
         """
         What the zone has now tells which writes came after the last reset: bits of
         these.  None if it cannot be read.
         """
         if self.report[0] == OFFLINE:
             return None
-        found, lasting = bytearray(self.read(self.zone)), 0
+        found, lasting = bytearray(read(self.zone)), 0
         for n, op in enumerate(self.ops):
             if op.status == 'ok' and op.kind in ('write', 'append'):
                 at = self.place(op)
@@ -184,14 +183,8 @@ class ZoneHistory:
         return False
 
     def is_end(self, node):
-        if node.left or not is_reported(node.state, node.wp, self.report) or \
-                self.disk.is_filling(node.state, node.wp):
-            return False
-        if not self.doubtful or node.state != RDONLY:
-            return True
-        size = self.disk.rules.zone_size
-        return self.read(self.zone) == (self.disk.content(self.zone) if node.wp else
-                                        bytes(size))
+        return not node.left and is_reported(node.state, node.wp, self.report) and \
+            not self.disk.is_filling(node.state, node.wp)
 
     def explore(self):
         """Steps of all moments from which the zone can become what was reported"""

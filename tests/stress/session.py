@@ -257,12 +257,14 @@ class Session:
     def condition(self, target, rng):
         rules, bad = target.rules, [i for i, zone in enumerate(target.disk.zones)
                                     if zone.state in (RDONLY, OFFLINE)]
-        zone = rng.randrange(rules.conventional, len(target.disk.zones))
         condition = rng.choice(CONDITIONS)
-        if condition == 'offline' and target.is_all():
-            condition = 'read-only'     # of an offline zone nobody sees what it was
-        if bad and condition == 'good':
-            zone = bad[zone % len(bad)]
+        # Nobody sees whether a zone was reset or finished before it was offline.
+        zones = bad if bad and condition == 'good' else [
+            i for i in range(rules.conventional, len(target.disk.zones))
+            if condition == 'good' or not target.is_ended(i)]
+        if not zones:
+            return self.look(target, rng)
+        zone = rng.choice(zones)
         op = Op('condition', zone, number=self.operations, condition=condition)
         self.operations += 1
 

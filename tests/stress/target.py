@@ -165,9 +165,11 @@ class Target:
         for slot, op in self.slots.items():
             self.driver.submit(slot, op)
 
-    def is_all(self):
-        """Is one of those in flight that are for all zones?"""
-        return any(op.kind.endswith('-all') for op in self.slots.values())
+    def is_ended(self, zone):
+        """Is a reset or finish in flight?"""
+        return any(op.kind.endswith('-all') or
+                   op.zone == zone and op.kind in ('reset', 'finish')
+                   for op in self.slots.values())
 
     def poll(self, order):
         """Take what is done, and add it to @order; True when all is."""
