@@ -66,25 +66,6 @@ class JobMonitor(Monitor):
     def __call__(self, command, **arguments):
         return super().__call__(command, **keys(arguments))
 
-    def job(self, name):
-        return next(job for job in self('query-jobs') if job['id'] == name)
-
-    def wait_for_job(self, name, status):
-        deadline = time.monotonic() + 300
-        while (job := self.job(name))['status'] != status:
-            if job['status'] == 'concluded' or time.monotonic() > deadline:
-                raise AssertionError(f'job: {job}')
-            time.sleep(0.05)
-        return job
-
-    def conclude(self, *names):
-        """Wait until these jobs have ended well."""
-        for name in names:
-            job = self.wait_for_job(name, 'concluded')
-            if 'error' in job:
-                raise AssertionError(f'job: {job}')
-            self('job-dismiss', id=name)
-
 
 class Jobs(Load):
     """The disks are the nodes "fio", which is $DEV, and "btrfs"."""
@@ -492,8 +473,14 @@ class Jobs(Load):
 
 @tap.full
 class Exchanged(Jobs):
-    PREFIX = 'fio on NVMe, btrfs on virtio-blk: '
-    DEVICES = ('nvme-ns,bus=nvme0,drive=fio', 'virtio-blk-pci,drive=btrfs')
+    """With appends of btrfs in flight in another thread"""
+    PREFIX = 'fio on NVMe, btrfs on virtio-blk with an iothread: '
+    DEVICES = ('nvme-ns,bus=nvme0,drive=fio',
+               'virtio-blk-pci,drive=btrfs,iothread=thread0')
+
+    @classmethod
+    def attach(cls):
+        return ['-object', 'iothread,id=thread0', *super().attach()]
 
 
 if __name__ == '__main__':

@@ -14,7 +14,7 @@ import time
 import unittest
 
 from guest import Guest, GuestError
-from zonetest import FULL, FilesCase, KIB, MIB, ZONE, pattern
+from zonetest import FULL, FilesCase, KIB, MIB, ZONE, create_image, pattern
 import tap
 
 # The kernel's and fio's words for what must not happen
@@ -84,6 +84,25 @@ class Monitor:
                 raise GuestError(f'migration: {status}')
             time.sleep(0.02)
 
+    def job(self, name):
+        return next(job for job in self('query-jobs') if job['id'] == name)
+
+    def wait_for_job(self, name, status):
+        deadline = time.monotonic() + 300
+        while (job := self.job(name))['status'] != status:
+            if job['status'] == 'concluded' or time.monotonic() > deadline:
+                raise GuestError(f'job: {job}')
+            time.sleep(0.05)
+        return job
+
+    def conclude(self, *names):
+        """Wait until these jobs have ended well."""
+        for name in names:
+            job = self.wait_for_job(name, 'concluded')
+            if 'error' in job:
+                raise GuestError(f'job: {job}')
+            self('job-dismiss', id=name)
+
 
 class Load(FilesCase):
     """The guest of a monitor writes, resets and verifies zones of its disk."""
@@ -144,17 +163,27 @@ class Migration(Load):
     def begin_migration(self):
         """Start the other QEMU and a migration to it."""
         where = f'unix:{self.dir}/migration{self.processes}'
-        other = self.new_process('-incoming', where)
+        other = self.launch_other(where)
+        self.migrate_to(where)
+        return other
+
+    def launch_other(self, incoming):
+        other = self.new_process('-incoming', incoming)
         other[0].launch()
         other[1].connect()
+        return other
+
+    def migrate_to(self, where):
         self.monitor('migrate-set-parameters', **{
             'max-bandwidth': 1 << 32, 'downtime-limit': 2000})
         self.monitor('migrate', uri=where)
-        return other
 
     def migrate(self):
         """Go on in another QEMU process on the same image."""
         other, monitor = self.begin_migration()
+        self.go_on_in(other, monitor)
+
+    def go_on_in(self, other, monitor):
         self.monitor.wait_for_migration('completed')
         # The console log of the first one is as good as that of all.
         self.guest.kill()
@@ -227,6 +256,46 @@ class Migration(Load):
         self.wait_for_writes(MIB)
         self.migrate()
         self.wait_for_writes(MIB)
+        self.verify()
+        self.stop_load()
+        self.check_after()
+
+    @tap.full
+    def test_storage(self):
+        """a guest that writes is migrated together with its disk, over NBD"""
+        self.fill()
+        self.start_load()
+        old = self.images
+        type(self).images = [self.dir / 'target.qcow2']
+        create_image(self.images[0], self.geometry)
+        other, monitor = self.launch_other('defer')
+        address = {'type': 'unix', 'path': f'{self.dir}/nbd'}
+        monitor('nbd-server-start', addr={
+            'type': 'unix', 'data': {'path': address['path']}})
+        monitor('block-export-add', type='nbd', id='export1', writable=True,
+                **{'node-name': 'drive1'})
+        where = f'unix:{self.dir}/migration-storage'
+        monitor('migrate-incoming', uri=where)
+
+        self.monitor('blockdev-add', driver='nbd', server=address,
+                     export='drive1', **{'node-name': 'target1'})
+        self.monitor('blockdev-mirror', device='drive1', target='target1',
+                     sync='full', **{'job-id': 'job1', 'auto-dismiss': False})
+        self.monitor.wait_for_job('job1', 'ready')
+        self.wait_for_writes(4 * self.CAPACITY)
+        self.monitor('migrate-set-capabilities', capabilities=[
+            {'capability': 'pause-before-switchover', 'state': True}])
+        self.migrate_to(where)
+        self.monitor.wait_for_migration('pre-switchover')
+        self.monitor('block-job-cancel', device='job1')
+        self.monitor.conclude('job1')
+        self.monitor('blockdev-del', **{'node-name': 'target1'})
+        self.monitor('migrate-continue', state='pre-switchover')
+        self.go_on_in(other, monitor)
+        monitor('nbd-server-stop')
+        old[0].unlink()
+
+        self.wait_for_writes(4 * self.CAPACITY)
         self.verify()
         self.stop_load()
         self.check_after()
