@@ -115,6 +115,12 @@ static void crash_disk_close(BlockDriverState *bs)
     g_free(d->ram.data);
 }
 
+static int crash_disk_reopen_prepare(BDRVReopenState *state,
+                                     BlockReopenQueue *queue, Error **errp)
+{
+    return 0;
+}
+
 /* As with O_DIRECT */
 static void crash_disk_refresh_limits(BlockDriverState *bs, Error **errp)
 {
@@ -231,6 +237,7 @@ static BlockDriver bdrv_crash_disk = {
 
     .bdrv_open              = crash_disk_open,
     .bdrv_close             = crash_disk_close,
+    .bdrv_reopen_prepare    = crash_disk_reopen_prepare,
     .bdrv_refresh_limits    = crash_disk_refresh_limits,
     .bdrv_co_getlength      = crash_disk_co_getlength,
     .bdrv_co_preadv         = crash_disk_co_preadv,

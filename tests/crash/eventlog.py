@@ -17,6 +17,8 @@ GROW = 'i'                          # offset: the new length
 EXT, OPEN_AREA, COMMIT = 'xzk'      # for NVMe; of an extension, disk: with an area?
 CLOSE, POWER_OFF = 'cp'
 RDONLY, OFFLINE, REPAIR = 'blh'     # conditions that are forced
+# Jobs: one; the moment of a backup or copy; the disk moves to another image
+JOB, POINT, PIVOT = 'jqy'
 
 
 class Event:

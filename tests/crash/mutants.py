@@ -7,12 +7,23 @@ from typing import NamedTuple
 
 class Mutant(NamedTuple):
     name: str
-    old: str            # occurs once in block/*zone*.c and qcow2-cluster.c
+    old: str            # occurs once in the files of program.MUTATED
     new: str
     workload: str
     variant: str = '4k'
     reads: bool = False     # it is who opens an image that is broken
+    also: tuple = ()        # more pairs of old and new: each alone would do no harm
 
+
+# What is flushed before the header gets another backing file
+BACKING_FLUSH = ('    ret = bdrv_co_flush(bs);\n    if (ret < 0) {\n'
+                 '        return ret;\n    }\n\n')
+BACKING_CHANGE = '    ret = drv->bdrv_co_change_backing_file('
+# What is flushed before the header gets a table of zones of another disk
+RECEIVED_FLUSH = (
+    '    if (ret == 0) {\n        qemu_co_mutex_lock(&s->lock);\n'
+    '        ret = qcow2_write_caches(bs);\n        qemu_co_mutex_unlock(&s->lock);\n'
+    '    }\n    if (ret == 0) {\n        ret = qcow2_zones_flush_files(bs);\n    }\n')
 
 MUTANTS = [
     Mutant('no-flush-below',
@@ -171,4 +182,49 @@ MUTANTS = [
     Mutant('claims-over-the-newest',
            'c->offset + !c->slot * QCOW2_ZONE_CLAIMS_BLOCK',
            'c->offset', 'durable'),
+    # Jobs
+    Mutant('backing-file-not-flushed',
+           '        /* The caller may delete the old backing file. */\n'
+           '        ret = bdrv_co_flush(bs);\n', '', 'streambase'),
+    Mutant('stream-before-data', 'error = blk_co_flush(s->blk);', '', 'stream',
+           also=((BACKING_FLUSH + BACKING_CHANGE, BACKING_CHANGE),)),
+    Mutant('commit-empties-what-is-inherited', '.reset = !ret,', '.reset = true,',
+           'commit'),
+    Mutant('commit-not-flushed',
+           '    zone_table_mark_dirty(qcow2_zone_table(c->base), 0);\n'
+           '    return bdrv_co_flush(c->base);\n',
+           '    zone_table_mark_dirty(qcow2_zone_table(c->base), 0);\n'
+           '    return 0;\n', 'commit'),
+    Mutant('commit-zones-before-data',
+           'int ret = bdrv_co_flush(c->base);\n\n    if (ret == 0) {\n'
+           '        ret = copy_zones(c->base, c->top);',
+           'int ret = 0;\n\n    if (false) {', 'commit',
+           also=(('        zone_table_mark_dirty(table, 0);\n'
+                  '        ret = bdrv_co_flush(c->base);\n',
+                  '        ret = copy_zones(c->base, c->top);\n'
+                  '        zone_table_mark_dirty(table, 0);\n'
+                  '        ret = ret ?: bdrv_co_flush(c->base);\n'),)),
+    Mutant('backup-without-copy-before-reset',
+           '    if (ret == 0) {\n        ret = zb->copy(zb->filter, start,',
+           '    if (false) {\n        ret = zb->copy(zb->filter, start,', 'backup'),
+    Mutant('backup-shows-what-it-writes',
+           'ret = empty_locked(bs);', 'ret = 0;', 'incremental',
+           also=(('if (!all_empty(bs) || !check_limits(',
+                  'if (!check_limits('),)),
+    Mutant('received-zones-not-flushed', RECEIVED_FLUSH, '', 'copy'),
+    Mutant('backup-zones-before-data', RECEIVED_FLUSH, '', 'backup',
+           also=(('ret = bdrv_flush(zb->target);', 'ret = 0;'),)),
+    Mutant('mirror-zones-before-data', RECEIVED_FLUSH, '', 'mirror',
+           also=(('        ret = blk_co_flush(s->target);\n    }\n'
+                  '    if (ret < 0) {\n        if (mirror_error_action(s, read,',
+                  '        ret = 0;\n    }\n'
+                  '    if (ret < 0) {\n        if (mirror_error_action(s, read,'),)),
+    Mutant('mirror-is-not-in-sync',
+           'if (cnt > 0 || mirror_flush(s) < 0) {', 'if (mirror_flush(s) < 0) {',
+           'mirror'),
+    Mutant('received-header-not-flushed',
+           '    ret = qcow2_zones_write_header(bs);\n    if (ret < 0) {\n'
+           '        /* The new table may be in force',
+           '    ret = qcow2_update_header(bs);\n    if (ret < 0) {\n'
+           '        /* The new table may be in force', 'copy'),
 ]

@@ -80,6 +80,10 @@ class Oracle:
 
     def judge(self, cut, seen):
         """What is wrong, as a list of texts."""
+        return self.judge_image(cut, seen) + self.judge_zones(cut, seen.zones)
+
+    def judge_image(self, cut, seen):
+        """Whatever is in its zones"""
         wrong = list(seen.broken)
         if len(seen.checks) != 2 or not self.may_be_inconsistent(cut) and any(
                 c or e for c, _leaks, e in seen.checks):
@@ -97,7 +101,7 @@ class Oracle:
         sizes = sizes[sum(e.end < cut for e in self.grown):]
         if size not in sizes:
             wrong.append(f'the disk has {size} bytes, should be one of {sizes}')
-        return wrong + self.judge_zones(cut, seen.zones)
+        return wrong
 
     def judge_zones(self, cut, zones):
         done = sum(e.end < cut for e in self.gotos)

@@ -21,6 +21,10 @@ OBJ = BUILD / 'obj'
 # A program that is linked with the same libraries
 MODEL = 'tests/unit/test-zone-threads'
 OUT = OBJ / 'tests/crash'
+# The sources of zone-workload, and those that mutants change
+WORKLOAD = 'zone-workload', 'crash-disk', 'crash-jobs'
+MUTATED = ('block/*zone*.c', 'block/qcow2-cluster.c', 'block.c', 'block/commit.c',
+           'block/mirror.c', 'block/stream.c')
 
 
 def run(command):
@@ -88,22 +92,26 @@ def build_program(out, *sources):
 def build():
     """The program, with the block layer as it is."""
     return build_program(OUT / 'zone-workload',
-                         HERE / 'zone-workload.c', HERE / 'crash-disk.c')
+                         *(HERE / f'{name}.c' for name in WORKLOAD))
 
 
 def build_mutant(mutant):
-    """The program with a changed copy of one file in the block layer."""
+    """The program with changed copies of files in the block layer."""
     build()
-    texts = [source.read_text() for pattern in ('*zone*.c', 'qcow2-cluster.c')
-             for source in (QEMU / 'block').glob(pattern)]
-    texts = [text for text in texts if mutant.old in text]
-    if len(texts) != 1 or texts[0].count(mutant.old) != 1:
-        sys.exit(f'mutant {mutant.name} no longer fits the source')
-    copy = OUT / f'{mutant.name}.c'
-    copy.write_text(texts[0].replace(mutant.old, mutant.new))
+    texts = {source: source.read_text() for pattern in MUTATED
+             for source in QEMU.glob(pattern)}
+    changed = {}
+    for old, new in ((mutant.old, mutant.new), *mutant.also):
+        sources = [source for source, text in texts.items() if old in text]
+        if len(sources) != 1 or texts[sources[0]].count(old) != 1:
+            sys.exit(f'mutant {mutant.name} no longer fits the source')
+        changed[sources[0]] = texts[sources[0]] = texts[sources[0]].replace(old, new)
     out = OUT / f'zone-workload-{mutant.name}'
-    objects = [OUT / f'{name}.o' for name in ('zone-workload', 'crash-disk',
-                                              'block-program')]
-    link(out, [*objects,
-               compile_object(copy, OUT / f'{mutant.name}.o', QEMU / 'block', '-O0')])
+    objects = [OUT / f'{name}.o' for name in (*WORKLOAD, 'block-program')]
+    for source, text in changed.items():
+        copy = OUT / f'{mutant.name}-{source.name}'
+        copy.write_text(text)
+        objects.append(compile_object(copy, copy.with_suffix('.o'), QEMU / 'block',
+                                      '-O0'))
+    link(out, objects)
     return out

@@ -68,6 +68,10 @@ KEPT = 'default', 'lazy'
 SLOW = 'lazy-luks', 'lazy-mapped'
 # Those of an overlay: it is never preallocated
 OVERLAY = tuple(v for v in VARIANTS if 'mapped' not in v)
+# Those of a mirror's target.  With lazy refcounts, qcow2 lets clusters be used again
+# before it is durable that they were discarded: as long as the target is incomplete
+# one may have two references.
+MIRRORED = tuple(v for v in VARIANTS if 'lazy' not in v)
 SMALL_CLUSTERS = tuple(v for v in VARIANTS if v != 'default')
 
 
@@ -83,8 +87,26 @@ class Workload(NamedTuple):
     variants: tuple = tuple(VARIANTS)
     base_mix: str = ''          # what is done to a backing file before, if any
     lives: bool = False         # goes on after a power cut, and is cut again
+    job: str = ''               # runs meanwhile; crash-jobs.h has their names
+    below: tuple = ()           # backing files of the disk then, all with base_mix
+    dropped: tuple = ()         # those of them that may go when the job is over
+    quick: tuple = ()           # variants of the quick selection; none: all but SLOW
+
+    def is_slow(self, variant):
+        """Is it left out of the quick selection?"""
+        return variant not in self.quick if self.quick else variant in SLOW
+
+    @property
+    def has_target(self):
+        return bool(self.job) and not self.below
 
 
+# What is done to images below, to a disk above them, and to one that is copied
+BELOW_MIX = 'd70v10s5f3x5z5'
+CHAIN_MIX = 'd60u2v6s5r5R1f3o2c2x2z2k2b1h1'
+DISK_MIX = 'd60u2v6s5r5f3o2c2x2z2k2b1l1h2'
+# What was offline when it moved has lost its data for good
+MIRROR_MIX = DISK_MIX.replace('l1', '')
 # Clusters become shared and are copied; there are none in a data file
 IN_IMAGE = tuple(v for v in VARIANTS if v != 'data-file')
 WORKLOADS = [
@@ -141,6 +163,25 @@ WORKLOADS = [
     Workload('claimerrors', {**MANY_ZONES, 'zone.size': 16 * KiB}, 400, 4, 40,
              'e60u20r10', fail_writes=20, fail_flushes=12,
              variants=('mapped', 'lazy-mapped')),
+    # Jobs
+    Workload('stream', ZNS_ZONES, 300, 16, 10, CHAIN_MIX, variants=OVERLAY,
+             base_mix=BELOW_MIX, job='stream', below=('upper', 'mid', 'base'),
+             dropped=('upper', 'mid', 'base'), quick=('4k',)),
+    Workload('streambase', OPEN_ZONES, 300, 16, 10, 'd50e20u10s5r5f2',
+             variants=OVERLAY, base_mix=BELOW_MIX, job='streambase',
+             below=('upper', 'mid', 'base'), dropped=('upper', 'mid'),
+             quick=('data-file',)),
+    Workload('commit', ZNS_ZONES, 300, 16, 10, CHAIN_MIX, variants=OVERLAY,
+             base_mix=BELOW_MIX, job='commit', below=('upper', 'mid', 'base'),
+             dropped=('upper', 'mid'), quick=('default',)),
+    Workload('backup', ZNS_ZONES, 400, 16, 10, DISK_MIX, job='backup',
+             quick=('4k',)),
+    Workload('incremental', ZNS_ZONES, 600, 16, 10, DISK_MIX, job='incremental',
+             quick=('512',)),
+    Workload('mirror', ZNS_ZONES, 500, 16, 10, MIRROR_MIX, job='mirror',
+             variants=MIRRORED, quick=('4k', 'default')),
+    Workload('copy', ZNS_ZONES, 400, 16, 10, DISK_MIX, job='copy',
+             variants=MIRRORED, quick=('luks',)),
 ]
 
 
@@ -150,6 +191,10 @@ class Recording:
         self.directory, self.workload, self.variant = Path(directory), workload, variant
         self.seed = seed
         self.files = ['image', *(['data'] if variant == 'data-file' else [])]
+
+    @property
+    def discards(self):
+        return self.variant not in KEPT
 
     def path(self, name):
         return self.directory / name
@@ -168,7 +213,7 @@ class Recording:
 
     def create_file(self, name, options, *more):
         if 'data_file' in options:
-            options = {**options, 'data_file': self.path('data')}
+            options = {**options, 'data_file': self.path(options['data_file'])}
         words = ','.join(f'{key}={value}' for key, value in options.items())
         subprocess.run([QEMU_IMG, 'create', '-q', *SECRET, '-f', 'qcow2',
                         *(['-o', words] if words else []), *more, self.path(name)],
@@ -179,7 +224,7 @@ class Recording:
         def node(name):
             return {'driver': driver, 'filename': str(self.path(name + suffix))}
         options = {'driver': 'qcow2', 'file': node('image')}
-        if self.variant not in KEPT:
+        if self.discards:
             options['discard'] = 'unmap'
         if 'data' in self.files:
             options['data-file'] = node('data')
@@ -247,6 +292,9 @@ class Recording:
         for name, disk in zip(self.files, self.replay.cut(moment, rng)):
             path(name).write_bytes(disk.data)
         return moment
+
+    def judge_killed(self, looker):
+        return self.oracle.judge(self.length, looker.look(self.blockdev('file')))
 
     def try_cut(self, looker, window, number):
         """What is wrong after this cut?"""

@@ -2,7 +2,7 @@
  * Work on a zoned image and log it, or look at what a power cut left of one
  *
  * usage: zone-workload run IMAGE LOG SEED REQUESTS DEPTH ZONES MIX \
- *                          FAIL_WRITES FAIL_FLUSHES
+ *                          FAIL_WRITES FAIL_FLUSHES [JOB [TARGET]]
  *        zone-workload look < IMAGES
  *
  * IMAGE is a filename as QEMU has it, "json:..." for instance; "look" takes
@@ -12,7 +12,8 @@
  * zones.  MIX has a letter and a weight for each kind of request,
  * as in "d60r5s3".  All is logged in the order in which it happens, together
  * with what happens to the "crash-disk" that IMAGE may lie on; of
- * FAIL_WRITES writes to that one fails (0: none), and so for flushes.
+ * FAIL_WRITES writes to that one fails (0: none), and so for flushes.  A JOB
+ * (crash-jobs.h) runs beside them; some requests wait until it is over.
  *
  * Every sector written says which request wrote it and how far it is from the
  * beginning of that request.
@@ -32,6 +33,7 @@
 #include "system/block-backend.h"
 #include "block-program.h"
 #include "crash-disk.h"
+#include "crash-jobs.h"
 
 #define SECTOR ((size_t)BDRV_SECTOR_SIZE)
 #define SECTOR_WORDS (SECTOR / sizeof(uint64_t))
@@ -93,7 +95,7 @@ static BlockBackend *work_blk;
 static uint64_t *next_write;    /* of each zone */
 static unsigned int hot_zones;
 static GString *mix;    /* a letter for each kind, as often as it weighs */
-static uint64_t requests_left;
+static uint64_t requests_made, requests_left, requests_later;
 static unsigned int workers;
 static char pause_wanted;       /* 'n', 'g' or 't': without requests in progress */
 static GArray *snapshots;       /* uint64_t: their names */
@@ -347,8 +349,9 @@ static void coroutine_fn request(char kind)
 
 static void coroutine_fn worker(void *opaque)
 {
-    while (requests_left && !pause_wanted) {
+    while (requests_left > requests_later && !pause_wanted) {
         requests_left--;
+        requests_made++;
         request(mix->str[crash_random(mix->len)]);
     }
     workers--;
@@ -450,7 +453,7 @@ static void work(unsigned int depth)
         workers++;
         qemu_coroutine_enter(qemu_coroutine_create(worker, NULL));
     }
-    while (workers) {
+    while (crash_jobs_step(workers, requests_made) || workers) {
         aio_poll(qemu_get_aio_context(), true);
     }
 }
@@ -462,7 +465,7 @@ static void coroutine_fn flush_entry(void *opaque)
 
 static void run(char **argv)
 {
-    const char *image = argv[0], *log = argv[1];
+    const char *image = argv[0], *log = argv[1], *what = argv[9];
     unsigned int depth = block_program_number(argv[4]);
     uint64_t id;
 
@@ -471,7 +474,9 @@ static void run(char **argv)
     requests_left = block_program_number(argv[3]);
     parse_mix(argv[6]);
 
-    work_blk = blk_new_open(image, NULL, NULL, BDRV_O_RDWR | BDRV_O_RESIZE,
+    /* Jobs want the length to stay */
+    work_blk = blk_new_open(image, NULL, NULL,
+                            BDRV_O_RDWR | (what ? 0 : BDRV_O_RESIZE),
                             &error_fatal);
     get_zones(work_blk);
     hot_zones = MIN(block_program_number(argv[5]), nr_zones - nr_conventional);
@@ -481,10 +486,19 @@ static void run(char **argv)
     crash_fail_writes = block_program_number(argv[7]);
     crash_fail_flushes = block_program_number(argv[8]);
 
+    if (what) {
+        requests_later = requests_left / 4;
+        crash_jobs_init(what, work_blk, argv[10]);
+    }
+
     work(depth);
     while (pause_wanted) {
         pause_for(pause_wanted);
         pause_wanted = 0;
+        work(depth);
+    }
+    if (what) {
+        requests_later = 0;
         work(depth);
     }
     crash_fail_writes = crash_fail_flushes = 0;
@@ -664,7 +678,7 @@ int main(int argc, char **argv)
     object_new_with_props(TYPE_QCRYPTO_SECRET, object_get_objects_root(), "key",
                           &error_fatal, "data", "crash", NULL);
 
-    if (argc == 11 && g_str_equal(argv[1], "run")) {
+    if (argc >= 11 && argc <= 13 && g_str_equal(argv[1], "run")) {
         run(argv + 2);
     } else if (argc == 2 && g_str_equal(argv[1], "look")) {
         look();

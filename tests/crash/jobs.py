@@ -1,0 +1,242 @@
+# Workloads with a job beside them: what a cut leaves of the disk and of the target.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+import json
+import random
+import shutil
+import subprocess
+import time
+
+from epoch import CONVENTIONAL
+from eventlog import JOB, PIVOT, POINT, SYNC, Event, read_log
+from oracle import History, Oracle
+from powercut import Replay
+from workload import SECRET, VARIANTS, QEMU_IMG, Recording, qemu_img_check
+
+# So many requests are enough for any kill
+ENDLESS = 20000
+BELOW = {'cluster_size': 4096}          # images below the disk
+
+
+class JobRecording(Recording):
+    """
+    A chain of images, of which the first is the disk, or a disk and a target.
+    Headers name backing files without a directory, so that what a cut has left can
+    be opened beside them.
+    """
+    def __init__(self, directory, workload, variant, seed):
+        super().__init__(directory, workload, variant, seed)
+        self.layers = ['image', *workload.below]
+        self.target = 'target' if workload.has_target else None
+        # In the order in which they are opened: that of the disks in the log
+        self.files = []
+        for name in [*self.layers, *([self.target] if self.target else [])]:
+            self.files.append(name)
+            if 'data_file' in self.options(name):
+                self.files.append(self.options(name)['data_file'])
+
+    def options(self, name):
+        if name in self.workload.below:
+            return BELOW
+        options = VARIANTS[self.variant]
+        return ({**options, 'data_file': f'{name}.data'} if 'data_file' in options
+                else options)
+
+    # --- Images ---
+
+    def create(self, tool):
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.path('log').unlink(missing_ok=True)
+        zones = {'zone.mode': 'host-managed', **self.workload.zones}
+        below = None
+        for name in reversed(self.layers):
+            if below:
+                self.create_file(name, self.options(name), '-b', below, '-F', 'qcow2')
+            else:
+                self.create_file(name, {**zones, **self.options(name)})
+            # Not so much that nothing is left for the images above
+            if name != 'image':
+                subprocess.run(self.command(tool, self.chain(name, 'file'),
+                                            self.workload.requests // 3,
+                                            self.workload.base_mix),
+                               check=True, timeout=120)
+            below = name
+        if self.target:
+            self.create_file(self.target, {**zones, **self.options(self.target)})
+        if len(self.layers) > 1:
+            shutil.copy(self.path('log'), self.path('base-log'))
+
+    def node(self, name, driver, directory=None):
+        """One image, without what is below it"""
+        def file(name):
+            return {'driver': driver,
+                    'filename': str((directory or self.directory) / name)}
+        node = {'driver': 'qcow2', 'file': file(name)}
+        if self.discards:
+            node['discard'] = 'unmap'
+        if 'data_file' in self.options(name):
+            node['data-file'] = file(self.options(name)['data_file'])
+        if 'encrypt.format' in self.options(name):
+            node['encrypt'] = {'format': 'luks', 'key-secret': 'key'}
+        return node
+
+    def chain(self, name, driver, directory=None):
+        """The image and all below it, as nodes with their names"""
+        layers = self.layers[self.layers.index(name):]
+        result = None
+        for layer in reversed(layers):
+            node = {**self.node(layer, driver, directory), 'node-name': layer}
+            result = {**node, 'backing': result} if result else node
+        return 'json:' + json.dumps(result)
+
+    def found(self, name, directory):
+        """As somebody opens it who has this directory"""
+        return 'json:' + json.dumps(self.node(name, 'file', directory))
+
+    # --- Recording ---
+
+    def work(self, tool, driver, requests):
+        command = self.command(tool, self.chain('image', driver), requests,
+                               self.workload.mix)
+        command.append(self.workload.job)
+        if self.target:
+            command.append('json:' + json.dumps(self.node(self.target, driver)))
+        return command
+
+    def record(self, tool):
+        self.create(tool)
+        subprocess.run(self.work(tool, 'crash-disk', self.workload.requests),
+                       check=True, timeout=120)
+
+    def record_killed(self, tool, rng):
+        self.create(tool)
+        self.path('log').touch()
+        begun = self.path('log').stat().st_size
+        child = subprocess.Popen(self.work(tool, 'file', ENDLESS))
+        while self.path('log').stat().st_size == begun and child.poll() is None:
+            time.sleep(.001)
+        time.sleep(rng.uniform(0, .1))
+        child.kill()
+        child.wait()
+
+    def load(self):
+        begin = 0
+        if self.path('base-log').exists():
+            _, begin = read_log(self.path('base-log'))
+        events, self.length = read_log(self.path('log'))
+        self.replay = Replay([self.path(name).read_bytes() for name in self.files],
+                             events, begin, self.length)
+        self.oracle = JobOracle(events, self.workload)
+
+    # --- Judging ---
+
+    def try_cut(self, looker, window, number):
+        directory = self.path('cut')
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir()
+        moment = self.cut(window, number, lambda name: directory / name)
+        over = self.oracle.is_over(moment)
+        if number % 2 and not over and not self.target:
+            self.repeat(looker.tool, directory)
+            over = True
+        found = Found(self, looker, over, directory)
+        return self.oracle.judge(moment, found) + (found.check() if number == 0 else [])
+
+    def repeat(self, tool, directory):
+        """The job that was cut is done again, and nothing else."""
+        self.path('again-log').unlink(missing_ok=True)
+        command = self.command(tool, self.chain('image', 'file', directory), 0, 'd1')
+        command[command.index(str(self.path('log')))] = self.path('again-log')
+        subprocess.run([*command, self.workload.job], check=True, timeout=120,
+                       stderr=subprocess.DEVNULL)
+
+    def judge_killed(self, looker):
+        over = self.oracle.is_over(self.length)
+        found = Found(self, looker, over, self.directory)
+        return self.oracle.judge(self.length, found) + found.check()
+
+
+class Found:
+    """The images in a directory after a cut"""
+    def __init__(self, recording, looker, over, directory):
+        self.recording, self.looker, self.directory = recording, looker, directory
+        # When the job is over, its user deletes what is no longer used.
+        for name in recording.workload.dropped if over else ():
+            (directory / name).unlink()
+
+    def look(self, name):
+        return self.looker.look(self.recording.found(name, self.directory))
+
+    def check(self):
+        names = [name for name in ('image', self.recording.target) if name]
+        return [text for name in names
+                for text in qemu_img_check(self.recording.found(name, self.directory))]
+
+
+class JobOracle(Oracle):
+    """
+    The disk is as ever.  A target is empty or has all of what it was made for, and
+    has it when the job has ended.
+    """
+    def __init__(self, events, workload):
+        kinds = (JOB, POINT, PIVOT)
+        super().__init__([e for e in events if e.kind not in kinds], workload.zones)
+        self.workload = workload
+        self.jobs = [e for e in events if e.kind == JOB]
+        self.pivots = [e for e in events if e.kind == PIVOT]
+        self.points = [e for e in events if e.kind == POINT]
+        self.failed = [f'job failed: {e}' for e in self.jobs if e.result not in (None, 0)]
+        work = [e for e in events if not e.is_disk and e.kind not in kinds]
+        self.pictures = [Picture(work, workload.zones, point) for point in self.points]
+
+    def is_over(self, moment):
+        return bool(self.jobs) and all(e.end < moment for e in self.jobs)
+
+    def judge(self, moment, found):
+        wrong = self.failed[:]
+        if not self.workload.has_target:
+            return wrong + super().judge(moment, found.look('image'))
+        target = found.look('target')
+        wrong += [f'target: {text}' for text in self.judge_target(moment, target)]
+        pivot = self.pivots[0] if self.pivots else None
+        if not pivot or moment <= pivot.begin:
+            return wrong + super().judge(moment, found.look('image'))
+        # From here on the disk is the target, when the job has ended
+        after = super().judge(moment, target)
+        if moment <= pivot.end:
+            return wrong + min(after, super().judge(moment, found.look('image')),
+                               key=len)
+        return wrong + [f'target: {text}' for text in after]
+
+    def judge_target(self, moment, seen):
+        """Before it may be the disk"""
+        wrong = list(self.judge_image(moment, seen))
+        if any(e.begin < moment for e in self.pivots):
+            return wrong
+        # What may be there
+        ended = sum(e.end < moment for e in self.jobs)
+        begun = sum(e.begin < moment for e in self.jobs)
+        pictures = [p for n, p in enumerate(self.pictures)
+                    if ended - 1 <= n < begun and p.point.begin < moment]
+        sequential = [zone for zone in seen.zones if zone.state != CONVENTIONAL]
+        if begun > ended or not ended:
+            results = [p.judge(sequential) for p in pictures]
+            results.append([f'zone {zone.index}: not empty' for zone in sequential
+                            if not zone.is_empty])
+        else:
+            results = [p.judge(seen.zones) for p in pictures]
+        return wrong + min(results, key=len)
+
+
+class Picture:
+    """The disk at one moment, with all that it had answered"""
+    def __init__(self, events, zones, point):
+        self.point, self.events, self.zones = point, events, zones
+
+    def judge(self, zones):
+        """What is wrong with these"""
+        flush = Event(SYNC, 0, 0, 0, 0, self.point.begin, None)
+        flush.ended(self.point.end, 0, 0, 0)
+        history = History([*self.events, flush], self.zones)
+        return history.judge(self.point.end + 1, zones)
