@@ -622,6 +622,27 @@ is_inherited(const ZonedCommit *c, uint64_t offset, uint64_t end)
     return 0;
 }
 
+/*
+ * Is some of the data of sequential zone @i in the base only?  1 or 0; an error if
+ * the zone has less than in the base, where that is in the way.
+ */
+static int coroutine_fn GRAPH_RDLOCK
+zone_inherits(const ZonedCommit *c, uint32_t i, const ZoneRecord *from,
+              const ZoneRecord *to, Error **errp)
+{
+    const ZoneGeometry *g = zone_table_geometry(qcow2_zone_table(c->base));
+    int ret = is_inherited(c, zone_geometry_start(g, i), from->data_end);
+
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not read metadata");
+    } else if (ret && from->data_end < to->data_end) {
+        error_setg(errp, "Zone %" PRIu32 " of node '%s' has more data than "
+                   "when the overlay was made", i, bdrv_get_node_name(c->base));
+        ret = -EINVAL;
+    }
+    return ret;
+}
+
 static int coroutine_fn GRAPH_RDLOCK
 plan_commit(ZonedCommit *c, uint32_t i, Error **errp)
 {
@@ -640,15 +661,9 @@ plan_commit(ZonedCommit *c, uint32_t i, Error **errp)
         };
         return 0;
     }
-    ret = is_inherited(c, start, from.data_end);
+    ret = zone_inherits(c, i, &from, &to, errp);
     if (ret < 0) {
-        error_setg_errno(errp, -ret, "Could not read metadata");
         return ret;
-    }
-    if (ret && from.data_end < to.data_end) {
-        error_setg(errp, "Zone %" PRIu32 " of node '%s' has more data than "
-                   "when the overlay was made", i, bdrv_get_node_name(c->base));
-        return -EINVAL;
     }
     *plan = (CommitZone) {
         /* In a random write area there can be other data than in the base */
@@ -657,6 +672,28 @@ plan_commit(ZonedCommit *c, uint32_t i, Error **errp)
         .reset = !ret,
     };
     return 0;
+}
+
+int coroutine_fn
+qcow2_zoned_check_commit(BlockDriverState *base, BlockDriverState *top,
+                         Error **errp)
+{
+    ZonedCommit c = {
+        .top = top, .last = bdrv_find_overlay(top, base), .base = base,
+    };
+    uint32_t n = zone_table_nr_zones(qcow2_zone_table(base));
+    int ret = 0;
+
+    for (uint32_t i = 0; i < n && ret >= 0; i++) {
+        ZoneRecord from, to;
+
+        zone_table_record(qcow2_zone_table(top), i, false, &from);
+        zone_table_record(qcow2_zone_table(base), i, false, &to);
+        if (from.data_end < to.data_end) {
+            ret = zone_inherits(&c, i, &from, &to, errp);
+        }
+    }
+    return MIN(ret, 0);
 }
 
 int coroutine_fn zoned_commit_begin(ZonedCommit *c, Error **errp)

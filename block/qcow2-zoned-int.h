@@ -102,6 +102,16 @@ bool qcow2_zoned_snapshot_file(const QCowSnapshot *sn, Qcow2ZoneFile *f);
 /* Is the number @n of zones, an option's value, one that a geometry can have? */
 bool qcow2_zoned_check_number(const char *option, uint64_t n, Error **errp);
 
+/* --- qcow2-zoned-create.c --- */
+
+/*
+ * The overlay @top, which may be in use, is to be committed to @base.  An error if
+ * @base has got more data since then where @top inherits some.
+ */
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_check_commit(BlockDriverState *base, BlockDriverState *top,
+                         Error **errp);
+
 /* --- qcow2-zoned-data.c --- */
 
 /* Zeroes that have to be written as data are so in pieces of this. */

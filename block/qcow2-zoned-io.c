@@ -1161,25 +1161,42 @@ zero_conventional(BlockDriverState *bs, int64_t offset, int64_t bytes,
     return ret;
 }
 
-/*
- * What is zero already does not get L2 tables by it.  What is not allocated is
- * so if there is no backing file, open or not.
- */
+/* Of the image itself, and of what its backing file has where it has nothing */
+static int coroutine_fn GRAPH_RDLOCK
+received_status(BlockDriverState *bs, int64_t offset, int64_t bytes, int64_t *n)
+{
+    BlockDriverState *file;
+    int64_t map, below;
+    int ret = qcow2_co_block_status(bs, BDRV_WANT_ZERO, offset, bytes, n, &map,
+                                    &file);
+
+    if (ret < 0 || (ret & (BDRV_BLOCK_DATA | BDRV_BLOCK_ZERO))) {
+        return ret;
+    }
+    if (!bs->backing) {
+        /* One that is not open may have anything. */
+        return bs->backing_file[0] ? BDRV_BLOCK_DATA : BDRV_BLOCK_ZERO;
+    }
+    ret = bdrv_co_block_status_above(bs->backing->bs, NULL, offset, *n, &below,
+                                     NULL, NULL);
+    if (ret >= 0 && below == 0) {
+        return BDRV_BLOCK_ZERO;     /* it ends before that */
+    }
+    *n = below;
+    return ret;
+}
+
+/* What is zero already does not get L2 tables by it. */
 static int coroutine_fn GRAPH_RDLOCK
 receive_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
                BdrvRequestFlags flags)
 {
-    bool is_overlay = bs->backing || bs->backing_file[0];
     int64_t n;
 
     for (; bytes; offset += n, bytes -= n) {
-        BlockDriverState *file;
-        int64_t map;
-        int ret = qcow2_co_block_status(bs, BDRV_WANT_ZERO, offset, bytes, &n,
-                                        &map, &file);
+        int ret = received_status(bs, offset, bytes, &n);
 
-        if (ret >= 0 && ((ret & BDRV_BLOCK_DATA) ||
-                         (is_overlay && !(ret & BDRV_BLOCK_ZERO)))) {
+        if (ret >= 0 && !(ret & BDRV_BLOCK_ZERO)) {
             ret = zero_conventional(bs, offset, n, flags);
         }
         if (ret < 0) {

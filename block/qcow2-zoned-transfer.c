@@ -6,6 +6,9 @@
  * new records are put in a table of their own; the header's change from the old
  * table to that one shows everything at once.
  *
+ * When an overlay is committed, the zones stay as they are until then, because the
+ * overlay still reads what it has not got itself.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -21,6 +24,19 @@ static ZoneTable *copy_zones(BlockDriverState *bs)
 
     zone_table_copy(table, qcow2_zone_table(bs));
     return table;
+}
+
+static int64_t stored(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                      bool *data)
+{
+    return zone_table_stored(qcow2_zone_table(bs), offset, bytes, data);
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+read_stored(BlockDriverState *bs, int64_t offset, int64_t bytes,
+            QEMUIOVector *qiov, size_t qiov_offset)
+{
+    return qcow2_co_preadv_part(bs, offset, bytes, qiov, qiov_offset, 0);
 }
 
 /* --- May it be done? --- */
@@ -180,19 +196,44 @@ static int coroutine_fn GRAPH_RDLOCK empty_locked(BlockDriverState *bs)
 }
 
 /* Where zones are mapped, and have space ahead, changes now. */
+static void receive(BlockDriverState *bs)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    qcow2_zoned_forget_mapping(s->zoned);
+    s->zoned->receiving = true;
+}
+
 static int coroutine_fn GRAPH_RDLOCK
 begin(BlockDriverState *bs, ZoneTable *zones, bool same_limits, Error **errp)
 {
     BDRVQcow2State *s = bs->opaque;
-    Qcow2Zoned *z = s->zoned;
     int ret;
 
-    qemu_co_mutex_lock(&z->store_lock);
+    qemu_co_mutex_lock(&s->zoned->store_lock);
     ret = empty_locked(bs);
-    qemu_co_mutex_unlock(&z->store_lock);
+    qemu_co_mutex_unlock(&s->zoned->store_lock);
     if (ret == 0) {
-        qcow2_zoned_forget_mapping(z);
-        z->receiving = true;
+        receive(bs);
+    }
+    return ret;
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+begin_commit(BlockDriverState *bs, BlockDriverState *top, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+    int ret = qcow2_zoned_check_commit(bs, top, errp);
+
+    if (ret < 0) {
+        return ret;
+    }
+    /* A record of the overlay may be just what a claim is about: leave none. */
+    qemu_co_mutex_lock(&s->zoned->store_lock);
+    ret = qcow2_zones_store_locked(bs, false);
+    qemu_co_mutex_unlock(&s->zoned->store_lock);
+    if (ret == 0) {
+        receive(bs);
     }
     return ret;
 }
@@ -203,11 +244,15 @@ ext(BlockDriverState *bs, uint32_t i, const void *data, size_t bytes)
     return qcow2_zones_write_ext(bs, i, data);
 }
 
-/* A table of its own for these zones, durable with all that they stand for */
+/*
+ * A table of its own for these zones, durable with all that they stand for; their
+ * extensions are in @from
+ */
 static int coroutine_fn GRAPH_RDLOCK
-write_table(BlockDriverState *bs, Qcow2ZoneFile *new, ZoneTable *zones)
+write_table(BlockDriverState *bs, Qcow2ZoneFile *new, ZoneTable *zones,
+            BlockDriverState *from)
 {
-    BDRVQcow2State *s = bs->opaque;
+    BDRVQcow2State *s = bs->opaque, *from_s = from->opaque;
     int ret;
 
     qemu_co_mutex_lock(&s->lock);
@@ -218,7 +263,8 @@ write_table(BlockDriverState *bs, Qcow2ZoneFile *new, ZoneTable *zones)
     }
     ret = qcow2_zone_file_write(bs, new, zones, false);
     if (ret == 0) {
-        ret = qcow2_zone_file_copy_exts(bs, new, bs, &s->zoned->file, zones);
+        ret = qcow2_zone_file_copy_exts(bs, new, from, &from_s->zoned->file,
+                                        zones);
     }
     if (ret == 0) {
         qemu_co_mutex_lock(&s->lock);
@@ -270,7 +316,8 @@ static void load_zones(ZoneTable *t, ZoneTable *zones, bool live)
 }
 
 static int coroutine_fn GRAPH_RDLOCK
-end_locked(BlockDriverState *bs, ZoneTable *zones, bool live)
+end_locked(BlockDriverState *bs, ZoneTable *zones, BlockDriverState *top,
+           bool live)
 {
     BDRVQcow2State *s = bs->opaque;
     Qcow2Zoned *z = s->zoned;
@@ -278,10 +325,10 @@ end_locked(BlockDriverState *bs, ZoneTable *zones, bool live)
     int ret;
 
     /* A zone's condition or the limits may have been changed */
-    if (!all_empty(bs) || !check_limits(bs, zones, NULL)) {
+    if ((!top && !all_empty(bs)) || !check_limits(bs, zones, NULL)) {
         return -EBUSY;
     }
-    ret = write_table(bs, &new, zones);
+    ret = write_table(bs, &new, zones, top ?: bs);
     if (ret == 0) {
         ret = switch_table(bs, &new);
     }
@@ -295,15 +342,22 @@ end_locked(BlockDriverState *bs, ZoneTable *zones, bool live)
 }
 
 static int coroutine_fn GRAPH_RDLOCK
-end(BlockDriverState *bs, ZoneTable *zones, bool live)
+end_commit(BlockDriverState *bs, ZoneTable *zones, BlockDriverState *top,
+           bool live)
 {
     BDRVQcow2State *s = bs->opaque;
     int ret;
 
     qemu_co_mutex_lock(&s->zoned->store_lock);
-    ret = end_locked(bs, zones, live);
+    ret = end_locked(bs, zones, top, live);
     qemu_co_mutex_unlock(&s->zoned->store_lock);
     return ret;
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+end(BlockDriverState *bs, ZoneTable *zones, bool live)
+{
+    return end_commit(bs, zones, NULL, live);
 }
 
 static void give_up(BlockDriverState *bs)
@@ -318,9 +372,13 @@ static void give_up(BlockDriverState *bs)
 
 const BlockZoneTransfer qcow2_zone_transfer = {
     .copy = copy_zones,
+    .stored = stored,
+    .read = read_stored,
     .can_receive = can_receive,
     .begin = begin,
     .ext = ext,
     .end = end,
+    .begin_commit = begin_commit,
+    .end_commit = end_commit,
     .give_up = give_up,
 };

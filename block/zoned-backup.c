@@ -245,6 +245,7 @@ void zoned_transfer_empty_offline(ZoneTable *zones)
 
 typedef struct TransferCall {
     BlockDriverState *target;
+    BlockDriverState *top;      /* of a commit, or NULL */
     ZoneTable *zones;
     bool is_end, live, same_limits;
     Error **errp;
@@ -258,9 +259,15 @@ static void coroutine_fn transfer_entry(void *opaque)
     int ret;
 
     WITH_GRAPH_RDLOCK_GUARD() {
-        ret = c->is_end ? t->end(c->target, c->zones, c->live)
-                        : t->begin(c->target, c->zones, c->same_limits,
-                                   c->errp);
+        if (c->top) {
+            ret = c->is_end ? t->end_commit(c->target, c->zones, c->top,
+                                            c->live)
+                            : t->begin_commit(c->target, c->top, c->errp);
+        } else {
+            ret = c->is_end ? t->end(c->target, c->zones, c->live)
+                            : t->begin(c->target, c->zones, c->same_limits,
+                                       c->errp);
+        }
     }
     c->ret = ret;
     aio_wait_kick();
@@ -292,26 +299,47 @@ BlockDriverState *zoned_transfer_target(BlockDriverState *bs)
            ? target : NULL;
 }
 
+static bool call_begin(TransferCall c, Error **errp)
+{
+    ERRP_GUARD();
+    int ret;
+
+    c.errp = errp;
+    ret = call_transfer(c);
+    if (ret < 0 && !*errp) {
+        error_setg_errno(errp, -ret, "Could not prepare node '%s' for zones",
+                         bdrv_get_node_name(c.target));
+    }
+    return ret == 0;
+}
+
 bool zoned_transfer_begin(BlockDriverState *target, ZoneTable *zones,
                           bool same_limits, Error **errp)
 {
-    ERRP_GUARD();
-    int ret = call_transfer((TransferCall) {
+    return call_begin((TransferCall) {
         .target = target, .zones = zones, .same_limits = same_limits,
-        .errp = errp,
-    });
+    }, errp);
+}
 
-    if (ret < 0 && !*errp) {
-        error_setg_errno(errp, -ret, "Could not prepare node '%s' for zones",
-                         bdrv_get_node_name(target));
-    }
-    return ret == 0;
+bool zoned_transfer_begin_commit(BlockDriverState *target,
+                                 BlockDriverState *top, Error **errp)
+{
+    return call_begin((TransferCall) { .target = target, .top = top }, errp);
 }
 
 int zoned_transfer_end(BlockDriverState *target, ZoneTable *zones, bool live)
 {
     return call_transfer((TransferCall) {
         .target = target, .zones = zones, .is_end = true, .live = live,
+    });
+}
+
+int zoned_transfer_end_commit(BlockDriverState *target, ZoneTable *zones,
+                              BlockDriverState *top, bool live)
+{
+    return call_transfer((TransferCall) {
+        .target = target, .zones = zones, .top = top, .is_end = true,
+        .live = live,
     });
 }
 

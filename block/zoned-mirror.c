@@ -21,6 +21,9 @@ struct ZonedMirror {
     ZoneTable *zones;           /* a copy; NULL between begin and finish */
     uint32_t nr_zones;
     bool receiving;
+    bool is_commit;             /* the target is in the chain of the source */
+    /* What it has, and those above it, is copied; NULL: everything is */
+    BlockDriverState *overlay;
     /* Zones that were offline when they were copied; only the job uses it */
     unsigned long *offline;
     /* Zones whose extension is to be copied; atomic.  NULL: there are none */
@@ -49,13 +52,13 @@ bool zoned_mirror_check(BlockDriverState *source, BlockDriverState *target,
                         BlockDriverState *base, MirrorCopyMode copy_mode,
                         Error **errp)
 {
+    if (is_commit) {
+        return zoned_may_commit(source, target, errp);
+    }
     GRAPH_RDLOCK_GUARD_MAINLOOP();
 
     if (source->bl.zones.model == BLK_Z_NONE) {
         return !bdrv_refuse_zoned(target, "copying to it", errp);
-    }
-    if (is_commit) {
-        return refuse_mode(source, "committing it", errp);
     }
     if (!check_node(source, "mirroring it", errp)) {
         return false;
@@ -103,11 +106,12 @@ bool zoned_mirror_may_complete(ZonedMirror *zm, Error **errp)
 /* What takes the place of another disk has all that can be seen of it. */
 static bool check_target(ZonedMirror *zm, Error **errp)
 {
+    MirrorSyncMode sync = zm->is_commit ? MIRROR_SYNC_MODE_NONE
+                                        : MIRROR_SYNC_MODE_FULL;
     GRAPH_RDLOCK_GUARD_MAINLOOP();
 
     return zm->target->drv->zone_transfer->can_receive(zm->target, zm->zones,
-                                                       MIRROR_SYNC_MODE_FULL,
-                                                       true, errp);
+                                                       sync, true, errp);
 }
 
 /* --- Begin and end --- */
@@ -123,16 +127,17 @@ static void drop_zones(ZonedMirror *zm)
     zm->zones = NULL;
 }
 
+/* A commit takes them from the source at the end. */
 static void find_exts(ZonedMirror *zm)
 {
-    if (!zm->source->bl.zones.ext_size) {
+    if (!zm->source->bl.zones.ext_size || zm->is_commit) {
         return;
     }
     zm->exts = zoned_transfer_exts(zm->zones);
     zm->ext = g_malloc(zm->source->bl.zones.ext_size);
 }
 
-ZonedMirror *zoned_mirror_new(BlockDriverState *filter)
+ZonedMirror *zoned_mirror_new(BlockDriverState *filter, bool is_commit)
 {
     BlockDriverState *zoned;
     ZonedMirror *zm;
@@ -149,6 +154,7 @@ ZonedMirror *zoned_mirror_new(BlockDriverState *filter)
     }
     zm = g_new0(ZonedMirror, 1);
     zm->source = zoned;
+    zm->is_commit = is_commit;
     take_zones(zm);
     zm->nr_zones = zone_table_nr_zones(zm->zones);
     zm->offline = bitmap_new(zm->nr_zones);
@@ -156,15 +162,19 @@ ZonedMirror *zoned_mirror_new(BlockDriverState *filter)
     return zm;
 }
 
-bool zoned_mirror_begin(ZonedMirror *zm, BlockDriverState *target, Error **errp)
+bool zoned_mirror_begin(ZonedMirror *zm, BlockDriverState *target,
+                        BlockDriverState *base, Error **errp)
 {
     bdrv_graph_rdlock_main_loop();
     zm->target = bdrv_zoned_source(target);
+    zm->overlay = base ? bdrv_find_overlay(zm->source, base) : NULL;
     bdrv_graph_rdunlock_main_loop();
     if (!check_target(zm, errp)) {
         return false;
     }
-    zm->receiving = zoned_transfer_begin(zm->target, zm->zones, true, errp);
+    zm->receiving = zm->is_commit ?
+        zoned_transfer_begin_commit(zm->target, zm->source, errp) :
+        zoned_transfer_begin(zm->target, zm->zones, true, errp);
     drop_zones(zm);
     return zm->receiving;
 }
@@ -203,6 +213,19 @@ static bool is_incomplete(const ZonedMirror *zm)
     return false;
 }
 
+/* Drained: give the target the zones that the source has. */
+static int hand_over(ZonedMirror *zm, bool live)
+{
+    if (zm->is_commit) {
+        return zoned_transfer_end_commit(zm->target, zm->zones, zm->source,
+                                         live);
+    }
+    zoned_transfer_empty_offline(zm->zones);
+    return is_incomplete(zm) ? -EBUSY
+                             : zoned_transfer_end(zm->target, zm->zones,
+                                                  live || is_elsewhere(zm));
+}
+
 int zoned_mirror_finish(ZonedMirror *zm, bool live)
 {
     int ret;
@@ -212,10 +235,7 @@ int zoned_mirror_finish(ZonedMirror *zm, bool live)
     }
     bdrv_drained_begin(zm->source);
     take_zones(zm);
-    zoned_transfer_empty_offline(zm->zones);
-    ret = is_incomplete(zm) ? -EBUSY
-                            : zoned_transfer_end(zm->target, zm->zones,
-                                                 live || is_elsewhere(zm));
+    ret = hand_over(zm, live);
     drop_zones(zm);
     bdrv_drained_end(zm->source);
     return ret;
@@ -263,13 +283,34 @@ zoned_mirror_append(BlockDriverState *filter, BdrvDirtyBitmap *dirty,
 
 /* --- In the job --- */
 
-int coroutine_fn
-zoned_mirror_has_data(BlockDriverState *source, int64_t offset, int64_t bytes,
-                      int64_t *n)
+/*
+ * Has the source, or an image below it that is copied too, the bytes from @offset
+ * on?  What no zone holds is zero, and the source says so.
+ */
+static int coroutine_fn GRAPH_RDLOCK
+is_own(ZonedMirror *zm, int64_t offset, int64_t bytes, int64_t *n)
 {
-    int ret = bdrv_co_block_status_above(source, NULL, offset, bytes, n, NULL,
-                                         NULL);
+    bool data;
 
+    if (!zm->source->drv) {
+        return -ENOMEDIUM;
+    }
+    *n = zm->source->drv->zone_transfer->stored(zm->source, offset, bytes,
+                                                &data);
+    return !data ? 1 : bdrv_co_is_allocated_above(zm->source, zm->overlay, true,
+                                                  offset, *n, n);
+}
+
+int coroutine_fn
+zoned_mirror_to_copy(ZonedMirror *zm, int64_t offset, int64_t bytes, int64_t *n)
+{
+    int ret;
+
+    if (zm->overlay) {
+        return is_own(zm, offset, bytes, n);
+    }
+    ret = bdrv_co_block_status_above(zm->source, NULL, offset, bytes, n, NULL,
+                                     NULL);
     return ret < 0 ? ret : !(ret & BDRV_BLOCK_ZERO);
 }
 
@@ -280,7 +321,11 @@ read_in_zone(ZonedMirror *zm, uint32_t i, BdrvChild *source, int64_t offset,
 {
     int ret = bdrv_co_preadv_part(source, offset, bytes, qiov, qiov_offset, 0);
 
-    if (ret == -ENODEV) {
+    if (ret == -ENODEV && zm->is_commit && zm->source->drv) {
+        /* It stays for the repair of the zone. */
+        ret = zm->source->drv->zone_transfer->read(zm->source, offset, bytes,
+                                                   qiov, qiov_offset);
+    } else if (ret == -ENODEV) {
         set_bit(i, zm->offline);
         qemu_iovec_memset(qiov, qiov_offset, 0, bytes);
         ret = 0;
@@ -306,6 +351,61 @@ zoned_mirror_read(ZonedMirror *zm, BdrvChild *source, int64_t offset,
         done += n;
     }
     return ret;
+}
+
+/*
+ * What the base has may change only where the source, as it is on disk, has bytes of
+ * its own: otherwise a crash could leave a source that reads something else.
+ */
+static int coroutine_fn GRAPH_RDLOCK
+prepare_commit(ZonedMirror *zm, int64_t offset, int64_t bytes, int64_t *n)
+{
+    bool data;
+    int ret = is_own(zm, offset, bytes, n);
+
+    if (ret <= 0) {
+        return ret;
+    }
+    if (!zm->target->drv) {
+        return -ENOMEDIUM;
+    }
+    *n = MIN(*n, zm->source->bl.zones.size -
+                 offset % zm->source->bl.zones.size);
+    zm->target->drv->zone_transfer->stored(zm->target, offset, 1, &data);
+    if (data) {
+        ret = bdrv_co_flush(zm->source);
+    }
+    return ret < 0 ? ret : 1;
+}
+
+static int coroutine_fn
+write_part(BlockBackend *target, int64_t offset, int64_t bytes,
+           QEMUIOVector *qiov, size_t qiov_offset, BdrvRequestFlags flags)
+{
+    return qiov ? blk_co_pwritev_part(target, offset, bytes, qiov, qiov_offset,
+                                      flags)
+                : blk_co_pwrite_zeroes(target, offset, bytes, flags);
+}
+
+int coroutine_fn
+zoned_mirror_write(ZonedMirror *zm, BlockBackend *target, int64_t offset,
+                   int64_t bytes, QEMUIOVector *qiov, BdrvRequestFlags flags)
+{
+    int64_t n;
+    int ret = 0;
+
+    if (!zm || !zm->is_commit) {
+        return write_part(target, offset, bytes, qiov, 0, flags);
+    }
+    for (int64_t done = 0; done < bytes && ret >= 0; done += n) {
+        WITH_GRAPH_RDLOCK_GUARD() {
+            ret = prepare_commit(zm, offset + done, bytes - done, &n);
+        }
+        if (ret > 0) {
+            ret = write_part(target, offset + done, n, qiov, done, flags);
+        }
+    }
+    return MIN(ret, 0);
 }
 
 static int coroutine_fn GRAPH_RDLOCK

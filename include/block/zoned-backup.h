@@ -35,10 +35,19 @@ typedef struct BlockZoneTransfer {
     /* A copy of the zones of @bs, which is drained; for zone_table_free() */
     ZoneTable *(*copy)(BlockDriverState *bs);
     /*
+     * As zone_table_stored(): the bytes from @offset on that are data, or none
+     */
+    int64_t (*stored)(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                      bool *data);
+    /* Read such data, of an offline zone, too */
+    int coroutine_fn GRAPH_RDLOCK_PTR
+    (*read)(BlockDriverState *bs, int64_t offset, int64_t bytes,
+            QEMUIOVector *qiov, size_t qiov_offset);
+    /*
      * Can @bs receive these zones?  With @sync=full its own must be empty, but
-     * for conventional ones; with top it must be a new overlay; with bitmap it
-     * can have any.  With @same_limits, it must have those of @zones.  Called in
-     * the main loop.
+     * for conventional ones; with top it must be a new overlay; with any other
+     * it can have any.  With @same_limits, it must have those of @zones.  Called
+     * in the main loop.
      */
     bool GRAPH_RDLOCK_PTR
     (*can_receive)(BlockDriverState *bs, ZoneTable *zones, MirrorSyncMode sync,
@@ -61,7 +70,17 @@ typedef struct BlockZoneTransfer {
      */
     int coroutine_fn GRAPH_RDLOCK_PTR
     (*end)(BlockDriverState *bs, ZoneTable *zones, bool live);
-    /* Nothing is received any more; the zones stay empty.  After end, too. */
+    /*
+     * The same for the commit of the overlay @top, which has these zones and their
+     * extensions.  The zones of @bs stay as they are until the end, and nothing
+     * is to be written where the overlay reads what they hold.
+     */
+    int coroutine_fn GRAPH_RDLOCK_PTR
+    (*begin_commit)(BlockDriverState *bs, BlockDriverState *top, Error **errp);
+    int coroutine_fn GRAPH_RDLOCK_PTR
+    (*end_commit)(BlockDriverState *bs, ZoneTable *zones, BlockDriverState *top,
+                  bool live);
+    /* Nothing is received any more; the zones stay.  After end, too. */
     void (*give_up)(BlockDriverState *bs);
 } BlockZoneTransfer;
 
@@ -75,8 +94,14 @@ BlockDriverState *GRAPH_RDLOCK zoned_transfer_target(BlockDriverState *bs);
 bool GRAPH_UNLOCKED zoned_transfer_begin(BlockDriverState *target,
                                          ZoneTable *zones, bool same_limits,
                                          Error **errp);
+bool GRAPH_UNLOCKED zoned_transfer_begin_commit(BlockDriverState *target,
+                                                BlockDriverState *top,
+                                                Error **errp);
 int GRAPH_UNLOCKED zoned_transfer_end(BlockDriverState *target, ZoneTable *zones,
                                       bool live);
+int GRAPH_UNLOCKED zoned_transfer_end_commit(BlockDriverState *target,
+                                             ZoneTable *zones,
+                                             BlockDriverState *top, bool live);
 
 /* A new bitmap of the zones that have a descriptor extension */
 unsigned long *zoned_transfer_exts(ZoneTable *zones);

@@ -7,6 +7,10 @@
  * to know nothing of zones to converge.  Meanwhile, the target shows none of it.
  * It gets all zones at once, at the end, when the source is drained.
  *
+ * The commit of the active image is a mirror to the base.  Its zones stay as they
+ * are until the end, because the images above it still inherit from it; and it is
+ * written only where they do not, as far as that is on disk.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -38,14 +42,17 @@ bool zoned_mirror_may_complete(ZonedMirror *zm, Error **errp);
  * dirty that are changed from here on.  NULL if there are no zones.  In the
  * main loop.
  */
-ZonedMirror *GRAPH_UNLOCKED zoned_mirror_new(BlockDriverState *filter);
+ZonedMirror *GRAPH_UNLOCKED zoned_mirror_new(BlockDriverState *filter,
+                                             bool is_commit);
 
 /*
  * The target, that nobody else writes, receives data from here on.  False, with an
- * error, if it cannot.  In the main loop.
+ * error, if it cannot.  What only @base and the images below it have is not copied.
+ * In the main loop.
  */
 bool GRAPH_UNLOCKED zoned_mirror_begin(ZonedMirror *zm,
-                                       BlockDriverState *target, Error **errp);
+                                       BlockDriverState *target,
+                                       BlockDriverState *base, Error **errp);
 
 /* Give up what has not been finished, and free it; @zm can be NULL. */
 void zoned_mirror_free(ZonedMirror *zm);
@@ -74,17 +81,25 @@ zoned_mirror_append(BlockDriverState *filter, BdrvDirtyBitmap *dirty,
 /* --- In the job --- */
 
 /*
- * In the beginning, the target is zeroed: 1 if there is something else to be
- * copied in the first *@n bytes at @offset, 0 if not, or a negative errno.
+ * In the beginning, when the target is zeroed, or has what the base has: 1 if there is
+ * something else in the first *@n bytes at @offset, 0 if not, or a negative errno.
  */
 int coroutine_fn GRAPH_RDLOCK
-zoned_mirror_has_data(BlockDriverState *source, int64_t offset, int64_t bytes,
-                      int64_t *n);
+zoned_mirror_to_copy(ZonedMirror *zm, int64_t offset, int64_t bytes,
+                     int64_t *n);
 
 /* Read what is to be copied.  @zm can be NULL. */
 int coroutine_fn GRAPH_RDLOCK
 zoned_mirror_read(ZonedMirror *zm, BdrvChild *source, int64_t offset,
                   int64_t bytes, QEMUIOVector *qiov);
+
+/*
+ * Write what was read, or zeroes (@qiov is NULL); of a commit, what the base may be
+ * given.  @zm can be NULL.
+ */
+int coroutine_fn GRAPH_UNLOCKED
+zoned_mirror_write(ZonedMirror *zm, BlockBackend *target, int64_t offset,
+                   int64_t bytes, QEMUIOVector *qiov, BdrvRequestFlags flags);
 
 /*
  * Drained: what could not be read when it was copied, and can be now, is dirty.

@@ -570,8 +570,77 @@ static bool is_ready(Job *job)
     return job_is_ready_locked(job);
 }
 
+/* The disk is used as that of @top, by itself; then it is closed. */
+static void check_alone(int top)
+{
+    check_disk();
+    close_chain();
+    for (int layer = BASE; layer <= top; layer++) {
+        if (top != TARGET || layer == TARGET) {
+            check_image(layer);
+        } else {
+            unlink(paths[layer]);
+        }
+    }
+    blk = blk_new_open(paths[top], NULL, NULL, BDRV_O_RDWR, &error_abort);
+    check_disk();
+    start_writers(99, 10, false);
+    stop_writers();
+    check_disk();
+    close_chain();
+    check_image(top);
+}
+
+/* Writers go on with the job @job, until it is over and the disk is @to. */
+static void move_disk(Job *job, unsigned int seed, bool threaded, int to)
+{
+    while (!has_copied(job, ZONES * ZONE)) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+    stop_writers();
+    while (!is_ready(job)) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+    start_writers(4000 + seed, 20, threaded);
+    qatomic_set(&stop, true);
+    WITH_JOB_LOCK_GUARD() {
+        job_complete_locked(job, &error_abort);
+    }
+    g_assert_cmpint(finish_job(job), ==, 0);
+    stop_writers();
+    g_assert(bdrv_skip_filters(blk_bs(blk)) == node(to));
+}
+
 /* The writers go on while the disk moves to the target. */
 static void test_mirror(const void *opaque)
+{
+    const Case *c = opaque;
+
+    options = c->options;
+    for (unsigned int seed = 0; seed < SEEDS; seed++) {
+        make_chain(seed * LAYERS);
+        open_chain(TOP);
+        start_writers(3000 + seed, 0, c->threaded);
+        move_disk(start_mirror(TOP), seed, c->threaded, TARGET);
+        check_alone(TARGET);
+        remove_images();
+    }
+}
+
+static Job *start_active_commit(int base)
+{
+    commit_active_start("job", node(TOP), node(base), JOB_DEFAULT, 0,
+                        BLOCKDEV_ON_ERROR_REPORT, NULL, NULL, NULL, false,
+                        &error_abort);
+    qatomic_set(&job_at, INT64_MAX);
+    return started_job();
+}
+
+/*
+ * The writers go on while the disk moves to one that it was made from.  The first job
+ * is given up when it has copied something, which leaves the disk as it is.
+ */
+static void test_active_commit(const void *opaque)
 {
     const Case *c = opaque;
     Job *job;
@@ -580,37 +649,22 @@ static void test_mirror(const void *opaque)
     for (unsigned int seed = 0; seed < SEEDS; seed++) {
         make_chain(seed * LAYERS);
         open_chain(TOP);
-        start_writers(3000 + seed, 0, c->threaded);
-        job = start_mirror(TOP);
-        while (!has_copied(job, ZONES * ZONE)) {
+        start_writers(5000 + seed, 0, c->threaded);
+        job = start_active_commit(c->base);
+        while (!has_copied(job, (seed + 1) * ZONE)) {
             aio_poll(qemu_get_aio_context(), true);
         }
-        stop_writers();
-        while (!is_ready(job)) {
-            aio_poll(qemu_get_aio_context(), true);
-        }
-        start_writers(4000 + seed, 20, c->threaded);
-        qatomic_set(&stop, true);
         WITH_JOB_LOCK_GUARD() {
-            job_complete_locked(job, &error_abort);
+            job_cancel_locked(job, true);
         }
-        g_assert_cmpint(finish_job(job), ==, 0);
+        g_assert_cmpint(finish_job(job), ==, -ECANCELED);
         stop_writers();
-        g_assert(bdrv_skip_filters(blk_bs(blk)) == node(TARGET));
         check_disk();
-        close_chain();
+        g_assert(blk_bs(blk) == node(TOP));
 
-        for (int layer = BASE; layer < LAYERS; layer++) {
-            unlink(paths[layer]);
-        }
-        check_image(TARGET);
-        blk = open_image(TARGET, false);
-        check_disk();
-        start_writers(99, 10, false);
-        stop_writers();
-        check_disk();
-        close_chain();
-        check_image(TARGET);
+        start_writers(6000 + seed, 0, c->threaded);
+        move_disk(start_active_commit(c->base), seed, c->threaded, c->base);
+        check_alone(c->base);
         remove_images();
     }
 }
@@ -782,6 +836,13 @@ int main(int argc, char **argv)
         { "small-clusters", ",cluster_size=4k" },
         { "subclusters", ",extended_l2=on", .threaded = true },
     };
+    static const Case active_commit_cases[] = {
+        { "lowest", "", BASE },
+        { "highest", "", UPPER },
+        { "threads", "", MID, .threaded = true },
+        { "small-clusters", ",cluster_size=4k", BASE },
+        { "subclusters", ",extended_l2=on", MID, .threaded = true },
+    };
     int ret;
 
     g_test_init(&argc, &argv, NULL);
@@ -799,6 +860,8 @@ int main(int argc, char **argv)
     add_cases("stream", stream_cases, ARRAY_SIZE(stream_cases), test_stream);
     add_cases("commit", commit_cases, ARRAY_SIZE(commit_cases), test_commit);
     add_cases("mirror", mirror_cases, ARRAY_SIZE(mirror_cases), test_mirror);
+    add_cases("active-commit", active_commit_cases,
+              ARRAY_SIZE(active_commit_cases), test_active_commit);
     g_test_add_func("/zoned-jobs/mirror/gap", test_mirror_gap);
     g_test_add_data_func("/zoned-jobs/stream/held-up/reset", reset_and_write,
                          test_stream_held);
