@@ -5,7 +5,8 @@
 # As a module: class Guest.  As a program, for people: see --help.
 #
 # Environment: QEMU_BUILD   directory of qemu-system-x86_64 and qemu-img
-#              GUEST_LINUX  "newest" or "oldest", see scripts/guest-image
+#              GUEST_LINUX  "newest", "oldest" or "arm64-16k", see
+#                           scripts/guest-image
 #              GUEST_IMAGE  directory of a guest image that is used as it is
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
@@ -23,13 +24,23 @@ import time
 
 SRC = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get('QEMU_BUILD', SRC / 'build'))
-QEMU = BUILD / 'qemu-system-x86_64'
 LINUX = os.environ.get('GUEST_LINUX') or 'default'
 IMAGE = Path(os.environ.get('GUEST_IMAGE') or SRC / 'build' / (
     'guest' if LINUX == 'default' else f'guest-{LINUX}'))
 
+if LINUX.startswith('arm64-'):
+    # scripts/check-arm64 builds it
+    QEMU = BUILD / 'arm64/qemu-system-aarch64'
+    # The first with all sizes of pages; later ones sign pointers, which is slow
+    MACHINE = ['-machine', 'virt', '-cpu', 'neoverse-n1']
+    CONSOLE = 'ttyAMA0'
+else:
+    QEMU = BUILD / 'qemu-system-x86_64'
+    MACHINE = ['-machine', 'q35', '-cpu', 'max']
+    CONSOLE = 'ttyS0'
+
 # no_timer_check: on a busy host Linux finds TCG's timer not working, and panics
-CMDLINE = ('console=ttyS0 root=PARTUUID=7a6f6e65-01 rootwait ro init=/init '
+CMDLINE = (f'console={CONSOLE} root=PARTUUID=7a6f6e65-01 rootwait ro init=/init '
            'panic=-1 oops=panic loglevel=5 no_timer_check')
 
 # A vCPU of TCG on a busy host may lose its timer for good, while Linux boots.
@@ -48,7 +59,7 @@ def prepare():
     """Build the guest image unless it is up to date."""
     if not QEMU.exists():
         raise GuestError(f'{QEMU} does not exist; '
-                         'run "make", or set QEMU_BUILD')
+                         'run "make" or "make check-arm64", or set QEMU_BUILD')
     if not os.environ.get('GUEST_IMAGE'):
         subprocess.run([SRC / 'scripts/guest-image', LINUX], check=True,
                        stdout=sys.stderr)
@@ -105,8 +116,8 @@ class Guest:
         """The QEMU command line without the console and the agent."""
         initrd = IMAGE / 'initrd'
         return [str(arg) for arg in (
-            QEMU, *firmware(), '-machine', 'q35',
-            '-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2',
+            QEMU, *firmware(), *MACHINE,
+            '-accel', 'tcg,thread=multi', '-smp', '2',
             '-m', '1G', *(('-initrd', initrd) if initrd.exists() else ()),
             '-nodefaults', '-nic', 'none', '-display', 'none', '-no-reboot',
             '-kernel', IMAGE / 'vmlinuz', '-append', CMDLINE,
