@@ -17,6 +17,7 @@
 #include "block/aio-wait.h"
 #include "block/block_int.h"
 #include "block/blockjob_int.h"
+#include "block/zoned-compat.h"
 #include "iothread.h"
 #include "system/block-backend.h"
 
@@ -709,6 +710,169 @@ static void test_mirror_gap(void)
     remove_images();
 }
 
+/* --- Many writes in one zone --- */
+
+#define DEPTH 8
+#define BACKUPS 8
+
+/* As a device has them: each begins where the one before it ends */
+typedef struct Sequence {
+    AioContext *ctx;
+    unsigned int zone;
+    unsigned int in_flight;
+    bool resetting;
+} Sequence;
+
+typedef struct SequenceWrite {
+    Sequence *s;
+    QEMUIOVector qiov;
+    uint64_t buf[BLOCK / sizeof(uint64_t)];
+} SequenceWrite;
+
+static void sequence_go_on(void *opaque);
+
+static void sequence_completed(Sequence *s, int ret)
+{
+    g_assert_cmpint(ret, ==, 0);
+    s->in_flight--;
+    aio_bh_schedule_oneshot(s->ctx, sequence_go_on, s);
+}
+
+static void sequence_written(void *opaque, int ret)
+{
+    SequenceWrite *w = opaque;
+
+    sequence_completed(w->s, ret);
+    g_free(w);
+}
+
+static void sequence_reset(void *opaque, int ret)
+{
+    Sequence *s = opaque;
+
+    s->resetting = false;
+    memset(&model[s->zone], 0, sizeof(model[0]));
+    sequence_completed(s, ret);
+}
+
+static void sequence_write(Sequence *s, ModelZone *m)
+{
+    SequenceWrite *w = g_new(SequenceWrite, 1);
+
+    w->s = s;
+    qemu_iovec_init_buf(&w->qiov, w->buf, BLOCK);
+    fill(w->buf, 1, &m->tags[m->end]);
+    s->in_flight++;
+    blk_aio_pwritev(blk, place(s->zone, m->end++), &w->qiov, 0,
+                    sequence_written, w);
+    m->full = m->end == BLOCKS;
+}
+
+static void sequence_go_on(void *opaque)
+{
+    Sequence *s = opaque;
+
+    while (s->in_flight < DEPTH && !qatomic_read(&stop) &&
+           !s->resetting && !model[s->zone].full) {
+        sequence_write(s, &model[s->zone]);
+    }
+    if (s->in_flight > 0) {
+        return;
+    }
+    if (qatomic_read(&stop)) {
+        qatomic_set(&running, 0);
+        aio_wait_kick();
+        return;
+    }
+    s->zone = s->zone < ZONES - 1 ? s->zone + 1 : FIRST_OWNED;
+    s->resetting = true;
+    s->in_flight++;
+    blk_aio_zone_mgmt(blk, BLK_ZO_RESET, 0, s->zone * ZONE, ZONE,
+                      sequence_reset, s);
+}
+
+static Job *start_backup(int layer)
+{
+    BackupPerf perf = { .max_workers = 64 };
+    BlockBackend *target;
+    BlockJob *job;
+
+    unlink(paths[TARGET]);
+    create(TARGET);
+    target = open_image(TARGET, false);
+    g_assert_cmpint(blk_set_perm(target, 0, BLK_PERM_ALL, &error_abort), ==, 0);
+    bdrv_drained_begin(node(layer));
+    job = zoned_backup_job_create("job", node(layer), blk_bs(target), &perf,
+                                  &error_abort);
+    WITH_JOB_LOCK_GUARD() {
+        job_ref_locked(&job->job);
+    }
+    job_start(&job->job);
+    bdrv_drained_end(node(layer));
+    blk_unref(target);
+    return &job->job;
+}
+
+static void run_backups(void)
+{
+    for (int i = 0; i < BACKUPS; i++) {
+        g_assert_cmpint(finish_job(start_backup(TOP)), ==, 0);
+    }
+}
+
+static void run_mirror(void)
+{
+    Job *job = start_mirror(TOP);
+
+    while (!is_ready(job)) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+    WITH_JOB_LOCK_GUARD() {
+        job_complete_locked(job, &error_abort);
+    }
+    g_assert_cmpint(finish_job(job), ==, 0);
+}
+
+static void run_stream(void)
+{
+    g_assert_cmpint(finish_job(start_stream(NONE)), ==, 0);
+}
+
+static void run_commit(void)
+{
+    g_assert_cmpint(finish_job(start_commit(UPPER, BASE)), ==, 0);
+}
+
+typedef struct DepthCase {
+    const char *name;
+    void (*run)(void);
+} DepthCase;
+
+static void do_test_depth(const DepthCase *c, AioContext *writer)
+{
+    Sequence s = { .ctx = writer, .zone = FIRST_OWNED };
+
+    options = "";
+    make_chain(5000);
+    open_chain(TOP);
+    qatomic_set(&running, 1);
+    qatomic_set(&stop, false);
+    aio_bh_schedule_oneshot(writer, sequence_go_on, &s);
+    c->run();
+    qatomic_set(&stop, true);
+    AIO_WAIT_WHILE_UNLOCKED(NULL, qatomic_read(&running) > 0);
+    check_disk();
+    close_chain();
+    remove_images();
+}
+
+/* Writes of a zone stay in order when a job begins and when it ends. */
+static void test_depth(const void *opaque)
+{
+    do_test_depth(opaque, qemu_get_aio_context());
+    do_test_depth(opaque, iothread_get_aio_context(threads[0]));
+}
+
 /* --- A copy that is held up --- */
 
 typedef struct Request {
@@ -843,6 +1007,12 @@ int main(int argc, char **argv)
         { "small-clusters", ",cluster_size=4k", BASE },
         { "subclusters", ",extended_l2=on", MID, .threaded = true },
     };
+    static const DepthCase depth_cases[] = {
+        { "backup", run_backups },
+        { "mirror", run_mirror },
+        { "stream", run_stream },
+        { "commit", run_commit },
+    };
     int ret;
 
     g_test_init(&argc, &argv, NULL);
@@ -862,6 +1032,12 @@ int main(int argc, char **argv)
     add_cases("mirror", mirror_cases, ARRAY_SIZE(mirror_cases), test_mirror);
     add_cases("active-commit", active_commit_cases,
               ARRAY_SIZE(active_commit_cases), test_active_commit);
+    for (int i = 0; i < ARRAY_SIZE(depth_cases); i++) {
+        g_autofree char *name = g_strdup_printf("/zoned-jobs/depth/%s",
+                                                depth_cases[i].name);
+
+        g_test_add_data_func(name, &depth_cases[i], test_depth);
+    }
     g_test_add_func("/zoned-jobs/mirror/gap", test_mirror_gap);
     g_test_add_data_func("/zoned-jobs/stream/held-up/reset", reset_and_write,
                          test_stream_held);
