@@ -34,6 +34,7 @@ static const struct {
     { "stream", "s" },
     { "streambase", "S" },
     { "commit", "c" },
+    { "active", "ap" },
     { "backup", "b" },
     { "incremental", "bi" },
     { "mirror", "mp" },
@@ -156,6 +157,12 @@ static void do_step(char step)
         commit_start("job", top, base, bdrv_find_node("upper"), JOB_DEFAULT, 0,
                      BLOCKDEV_ON_ERROR_REPORT, "base", false, NULL,
                      &error_abort);
+        break;
+    case 'a':
+        begin_job();
+        commit_active_start("job", top, base, JOB_DEFAULT, 0,
+                            BLOCKDEV_ON_ERROR_REPORT, NULL, NULL, NULL, false,
+                            &error_abort);
         break;
     case 'b':
         start_backup(MIRROR_SYNC_MODE_FULL);

@@ -15,6 +15,7 @@
  *   stream                 all backing files of node "top"
  *   streambase             those above node "base"
  *   commit                 the images from node "upper" down to node "base"
+ *   active                 all overlays of node "base", which becomes the disk
  *   backup                 a full backup
  *   incremental            another one, to the same target, after it
  *   mirror                 moves to the target
@@ -23,9 +24,10 @@
 void crash_jobs_init(const char *what, BlockBackend *blk, const char *target);
 
 /*
- * After each turn of the event loop, when @done requests have been made: what comes
- * next is done, if it is time for that.  The disk is in use (@busy), or it is left
- * alone until this is false: all is over, or a mirror is ready, and moves later.
+ * After each turn of the event loop, when @done requests have been made: what
+ * comes next is done, if it is time for that.  The disk is in use (@busy), or it
+ * is left alone until this is false: all is over, or a mirror is ready, and moves
+ * later.
  */
 bool crash_jobs_step(bool busy, uint64_t done);
 

@@ -3,7 +3,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 import json
-import random
 import shutil
 import subprocess
 import time
@@ -12,7 +11,7 @@ from epoch import CONVENTIONAL
 from eventlog import JOB, PIVOT, POINT, SYNC, Event, read_log
 from oracle import History, Oracle
 from powercut import Replay
-from workload import SECRET, VARIANTS, QEMU_IMG, Recording, qemu_img_check
+from workload import VARIANTS, Recording, qemu_img_check
 
 # So many requests are enough for any kill
 ENDLESS = 20000
@@ -136,11 +135,12 @@ class JobRecording(Recording):
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
         moment = self.cut(window, number, lambda name: directory / name)
-        over = self.oracle.is_over(moment)
+        over, moved = self.oracle.is_over(moment), False
         if number % 2 and not over and not self.target:
             self.repeat(looker.tool, directory)
             over = True
-        found = Found(self, looker, over, directory)
+            moved = bool(self.oracle.pivots)
+        found = Found(self, looker, over, directory, moved)
         return self.oracle.judge(moment, found) + (found.check() if number == 0 else [])
 
     def repeat(self, tool, directory):
@@ -159,8 +159,9 @@ class JobRecording(Recording):
 
 class Found:
     """The images in a directory after a cut"""
-    def __init__(self, recording, looker, over, directory):
+    def __init__(self, recording, looker, over, directory, moved=False):
         self.recording, self.looker, self.directory = recording, looker, directory
+        self.moved = moved      # by another job after the cut
         # When the job is over, its user deletes what is no longer used.
         for name in recording.workload.dropped if over else ():
             (directory / name).unlink()
@@ -169,8 +170,8 @@ class Found:
         return self.looker.look(self.recording.found(name, self.directory))
 
     def check(self):
-        names = [name for name in ('image', self.recording.target) if name]
-        return [text for name in names
+        names = ['image', self.recording.workload.moves_to]
+        return [text for name in names if (self.directory / name).exists()
                 for text in qemu_img_check(self.recording.found(name, self.directory))]
 
 
@@ -195,25 +196,21 @@ class JobOracle(Oracle):
 
     def judge(self, moment, found):
         wrong = self.failed[:]
-        if not self.workload.has_target:
-            return wrong + super().judge(moment, found.look('image'))
-        target = found.look('target')
-        wrong += [f'target: {text}' for text in self.judge_target(moment, target)]
-        pivot = self.pivots[0] if self.pivots else None
-        if not pivot or moment <= pivot.begin:
-            return wrong + super().judge(moment, found.look('image'))
-        # From here on the disk is the target, when the job has ended
-        after = super().judge(moment, target)
-        if moment <= pivot.end:
-            return wrong + min(after, super().judge(moment, found.look('image')),
-                               key=len)
-        return wrong + [f'target: {text}' for text in after]
+        results = []
+        if not found.moved and not any(e.end < moment for e in self.pivots):
+            results.append(super().judge(moment, found.look('image')))
+        if found.moved or any(e.begin < moment for e in self.pivots):
+            # The disk when the job has ended; until then it may be
+            moved = found.look(self.workload.moves_to)
+            results.append([f'moved: {text}' for text in super().judge(moment, moved)])
+        elif self.workload.has_target:
+            wrong += [f'target: {text}'
+                      for text in self.judge_target(moment, found.look('target'))]
+        return wrong + min(results, key=len)
 
     def judge_target(self, moment, seen):
         """Before it may be the disk"""
         wrong = list(self.judge_image(moment, seen))
-        if any(e.begin < moment for e in self.pivots):
-            return wrong
         # What may be there
         ended = sum(e.end < moment for e in self.jobs)
         begun = sum(e.begin < moment for e in self.jobs)

@@ -97,6 +97,11 @@ class Workload(NamedTuple):
         return variant not in self.quick if self.quick else variant in SLOW
 
     @property
+    def moves_to(self):
+        """What becomes the disk"""
+        return 'base' if self.below else 'target'
+
+    @property
     def has_target(self):
         return bool(self.job) and not self.below
 
@@ -174,6 +179,9 @@ WORKLOADS = [
     Workload('commit', ZNS_ZONES, 300, 16, 10, CHAIN_MIX, variants=OVERLAY,
              base_mix=BELOW_MIX, job='commit', below=('upper', 'mid', 'base'),
              dropped=('upper', 'mid'), quick=('default',)),
+    Workload('active', ZNS_ZONES, 400, 16, 10, CHAIN_MIX, variants=OVERLAY,
+             base_mix=BELOW_MIX, job='active', below=('upper', 'mid', 'base'),
+             dropped=('image', 'upper', 'mid'), quick=('512',)),
     Workload('backup', ZNS_ZONES, 400, 16, 10, DISK_MIX, job='backup',
              quick=('4k',)),
     Workload('incremental', ZNS_ZONES, 600, 16, 10, DISK_MIX, job='incremental',
