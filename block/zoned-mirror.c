@@ -42,9 +42,19 @@ static bool GRAPH_RDLOCK check_node(BlockDriverState *bs, const char *what,
            !bdrv_refuse_zoned(bs, what, errp);
 }
 
-static bool refuse_mode(BlockDriverState *bs, const char *mode, Error **errp)
+static bool refuse_option(BlockDriverState *bs, const char *option,
+                          const char *why, Error **errp)
 {
-    return !bdrv_refuse_zoned(bs, mode, errp);
+    error_setg(errp, "Node '%s' is zoned, so %s in a mirror: %s",
+               bdrv_get_node_name(bs), option, why);
+    return false;
+}
+
+static bool refuse_write_blocking(BlockDriverState *bs, Error **errp)
+{
+    return refuse_option(bs, "'copy-mode' cannot be 'write-blocking'",
+                         "a write that waits for a copy would be overtaken by "
+                         "the next one of its zone", errp);
 }
 
 bool zoned_mirror_check(BlockDriverState *source, BlockDriverState *target,
@@ -63,11 +73,16 @@ bool zoned_mirror_check(BlockDriverState *source, BlockDriverState *target,
     if (!check_node(source, "mirroring it", errp)) {
         return false;
     }
-    if (is_none_mode || base) {
-        return refuse_mode(source, "a mirror whose 'sync' is not 'full'", errp);
+    if (is_none_mode) {
+        return refuse_option(source, "'sync' cannot be 'none'",
+                             "the target would get zones without the data that "
+                             "they had before", errp);
+    }
+    if (base) {
+        return !bdrv_refuse_zoned(source, "'sync=top' of a mirror", errp);
     }
     if (copy_mode != MIRROR_COPY_MODE_BACKGROUND) {
-        return refuse_mode(source, "the copy mode 'write-blocking'", errp);
+        return refuse_write_blocking(source, errp);
     }
     if (target->bl.zones.model == BLK_Z_NONE &&
         !zoned_transfer_target(target)) {
@@ -81,8 +96,7 @@ bool zoned_mirror_check(BlockDriverState *source, BlockDriverState *target,
 
 bool zoned_mirror_check_change(ZonedMirror *zm, Error **errp)
 {
-    return !zm || refuse_mode(zm->source, "the copy mode 'write-blocking'",
-                              errp);
+    return !zm || refuse_write_blocking(zm->source, errp);
 }
 
 /* A target without zones here has them in another process. */
