@@ -111,7 +111,7 @@ class Jobs(Load):
             self.halt(kill=True)
             for path in self.dir.glob('*.qcow2*'):
                 path.unlink()
-            self.images[:] = self.new_images('zbc')
+            type(self).images = self.new_images('zbc')
             self.boot()
         type(self).used = True
         self.check(
@@ -199,7 +199,7 @@ class Jobs(Load):
     def boot_from(self, images):
         """Go on with other images; the guest is powered off properly."""
         self.halt()
-        self.images[:] = images
+        type(self).images = images
         self.check_images()
         self.boot()
 
@@ -472,6 +472,32 @@ class Jobs(Load):
         for path in top:
             self.assertNotIn('backing', qemu_img('info', '-U', path))
         self.boot_from(top)
+        self.assertChanged(('cl', 'cl', 'cl'))
+        self.verify(stored, zones=(2,))
+
+    @tap.full
+    def test_active(self):
+        """the image that the guest writes is committed, and it goes on below"""
+        self.start_loads()
+        top = self.snapshot('top', 'DISK', self.images)
+        self.change()
+        self.go_on()
+        self.start_slowly('block-commit', device='top-DISK')
+        self.go_on()
+        self.let_go()
+        for disk in self.NODES:
+            self.monitor.wait_for_job(disk, 'ready')
+        self.go_on()
+        for disk in self.NODES:
+            self.monitor('block-job-complete', device=disk)
+        self.monitor.conclude(*self.NODES)
+        for path in top:
+            path.unlink()
+        self.go_on()
+        self.stop_loads()
+        stored = self.rounds()
+        self.assertChanged(('oi', 'oi', 'oe'))
+        self.boot_from(self.images)
         self.assertChanged(('cl', 'cl', 'cl'))
         self.verify(stored, zones=(2,))
 
