@@ -56,8 +56,8 @@ JOB_DEPTH = 8
 # One after the other, as a guest writes to a zone
 WRITER_BLOCK, WRITER_DEPTH = 64 * KIB, 1
 WRITER_PART = 0.5
-BACKUP, STREAM, ALONE, BESIDE = ('backup', 'stream', 'writer alone',
-                                 'writer beside it')
+BACKUP, MIRROR, STREAM, COMMIT = JOBS = ('backup', 'mirror', 'stream', 'commit')
+ALONE, BESIDE = 'writer alone', 'writer beside it'
 UNIT, UNIT_WRITES = '4 KiB, flush', 500
 ALL = 'all'
 # Disks of Linux alone
@@ -451,6 +451,12 @@ class Measurements:
         disk.open()
         target.create(4 * size)
         self.settle()
+        self.jobs.add((MIRROR, name),
+                      rate((size, self.bench('mirror', disk.name,
+                                             target.filename()))))
+        target.unlink()
+        target.create(4 * size)
+        self.settle()
         # A plain disk's job counts what is not allocated, too
         _, nanoseconds = self.bench('backup', disk.name, target.filename())
         self.jobs.add((BACKUP, name), rate((size, nanoseconds)))
@@ -468,6 +474,23 @@ class Measurements:
         target.unlink()
         disk.remove()
 
+    def commit_round(self, name, disk, middle, overlay):
+        """Of an image that is not the one in use, to its empty backing file"""
+        size = self.options.job_bytes
+        disk.create(4 * size)
+        middle.make_overlay(disk)
+        middle.open()
+        middle.load('write', MIB, JOB_DEPTH, size)
+        middle.close()
+        overlay.make_overlay(middle)
+        overlay.open()
+        self.settle()
+        self.jobs.add((COMMIT, name),
+                      rate((size, self.bench('commit', overlay.name))))
+        overlay.remove()
+        middle.unlink()
+        disk.unlink()
+
     def measure_jobs(self):
         if not self.wants('jobs'):
             return
@@ -478,6 +501,7 @@ class Measurements:
         for turn in self.rounds(self.options.fewer_rounds, disks):
             for name, of in turn:
                 self.job_round(name, *of)
+                self.commit_round(name, *of)
 
     # --- Many zones ---
 

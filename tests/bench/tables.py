@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 from disks import MIB
-from measure import (ALL, ALONE, BACKUP, BESIDE, BLOCKS, EMPTY, FUA, NULL_PLAIN, NULL_ZONED, RESETS,
-                     SPACE_A_ZONE, SPACE_PART, STATES, STREAM, TINY_ZONES, UNIT,
+from measure import (ALL, ALONE, BESIDE, BLOCKS, EMPTY, FUA, JOBS, NULL_PLAIN, NULL_ZONED, RESETS,
+                     SPACE_A_ZONE, SPACE_PART, STATES, TINY_ZONES, UNIT,
                      ZONE_COUNTS, spread)
 
 WORKS = ('first write', 'rewrite', 'read')
@@ -300,19 +300,20 @@ def open_table(tables, samples):
 
 def job_table(tables, samples):
     heading('Jobs',
-            'block-stream, and a backup with sync=full until the target is closed, of '
-            'a zoned', 'image and of plain qcow2 with the same data.  A writer, '
-            '64 KiB and depth 1, where', 'there is no data yet, alone and while the '
-            'backup copies; it loses the first through', 'the second.',
+            'A backup with sync=full and a mirror until the target is closed, block-stream,',
+            'and block-commit of what is not in use, of a zoned image and of plain qcow2',
+            'with the same data.  A writer, 64 KiB and depth 1, where there is no data',
+            'yet, alone and while the backup copies; it loses the first through the '
+            'second.',
             f'Targets: jobs >= {JOB_TO_QCOW2} of qcow2, loss <= {LOSS_TO_QCOW2} of '
             "qcow2's.")
     layout = '{:16} {:>10} {:>10} {:>18}  {}'
     print(layout.format('', 'zoned', 'qcow2', 'ratio', 'target'))
-    for work in (BACKUP, STREAM, ALONE, BESIDE):
+    for work in (*JOBS, ALONE, BESIDE):
         zoned, plain = (samples.rounds[work, name] for name in ('zoned', 'qcow2'))
         ratio = samples.ratio((work, 'zoned'), (work, 'qcow2'))
         verdict = tables.verdict(work, ratio, JOB_TO_QCOW2) \
-            if work in (BACKUP, STREAM) else ''
+            if work in JOBS else ''
         print(layout.format(work, f'{spread(zoned)[1]:.0f}',
                             f'{spread(plain)[1]:.0f}', show(ratio),
                             verdict).rstrip())

@@ -20,7 +20,9 @@
  *  reset|discard|finish DISK BLOCK DEPTH FLUSH BYTES MS
  *                              the same for ranges of BLOCK bytes
  *  backup DISK FILENAME        bytes copied, time until the target is closed
+ *  mirror DISK FILENAME        time until all is there and the target is closed
  *  stream DISK                 time
+ *  commit DISK                 time, of its backing file to that below
  *  beside DISK BLOCK DEPTH START BYTES MS [FILENAME]
  *                              bytes done, time, of writes of BYTES from START
  *                              on, or for MS milliseconds, while DISK is backed up
@@ -352,6 +354,66 @@ static void wait_for_job(void)
     }
 }
 
+/* Print the time since @start, or what went wrong. */
+static void print_time(int64_t start, int ret, Error *err)
+{
+    if (err) {
+        printf("error %s\n", error_get_pretty(err));
+        error_free(err);
+    } else if (ret < 0) {
+        printf("error %s\n", strerror(-ret));
+    } else {
+        printf("%" PRId64 "\n", get_clock() - start);
+    }
+}
+
+/* Until the target has all, which it keeps then */
+static int end_mirror(void)
+{
+    bool ready = false;
+    BlockJob *job;
+
+    WITH_JOB_LOCK_GUARD() {
+        job = block_job_next_locked(NULL);
+        job_ref_locked(&job->job);
+    }
+    while (!ready) {
+        aio_poll(qemu_get_aio_context(), true);
+        WITH_JOB_LOCK_GUARD() {
+            ready = job_is_ready_locked(&job->job) ||
+                    job_is_completed_locked(&job->job);
+        }
+    }
+    WITH_JOB_LOCK_GUARD() {
+        int ret = job_cancel_sync_locked(&job->job, false);
+
+        job_unref_locked(&job->job);
+        return ret;
+    }
+    g_assert_not_reached();
+}
+
+static void mirror(BlockBackend *blk, const char *filename)
+{
+    Error *local_err = NULL;
+    int64_t start = 0;
+    int ret = 0;
+    BlockDriverState *target = bdrv_open(filename, NULL, NULL,
+                                         BDRV_O_RDWR | BDRV_O_NOCACHE,
+                                         &local_err);
+
+    if (target) {
+        start = get_clock();
+        mirror_start(NULL, blk_bs(blk), target, NULL, JOB_INTERNAL, 0, 0, 0,
+                     MIRROR_SYNC_MODE_FULL, MIRROR_LEAVE_BACKING_CHAIN, false,
+                     BLOCKDEV_ON_ERROR_REPORT, BLOCKDEV_ON_ERROR_REPORT, true,
+                     NULL, MIRROR_COPY_MODE_BACKGROUND, &local_err);
+        ret = local_err ? 0 : end_mirror();
+        bdrv_unref(target);
+    }
+    print_time(start, ret, local_err);
+}
+
 static void stream(BlockBackend *blk)
 {
     Error *local_err = NULL;
@@ -359,13 +421,28 @@ static void stream(BlockBackend *blk)
 
     stream_start(NULL, blk_bs(blk), NULL, NULL, false, NULL, JOB_INTERNAL, 0,
                  BLOCKDEV_ON_ERROR_REPORT, NULL, &local_err);
-    if (local_err) {
-        printf("error %s\n", error_get_pretty(local_err));
-        error_free(local_err);
-        return;
+    if (!local_err) {
+        wait_for_job();
     }
-    wait_for_job();
-    printf("%" PRId64 "\n", get_clock() - start);
+    print_time(start, 0, local_err);
+}
+
+static void commit(BlockBackend *blk)
+{
+    Error *local_err = NULL;
+    int64_t start = get_clock();
+    BlockDriverState *top, *base;
+
+    bdrv_graph_rdlock_main_loop();
+    top = bdrv_cow_bs(blk_bs(blk));
+    base = bdrv_cow_bs(top);
+    bdrv_graph_rdunlock_main_loop();
+    commit_start(NULL, blk_bs(blk), base, top, JOB_INTERNAL, 0,
+                 BLOCKDEV_ON_ERROR_REPORT, NULL, false, NULL, &local_err);
+    if (!local_err) {
+        wait_for_job();
+    }
+    print_time(start, 0, local_err);
 }
 
 static void load_command(BlockBackend *blk, char **words, unsigned int n)
@@ -436,8 +513,12 @@ static void command(char **words)
         printf("%" PRId64 "\n", get_clock() - start);
     } else if (n == 3 && g_str_equal(words[0], "backup") && blk) {
         backup(blk, words[2]);
+    } else if (n == 3 && g_str_equal(words[0], "mirror") && blk) {
+        mirror(blk, words[2]);
     } else if (n == 2 && g_str_equal(words[0], "stream") && blk) {
         stream(blk);
+    } else if (n == 2 && g_str_equal(words[0], "commit") && blk) {
+        commit(blk);
     } else if (n >= 7 && g_str_equal(words[0], "beside") && blk) {
         beside(blk, words, n > 7 ? words[7] : NULL);
     } else if (n == 2 && g_str_equal(words[0], "report") && blk) {

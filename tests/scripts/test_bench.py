@@ -15,8 +15,8 @@ sys.path.insert(0, str(TOP / 'tests/bench'))
 
 import tables
 import zone_table
-from measure import ALL, ALONE, BACKUP, BESIDE, EMPTY, FUA, RESETS, STATES, \
-    STREAM, TINY_ZONES, UNIT, ZONE_COUNTS, Samples
+from measure import ALL, ALONE, BESIDE, EMPTY, FUA, JOBS, RESETS, STATES, \
+    TINY_ZONES, UNIT, ZONE_COUNTS, Samples
 from disks import MIB
 
 GOOD, BAD = 'met', 'missed'
@@ -55,9 +55,9 @@ class TestTargets(unittest.TestCase):
         for verdict, mine, loss in ((GOOD, 90, 2.1), (BAD, 89, 2.3)):
             values = {(ALONE, 'zoned'): 100, (ALONE, 'qcow2'): 100,
                       (BESIDE, 'zoned'): 100 / loss, (BESIDE, 'qcow2'): 50}
-            for job in (BACKUP, STREAM):
+            for job in JOBS:
                 values |= {(job, 'zoned'): mine, (job, 'qcow2'): 100}
-            self.judge(verdict, 3, tables.job_table, self.samples(values))
+            self.judge(verdict, 5, tables.job_table, self.samples(values))
 
     def test_flushes(self):
         for verdict, mine in ((GOOD, 100), (BAD, 69)):
