@@ -201,8 +201,10 @@ class JobOracle(Oracle):
             results.append(super().judge(moment, found.look('image')))
         if found.moved or any(e.begin < moment for e in self.pivots):
             # The disk when the job has ended; until then it may be
-            moved = found.look(self.workload.moves_to)
-            results.append([f'moved: {text}' for text in super().judge(moment, moved)])
+            seen = found.look(self.workload.moves_to)
+            results.append([f'moved: {text}' for text in super().judge(moment, seen)])
+            if self.workload.has_target:
+                wrong += min(results[-1], self.not_empty(moment, seen), key=len)
         elif self.workload.has_target:
             wrong += [f'target: {text}'
                       for text in self.judge_target(moment, found.look('target'))]
@@ -219,11 +221,16 @@ class JobOracle(Oracle):
         sequential = [zone for zone in seen.zones if zone.state != CONVENTIONAL]
         if begun > ended or not ended:
             results = [p.judge(sequential) for p in pictures]
-            results.append([f'zone {zone.index}: not empty' for zone in sequential
-                            if not zone.is_empty])
+            results.append(self.not_empty(moment, seen))
         else:
             results = [p.judge(seen.zones) for p in pictures]
         return wrong + min(results, key=len)
+
+    def not_empty(self, moment, seen):
+        """What is wrong if nobody is to take this for a copy of the disk"""
+        return [*self.judge_image(moment, seen),
+                *(f'zone {zone.index}: not empty' for zone in seen.zones
+                  if zone.state != CONVENTIONAL and not zone.is_empty)]
 
 
 class Picture:
