@@ -107,6 +107,30 @@ static void count_mgmt(BdrvChild *child, BlockZoneOp op, int ret)
     }
 }
 
+/* --- Order --- */
+
+/*
+ * A write to a zone is at the write pointer after those before it only.  So it is
+ * held up by whatever holds up one of them: it counts as from the zone's start on.
+ */
+void coroutine_fn bdrv_zone_hold_up_write(BdrvTrackedRequest *req)
+{
+    BlockDriverState *bs = req->bs;
+    int64_t start;
+
+    if (bs->bl.zones.model == BLK_Z_NONE || req->serialising ||
+        req->type != BDRV_TRACKED_WRITE ||
+        !qatomic_read(&bs->serialising_in_flight)) {
+        return;
+    }
+    start = QEMU_ALIGN_DOWN(req->overlap_offset, bs->bl.zones.size);
+
+    QEMU_LOCK_GUARD(&bs->reqs_lock);
+
+    req->overlap_bytes += req->overlap_offset - start;
+    req->overlap_offset = start;
+}
+
 /* --- Operations --- */
 
 /*

@@ -23,6 +23,12 @@ bdrv_co_write_req_finish(BdrvChild *child, int64_t offset, int64_t bytes,
                          BdrvTrackedRequest *req, int ret);
 
 /*
+ * In zoned-io.c, for block/io.c: a write is about to wait for copies on read.  In
+ * a zone, one that waits has those behind it wait, too.
+ */
+void coroutine_fn bdrv_zone_hold_up_write(BdrvTrackedRequest *req);
+
+/*
  * In zoned-io.c, for block/io.c: count a write of @child with the result @ret, if
  * there are zones.
  */

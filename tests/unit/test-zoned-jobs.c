@@ -910,6 +910,42 @@ static void coroutine_fn append_in_the_cluster(void)
     g_rand_free(w.rand);
 }
 
+#define ROW 16                  /* writes, beyond the cluster that is copied */
+
+typedef struct Row {
+    Coroutine *co;
+    int left;
+} Row;
+
+static void row_written(void *opaque, int ret)
+{
+    Row *row = opaque;
+
+    g_assert_cmpint(ret, ==, 0);
+    if (--row->left == 0) {
+        aio_co_wake(row->co);
+    }
+}
+
+static void coroutine_fn write_in_a_row(void)
+{
+    ModelZone *m = &model[FIRST_OWNED];
+    Row row = { .co = qemu_coroutine_self(), .left = ROW };
+    uint64_t *buf = qemu_memalign(BLOCK, ROW * BLOCK);
+    QEMUIOVector qiovs[ROW];
+
+    for (unsigned int i = 0; i < ROW; i++) {
+        uint64_t *block = &buf[i * BLOCK / sizeof(*buf)];
+
+        fill(block, 1, &m->tags[m->end]);
+        qemu_iovec_init_buf(&qiovs[i], block, BLOCK);
+        blk_aio_pwritev(blk, place(FIRST_OWNED, m->end++), &qiovs[i], 0,
+                        row_written, &row);
+    }
+    qemu_coroutine_yield();
+    qemu_vfree(buf);
+}
+
 static void coroutine_fn write_first_blocks(void)
 {
     uint64_t *buf = qemu_memalign(BLOCK, 6 * BLOCK);
@@ -1043,6 +1079,8 @@ int main(int argc, char **argv)
                          test_stream_held);
     g_test_add_data_func("/zoned-jobs/stream/held-up/append",
                          append_in_the_cluster, test_stream_held);
+    g_test_add_data_func("/zoned-jobs/stream/held-up/writes", write_in_a_row,
+                         test_stream_held);
     ret = g_test_run();
 
     for (unsigned int i = 0; i < THREADS; i++) {
