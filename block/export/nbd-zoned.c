@@ -21,12 +21,12 @@
 
 struct NBDZones {
     BlockExport *exp;
-    NBDZones **from;            /* of the export; changed in the main loop */
-    bool busy;                  /* a request is in progress */
+    NBDZones **from;            /* of the export; only in the main loop */
     int draining;               /* 1: it drains the export; atomic */
     ZoneTable *zones;           /* NULL until there is a geometry */
     BlockDriverState *target;   /* that receives them; NULL if none does */
     uint64_t perm, shared_perm; /* of the export, before */
+    VMChangeStateEntry *vmstate; /* of a guest that waits for its migration */
 };
 
 bool coroutine_fn nbd_zones_offered(BlockExport *exp)
@@ -51,10 +51,13 @@ int nbd_zones_draining(NBDZones *z)
 
 /* --- In the main loop --- */
 
+static void vm_state_changed(void *opaque, bool running, RunState state);
+
 static bool take_export(NBDZones *z, Error **errp)
 {
-    if (*z->from) {
-        error_setg(errp, "The export already gets those of another client");
+    /* What others have begun to send could hold up all that drains the export. */
+    if (!nbd_zones_alone(z->exp)) {
+        error_setg(errp, "The export has other clients");
         return false;
     }
     blk_get_perm(z->exp->blk, &z->perm, &z->shared_perm);
@@ -62,17 +65,23 @@ static bool take_export(NBDZones *z, Error **errp)
      * Nobody else writes, or reads what is of no use yet.  A guest that waits for
      * its migration has permissions already, and does not use them.
      */
-    if (!runstate_check(RUN_STATE_INMIGRATE) &&
-        blk_set_perm(z->exp->blk, z->perm, BLK_PERM_WRITE_UNCHANGED, errp) < 0) {
+    if (runstate_check(RUN_STATE_INMIGRATE)) {
+        z->vmstate = qemu_add_vm_change_state_handler(vm_state_changed, z);
+    } else if (blk_set_perm(z->exp->blk, z->perm, BLK_PERM_WRITE_UNCHANGED,
+                            errp) < 0) {
         return false;
     }
-    qatomic_set(z->from, z);
+    *z->from = z;
     return true;
 }
 
 static void return_export(NBDZones *z)
 {
-    qatomic_set(z->from, NULL);
+    *z->from = NULL;
+    if (z->vmstate) {
+        qemu_del_vm_change_state_handler(z->vmstate);
+        z->vmstate = NULL;
+    }
     blk_set_perm(z->exp->blk, z->perm, z->shared_perm, NULL);
 }
 
@@ -129,6 +138,17 @@ static void stop(NBDZones *z)
     return_export(z);
     z->target = NULL;
     bdrv_unref(target);
+}
+
+/* The guest has come without what the disk was to receive, and uses it. */
+static void vm_state_changed(void *opaque, bool running, RunState state)
+{
+    NBDZones *z = opaque;
+
+    if (running && z->target) {
+        trace_nbd_zones_gone(bdrv_get_node_name(z->target));
+        stop(z);
+    }
 }
 
 static bool check_max(BlockDriverState *bs, const char *option, uint32_t n,
@@ -368,12 +388,7 @@ int coroutine_fn nbd_zones_request(NBDZones *z, const void *payload, size_t len,
     Error *err = NULL;
     int ret = -EINVAL;
 
-    /* They all are in the thread of the export. */
-    if (z->busy) {
-        *message = g_strdup("another request for zones is in progress");
-        return -EBUSY;
-    }
-    z->busy = true;
+    *message = NULL;
     if (len >= sizeof(h)) {
         memcpy(&h, payload, sizeof(h));
         h.op = be32_to_cpu(h.op);
@@ -381,7 +396,6 @@ int coroutine_fn nbd_zones_request(NBDZones *z, const void *payload, size_t len,
         ret = do_request(z, h.op, h.arg, payload + sizeof(h), len - sizeof(h),
                          &err);
     }
-    z->busy = false;
     trace_nbd_zones_done(z->exp->id, h.op, h.arg, len, ret);
     if (err) {
         *message = g_strndup(error_get_pretty(err), MAX_MESSAGE);

@@ -83,14 +83,17 @@ NBDZones *nbd_zones_new(BlockExport *exp, NBDZones **from);
 void nbd_zones_free(NBDZones *z);
 
 /*
- * NBD_CMD_ZONES.  Returns 0, or a negative errno, then *@message can become what is
- * wrong; for g_free().
+ * NBD_CMD_ZONES, one at a time.  Returns 0, or a negative errno; *@message becomes
+ * what is wrong, or NULL; for g_free().
  */
 int coroutine_fn nbd_zones_request(NBDZones *z, const void *payload, size_t len,
                                    char **message);
 
 /* Requests that do not end before a drained section has: they are in it. */
 int nbd_zones_draining(NBDZones *z);
+
+/* In nbd/server.c: has @exp one client?  Only in the main loop. */
+bool nbd_zones_alone(BlockExport *exp);
 
 /* --- The client --- */
 
