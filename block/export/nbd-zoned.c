@@ -56,10 +56,7 @@ static void vm_state_changed(void *opaque, bool running, RunState state);
 static bool take_export(NBDZones *z, Error **errp)
 {
     /* What others have begun to send could hold up all that drains the export. */
-    if (!nbd_zones_alone(z->exp)) {
-        error_setg(errp, "The export has other clients");
-        return false;
-    }
+    nbd_zones_drop_others(z->exp, z);
     blk_get_perm(z->exp->blk, &z->perm, &z->shared_perm);
     /*
      * Nobody else writes, or reads what is of no use yet.  A guest that waits for

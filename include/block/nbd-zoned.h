@@ -92,8 +92,8 @@ int coroutine_fn nbd_zones_request(NBDZones *z, const void *payload, size_t len,
 /* Requests that do not end before a drained section has: they are in it. */
 int nbd_zones_draining(NBDZones *z);
 
-/* In nbd/server.c: has @exp one client?  Only in the main loop. */
-bool nbd_zones_alone(BlockExport *exp);
+/* In nbd/server.c: end the connections of other clients.  Only in the main loop. */
+void nbd_zones_drop_others(BlockExport *exp, NBDZones *z);
 
 /* --- The client --- */
 
