@@ -110,11 +110,14 @@ static int begin(NBDZones *z, uint32_t flags, Error **errp)
     bool same_limits = flags & NBD_ZONES_SAME_LIMITS;
     BlockDriverState *target = find_target(z, errp);
 
-    if (!target || !take_export(z, errp)) {
+    if (!target || !can_receive(z, target, same_limits, errp)) {
+        return -EINVAL;
+    }
+    /* Here others lose their connection. */
+    if (!take_export(z, errp)) {
         return -EBUSY;
     }
-    if (!can_receive(z, target, same_limits, errp) ||
-        !zoned_transfer_begin(target, z->zones, same_limits, errp)) {
+    if (!zoned_transfer_begin(target, z->zones, same_limits, errp)) {
         return_export(z);
         return -EINVAL;
     }

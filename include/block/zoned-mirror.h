@@ -61,8 +61,7 @@ void zoned_mirror_free(ZonedMirror *zm);
  * Everything has been copied, and source and target are flushed; the source is
  * drained: the target gets its zones.  Those that are open stay so if it takes
  * the place of the source (@live), or is in another process, where the guest may
- * go on.  In the main loop; returns 0 or a negative
- * errno.
+ * go on.  In the main loop; returns 0 or a negative errno.
  */
 int GRAPH_UNLOCKED zoned_mirror_finish(ZonedMirror *zm, bool live);
 
