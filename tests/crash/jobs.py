@@ -5,16 +5,13 @@
 import json
 import shutil
 import subprocess
-import time
 
 from epoch import CONVENTIONAL
-from eventlog import JOB, PIVOT, POINT, SYNC, Event, read_log
+from eventlog import JOB, NEVER, PIVOT, POINT, SYNC, Event
 from oracle import History, Oracle
-from powercut import Replay
 from workload import VARIANTS, Recording, qemu_img_check
 
-# So many requests are enough for any kill
-ENDLESS = 20000
+LAST_WINDOWS = 12                       # of a job
 BELOW = {'cluster_size': 4096}          # images below the disk
 
 
@@ -24,6 +21,9 @@ class JobRecording(Recording):
     Headers name backing files without a directory, so that what a cut has left can
     be opened beside them.
     """
+    ENDLESS = 20000             # a quarter of them waits for the job
+    KILLED_WITHIN = .1
+
     def __init__(self, directory, workload, variant, seed):
         super().__init__(directory, workload, variant, seed)
         self.layers = ['image', *workload.below]
@@ -103,30 +103,17 @@ class JobRecording(Recording):
             command.append('json:' + json.dumps(self.node(self.target, driver)))
         return command
 
-    def record(self, tool):
-        self.create(tool)
-        subprocess.run(self.work(tool, 'crash-disk', self.workload.requests),
-                       check=True, timeout=120)
+    def judge(self, events):
+        return JobOracle(events, self.workload)
 
-    def record_killed(self, tool, rng):
-        self.create(tool)
-        self.path('log').touch()
-        begun = self.path('log').stat().st_size
-        child = subprocess.Popen(self.work(tool, 'file', ENDLESS))
-        while self.path('log').stat().st_size == begun and child.poll() is None:
-            time.sleep(.001)
-        time.sleep(rng.uniform(0, .1))
-        child.kill()
-        child.wait()
-
-    def load(self):
-        begin = 0
-        if self.path('base-log').exists():
-            _, begin = read_log(self.path('base-log'))
-        events, self.length = read_log(self.path('log'))
-        self.replay = Replay([self.path(name).read_bytes() for name in self.files],
-                             events, begin, self.length)
-        self.oracle = JobOracle(events, self.workload)
+    def pick_window(self, rng):
+        """Half of them where the job ends, which takes a few flushes of many"""
+        windows = self.replay.windows
+        ends = [e.end for e in self.oracle.jobs if e.end != NEVER]
+        if not ends or rng.random() < .5:
+            return super().pick_window(rng)
+        last = sum(first <= max(ends) for first, _ in windows)
+        return rng.randrange(max(last - LAST_WINDOWS, 0), last)
 
     # --- Judging ---
 

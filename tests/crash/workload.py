@@ -195,6 +195,9 @@ WORKLOADS = [
 
 class Recording:
     """One run of a workload, kept in a directory."""
+    ENDLESS = 1 << 40           # requests
+    KILLED_WITHIN = .3          # seconds
+
     def __init__(self, directory, workload, variant, seed):
         self.directory, self.workload, self.variant = Path(directory), workload, variant
         self.seed = seed
@@ -259,11 +262,13 @@ class Recording:
                            check=True, timeout=120)
             shutil.copy(self.path('log'), self.path('base-log'))
 
+    def work(self, tool, driver, requests):
+        return self.command(tool, self.blockdev(driver), requests, self.workload.mix)
+
     def record(self, tool):
         """Do the work on disks in memory; the files stay as they were."""
         self.create(tool)
-        subprocess.run(self.command(tool, self.blockdev('crash-disk'),
-                                    self.workload.requests, self.workload.mix),
+        subprocess.run(self.work(tool, 'crash-disk', self.workload.requests),
                        check=True, timeout=120)
 
     def record_killed(self, tool, rng):
@@ -271,11 +276,10 @@ class Recording:
         self.create(tool)
         self.path('log').touch()
         begun = self.path('log').stat().st_size
-        child = subprocess.Popen(self.command(tool, self.blockdev('file'), 1 << 40,
-                                              self.workload.mix))
+        child = subprocess.Popen(self.work(tool, 'file', self.ENDLESS))
         while self.path('log').stat().st_size == begun and child.poll() is None:
             time.sleep(.001)
-        time.sleep(rng.uniform(0, .3))
+        time.sleep(rng.uniform(0, self.KILLED_WITHIN))
         assert child.poll() is None, 'it has ended by itself'
         child.kill()
         child.wait()
@@ -287,7 +291,10 @@ class Recording:
         events, self.length = read_log(self.path('log'))
         self.replay = Replay([self.path(name).read_bytes() for name in self.files],
                              events, begin, self.length)
-        self.oracle = Oracle(events, self.workload.zones)
+        self.oracle = self.judge(events)
+
+    def judge(self, events):
+        return Oracle(events, self.workload.zones)
 
     def pick_window(self, rng):
         return rng.randrange(len(self.replay.windows))
