@@ -467,6 +467,18 @@ typedef struct Case {
     bool threaded;
 } Case;
 
+/* What the job has left can be used as the guest's disk, and is written. */
+static void use_again(int top)
+{
+    blk = blk_new_open(paths[top], NULL, NULL, BDRV_O_RDWR, &error_abort);
+    check_disk();
+    start_writers(99, 10, false);
+    stop_writers();
+    check_disk();
+    close_chain();
+    check_image(top);
+}
+
 /* The job is over: the disk is as the guest knows it, without other files. */
 static void check_result(int top, int base)
 {
@@ -487,13 +499,7 @@ static void check_result(int top, int base)
             check_image(layer);
         }
     }
-    blk = blk_new_open(paths[TOP], NULL, NULL, BDRV_O_RDWR, &error_abort);
-    check_disk();
-    start_writers(99, 10, false);
-    stop_writers();
-    check_disk();
-    close_chain();
-    check_image(TOP);
+    use_again(TOP);
 }
 
 static void test_stream(const void *opaque)
@@ -583,13 +589,7 @@ static void check_alone(int top)
             unlink(paths[layer]);
         }
     }
-    blk = blk_new_open(paths[top], NULL, NULL, BDRV_O_RDWR, &error_abort);
-    check_disk();
-    start_writers(99, 10, false);
-    stop_writers();
-    check_disk();
-    close_chain();
-    check_image(top);
+    use_again(top);
 }
 
 /* Writers go on with the job @job, until it is over and the disk is @to. */
