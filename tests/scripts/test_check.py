@@ -41,6 +41,14 @@ class TestCheck(unittest.TestCase):
         lines = self.lines(('FAIL', 'ok 1 - a\nnot ok 2 - b c\n1..2\n'))
         self.assertEqual(lines, ['FAILED: prog0: b c', '1 passed, 1 failed'])
 
+    def test_failures_say_why(self):
+        lines = self.lines(('OK', 'an error that was wanted\nok 1 a\n'),
+                           ('ERROR', '1..1\n# QEMU ended with status -6\n'
+                            '# at once\nBail out! setUpClass\n'))
+        self.assertEqual(lines[:2], ['prog1 said: QEMU ended with status -6',
+                                     'prog1 said: Bail out! setUpClass'])
+        self.assertEqual(lines[-1], '1 passed, 1 failed')
+
     def test_skips_are_named_with_reasons(self):
         lines = self.lines(('OK', 'ok 1 a # SKIP no KVM here\nok 2 b\n1..2\n'))
         self.assertEqual(lines, ['skipped: prog0: a (no KVM here)',
