@@ -1,11 +1,16 @@
 #!/usr/bin/env python3
 #
 # Zoned disks in other machines: behind an IOMMU, and as an NVMe namespace that
-# two controllers have.
+# two controllers have.  And one that changes the memory map while it runs.
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-from guest import CMDLINE
+import base64
+import subprocess
+import tempfile
+import unittest
+
+from guest import CMDLINE, Guest, prepare
 from zonetest import KIB, Namespace, pattern
 import test_blkzone
 import test_nvme
@@ -123,6 +128,55 @@ class Multipath(Namespace):
         self.assertData(0, 0, pattern('before', 64 * KIB) +
                         pattern('after', 64 * KIB))
         self.check(self.FIO + '--io_size=8M', timeout=300)
+
+
+# Turn the memory of the PCI device FILE on and off for 10 seconds; without FILE,
+# look whether time goes on as it should.
+MAP_CHANGER = r'''
+#include <fcntl.h>
+#include <time.h>
+#include <unistd.h>
+
+int main(int argc, char **argv)
+{
+    static const char command[2][2] = { { 0, 0 }, { 2, 0 } };
+    time_t end = time(0) + 10, last = time(0), now = last;
+    int file = argc > 1 ? open(argv[1], O_RDWR) : -1;
+
+    for (unsigned i = 0; now < end; i++) {
+        if (argc > 1 && pwrite(file, command[i & 1], 2, 4) != 2) {
+            return 1;
+        }
+        now = time(0);
+        if (now < last || now > last + 60) {
+            return 2;
+        }
+        last = now;
+    }
+    return 0;
+}
+'''
+
+
+class MemoryMap(unittest.TestCase):
+    def test_changes_below_a_clock(self):
+        """vCPUs read a clock while another one changes the memory map"""
+        prepare()
+        with tempfile.NamedTemporaryFile() as program:
+            subprocess.run(['cc', '-static', '-x', 'c', '-o', program.name, '-'],
+                           input=MAP_CHANGER, text=True, check=True)
+            with open(program.name, 'rb') as file:
+                code = base64.b64encode(file.read()).decode()
+        with Guest(['-smp', '4', '-device', 'pci-testdev,addr=05.0']) as guest:
+            guest.check(
+                f'base64 -d > /tmp/prog <<END\n{code}\nEND\n'
+                'chmod +x /tmp/prog\n'
+                'cd /sys/devices/system/clocksource/clocksource0\n'
+                'echo hpet > current_clocksource\n'
+                'for cpu in 1 2 3; do taskset -c $cpu /tmp/prog & pids+=" $!"; done\n'
+                'taskset -c 0 /tmp/prog /sys/bus/pci/devices/0000:00:05.0/config\n'
+                'for pid in $pids; do wait $pid; done')
+            guest.poweroff()
 
 
 if __name__ == '__main__':
