@@ -28,7 +28,7 @@ help:
 	@echo 'make check-crash    the power-loss harness, all of it'
 	@echo 'make check-fuzz     100,000 crafted images'
 	@echo 'make check-distributed  images over NBD, SSH, NFS and RBD, on loopback'
-	@echo 'make check-arm64    guests with pages of 16 KiB, on arm64'
+	@echo 'make check-arm64    guests with pages of 16 and 64 KiB, on arm64'
 	@echo 'make check-stress   an hour of random operations against a model'
 	@echo 'make check-versions unit, qtest, iotests, guest on each version of QEMU'
 	@echo 'make check-locks    our files under clang'"'"'s analysis of thread safety'
@@ -116,7 +116,7 @@ check-distributed: check-programs
 # Large pages; builds QEMU once more, for arm64.
 .PHONY: check-arm64 arm64-image
 arm64-image: configured
-	@scripts/guest-image arm64-16k
+	@scripts/guest-image $${GUEST_LINUX:-arm64-16k arm64-64k}
 check-arm64: configured
 	@$(MAKE) -j2 check-programs arm64-image
 	@scripts/check-arm64

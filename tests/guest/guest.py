@@ -5,7 +5,7 @@
 # As a module: class Guest.  As a program, for people: see --help.
 #
 # Environment: QEMU_BUILD   directory of qemu-system-x86_64 and qemu-img
-#              GUEST_LINUX  "newest", "oldest" or "arm64-16k", see
+#              GUEST_LINUX  "newest", "oldest", "arm64-16k" or "arm64-64k", see
 #                           scripts/guest-image
 #              GUEST_IMAGE  directory of a guest image that is used as it is
 #
