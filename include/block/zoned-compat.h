@@ -62,18 +62,24 @@ typedef bool ZonedStatusMode;           /* where there are zeroes */
     vmstate_load_state(f, vmsd, s, (vmsd)->version_id)
 #endif
 
-/* A full backup, with the default of what there is to choose */
+/* A backup, of what is in @bitmap if there is one; the default of what else there is */
 #if ZONED_QEMU_VERSION >= 1001
-#define zoned_backup_job_create(id, bs, target, perf, errp) \
-    backup_job_create(id, bs, target, 0, MIRROR_SYNC_MODE_FULL, NULL, 0, \
-                      false, false, NULL, perf, BLOCKDEV_ON_ERROR_REPORT, \
-                      BLOCKDEV_ON_ERROR_REPORT, \
-                      ON_CBW_ERROR_BREAK_GUEST_WRITE, JOB_DEFAULT, \
+#define zoned_backup_job_create(id, bs, target, bitmap, perf, errp) \
+    backup_job_create(id, bs, target, 0, \
+                      (bitmap) ? MIRROR_SYNC_MODE_BITMAP \
+                               : MIRROR_SYNC_MODE_FULL, \
+                      bitmap, BITMAP_SYNC_MODE_ON_SUCCESS, false, false, NULL, \
+                      perf, BLOCKDEV_ON_ERROR_REPORT, \
+                      BLOCKDEV_ON_ERROR_REPORT, ON_CBW_ERROR_BREAK_GUEST_WRITE, \
+                      JOB_DEFAULT, \
                       NULL, NULL, NULL, errp)
 #else
-#define zoned_backup_job_create(id, bs, target, perf, errp) \
-    backup_job_create(id, bs, target, 0, MIRROR_SYNC_MODE_FULL, NULL, 0, \
-                      false, false, NULL, perf, BLOCKDEV_ON_ERROR_REPORT, \
+#define zoned_backup_job_create(id, bs, target, bitmap, perf, errp) \
+    backup_job_create(id, bs, target, 0, \
+                      (bitmap) ? MIRROR_SYNC_MODE_BITMAP \
+                               : MIRROR_SYNC_MODE_FULL, \
+                      bitmap, BITMAP_SYNC_MODE_ON_SUCCESS, false, false, NULL, \
+                      perf, BLOCKDEV_ON_ERROR_REPORT, \
                       BLOCKDEV_ON_ERROR_REPORT, JOB_DEFAULT, \
                       NULL, NULL, NULL, errp)
 #endif

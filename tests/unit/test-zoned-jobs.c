@@ -17,6 +17,7 @@
 #include "block/aio-wait.h"
 #include "block/block_int.h"
 #include "block/blockjob_int.h"
+#include "block/dirty-bitmap.h"
 #include "block/zoned-compat.h"
 #include "iothread.h"
 #include "system/block-backend.h"
@@ -791,26 +792,33 @@ static void sequence_go_on(void *opaque)
                       sequence_reset, s);
 }
 
-static Job *start_backup(int layer)
+static Job *create_backup(int layer, BdrvDirtyBitmap *bitmap)
 {
     BackupPerf perf = { .max_workers = 64 };
-    BlockBackend *target;
+    BlockBackend *target = open_image(TARGET, false);
     BlockJob *job;
 
-    unlink(paths[TARGET]);
-    create(TARGET);
-    target = open_image(TARGET, false);
     g_assert_cmpint(blk_set_perm(target, 0, BLK_PERM_ALL, &error_abort), ==, 0);
-    bdrv_drained_begin(node(layer));
-    job = zoned_backup_job_create("job", node(layer), blk_bs(target), &perf,
-                                  &error_abort);
+    job = zoned_backup_job_create("job", node(layer), blk_bs(target), bitmap,
+                                  &perf, &error_abort);
     WITH_JOB_LOCK_GUARD() {
         job_ref_locked(&job->job);
     }
-    job_start(&job->job);
-    bdrv_drained_end(node(layer));
     blk_unref(target);
     return &job->job;
+}
+
+static Job *start_backup(int layer)
+{
+    Job *job;
+
+    unlink(paths[TARGET]);
+    create(TARGET);
+    bdrv_drained_begin(node(layer));
+    job = create_backup(layer, NULL);
+    job_start(job);
+    bdrv_drained_end(node(layer));
+    return job;
 }
 
 static void run_backups(void)
@@ -1002,6 +1010,58 @@ static void test_stream_held(const void *opaque)
     remove_images();
 }
 
+/* --- Writes that come before a backup starts --- */
+
+static uint64_t *early_buf;
+
+static void coroutine_fn write_conventional(void)
+{
+    uint64_t tags[CONVENTIONAL * BLOCKS];
+
+    fill(early_buf, CONVENTIONAL * BLOCKS, tags);
+    g_assert_cmpint(blk_co_pwrite(blk, 0, CONVENTIONAL * ZONE, early_buf, 0),
+                    ==, 0);
+}
+
+/*
+ * The backup is of the moment when it was created.  The zone that is in the bitmap
+ * has changed since the last one, the other one has not.
+ */
+static void test_early_write(const void *opaque)
+{
+    bool in_flight = !strcmp(opaque, "in-flight");
+    Request r = { .run = write_conventional };
+    BdrvDirtyBitmap *bitmap;
+    Job *job;
+
+    options = "";
+    make_chain(6000);
+    open_chain(TOP);
+    g_assert_cmpint(finish_job(start_backup(TOP)), ==, 0);
+    bitmap = bdrv_create_dirty_bitmap(node(TOP), 64 * KiB, "bitmap",
+                                      &error_abort);
+    early_buf = qemu_memalign(BLOCK, CONVENTIONAL * ZONE);
+    fill(early_buf, BLOCKS, model[0].tags);
+    g_assert_cmpint(blk_pwrite(blk, 0, ZONE, early_buf, 0), ==, 0);
+
+    job = create_backup(TOP, bitmap);
+    qemu_coroutine_enter(qemu_coroutine_create(request_entry, &r));
+    if (!in_flight) {
+        AIO_WAIT_WHILE_UNLOCKED(NULL, !r.done);
+    }
+    g_assert(r.done == !in_flight);
+    job_start(job);
+    g_assert_cmpint(finish_job(job), ==, 0);
+    AIO_WAIT_WHILE_UNLOCKED(NULL, !r.done);
+    close_chain();
+
+    blk = open_image(TARGET, false);
+    check_disk();
+    close_chain();
+    qemu_vfree(early_buf);
+    remove_images();
+}
+
 static void add_cases(const char *job, const Case *cases, unsigned int n,
                       GTestDataFunc f)
 {
@@ -1081,6 +1141,10 @@ int main(int argc, char **argv)
                          append_in_the_cluster, test_stream_held);
     g_test_add_data_func("/zoned-jobs/stream/held-up/writes", write_in_a_row,
                          test_stream_held);
+    g_test_add_data_func("/zoned-jobs/backup/early-write/done", "done",
+                         test_early_write);
+    g_test_add_data_func("/zoned-jobs/backup/early-write/in-flight",
+                         "in-flight", test_early_write);
     ret = g_test_run();
 
     for (unsigned int i = 0; i < THREADS; i++) {
