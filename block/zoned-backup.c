@@ -243,6 +243,57 @@ void zoned_transfer_empty_offline(ZoneTable *zones)
 
 /* --- The target's zones --- */
 
+/*
+ * With sync=top, data below the source's overlay is not copied: the target has to
+ * have it.
+ */
+static bool GRAPH_RDLOCK
+has_data_below(BlockDriverState *target, BlockDriverState *source,
+               ZoneTable *zones, Error **errp)
+{
+    BlockDriverState *below = bdrv_zoned_source(bdrv_cow_bs(source));
+    const BlockZoneTransfer *t = below->drv ? below->drv->zone_transfer : NULL;
+    ZoneTable *own = target->drv->zone_transfer->copy(target);
+    ZoneTable *inherited = t && below->bl.zones.model != BLK_Z_NONE ?
+                           t->copy(below) : NULL;
+    const ZoneGeometry *g = zone_table_geometry(zones);
+    uint32_t i = g->conventional_zones;
+    bool ok = true;
+
+    for (; ok && i < zone_table_nr_zones(zones); i++) {
+        uint64_t wp, end, below_end, own_end;
+
+        zone_table_position(zones, i, &wp, &end);
+        zone_table_position(inherited ?: zones, i, &wp, &below_end);
+        zone_table_position(own, i, &wp, &own_end);
+        ok = own_end >= MIN(end, below_end);
+    }
+    if (!ok) {
+        error_setg(errp, "The backing file of node '%s' does not have the data "
+                   "that the backing file of node '%s' has",
+                   bdrv_get_node_name(target), bdrv_get_node_name(source));
+    }
+    zone_table_free(own);
+    zone_table_free(inherited);
+    return ok;
+}
+
+bool zoned_transfer_check(BlockDriverState *target, BlockDriverState *source,
+                          ZoneTable *zones, MirrorSyncMode sync,
+                          bool same_limits, Error **errp)
+{
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+
+    /* Without anything below it, the top is all. */
+    if (sync == MIRROR_SYNC_MODE_TOP && !bdrv_cow_bs(source)) {
+        sync = MIRROR_SYNC_MODE_FULL;
+    }
+    return target->drv->zone_transfer->can_receive(target, zones, sync,
+                                                   same_limits, errp) &&
+           (sync != MIRROR_SYNC_MODE_TOP ||
+            has_data_below(target, source, zones, errp));
+}
+
 typedef struct TransferCall {
     BlockDriverState *target;
     BlockDriverState *top;      /* of a commit, or NULL */
@@ -343,60 +394,13 @@ int zoned_transfer_end_commit(BlockDriverState *target, ZoneTable *zones,
     });
 }
 
-/*
- * With sync=top, data below the source's overlay is not copied: the target has to
- * have it.
- */
-static bool GRAPH_RDLOCK has_data_below(ZonedBackup *zb, Error **errp)
-{
-    BlockDriverState *below = bdrv_zoned_source(bdrv_cow_bs(zb->source));
-    const BlockZoneTransfer *t = below->drv ? below->drv->zone_transfer : NULL;
-    ZoneTable *own = zb->target->drv->zone_transfer->copy(zb->target);
-    ZoneTable *zones = t && below->bl.zones.model != BLK_Z_NONE ?
-                       t->copy(below) : NULL;
-    bool ok = true;
-
-    for (uint32_t i = 0; ok && i < zone_table_nr_zones(zb->zones); i++) {
-        uint64_t wp, end, below_end, own_end;
-
-        if (is_sequential(zb, i)) {
-            zone_table_position(zb->zones, i, &wp, &end);
-            zone_table_position(zones ?: zb->zones, i, &wp, &below_end);
-            zone_table_position(own, i, &wp, &own_end);
-            ok = own_end >= MIN(end, below_end);
-        }
-    }
-    if (!ok) {
-        error_setg(errp, "The backing file of node '%s' does not have the data "
-                   "that the backing file of node '%s' has",
-                   bdrv_get_node_name(zb->target),
-                   bdrv_get_node_name(zb->source));
-    }
-    zone_table_free(own);
-    zone_table_free(zones);
-    return ok;
-}
-
-static bool target_can_receive(ZonedBackup *zb, MirrorSyncMode sync,
-                               Error **errp)
-{
-    GRAPH_RDLOCK_GUARD_MAINLOOP();
-
-    /* Without anything below it, the top is all. */
-    if (sync == MIRROR_SYNC_MODE_TOP && !bdrv_cow_bs(zb->source)) {
-        sync = MIRROR_SYNC_MODE_FULL;
-    }
-    return zb->target->drv->zone_transfer->can_receive(zb->target, zb->zones,
-                                                       sync, false, errp) &&
-           (sync != MIRROR_SYNC_MODE_TOP || has_data_below(zb, errp));
-}
-
 static bool begin_target(ZonedBackup *zb, MirrorSyncMode sync, Error **errp)
 {
     if (!zb->target) {
         return true;
     }
-    if (!target_can_receive(zb, sync, errp)) {
+    if (!zoned_transfer_check(zb->target, zb->source, zb->zones, sync, false,
+                              errp)) {
         return false;
     }
     if (sync == MIRROR_SYNC_MODE_BITMAP) {

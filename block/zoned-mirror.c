@@ -10,6 +10,7 @@
 #include "block/block_int.h"
 #include "block/dirty-bitmap.h"
 #include "block/zoned-backup.h"
+#include "block/zoned-compat.h"
 #include "block/zoned-graph.h"
 #include "block/zoned-jobs.h"
 #include "block/zoned-mirror.h"
@@ -59,8 +60,7 @@ static bool refuse_write_blocking(BlockDriverState *bs, Error **errp)
 
 bool zoned_mirror_check(BlockDriverState *source, BlockDriverState *target,
                         bool is_commit, bool is_none_mode,
-                        BlockDriverState *base, MirrorCopyMode copy_mode,
-                        Error **errp)
+                        MirrorCopyMode copy_mode, Error **errp)
 {
     if (is_commit) {
         return zoned_may_commit(source, target, errp);
@@ -77,9 +77,6 @@ bool zoned_mirror_check(BlockDriverState *source, BlockDriverState *target,
         return refuse_option(source, "'sync' cannot be 'none'",
                              "the target would get zones without the data that "
                              "they had before", errp);
-    }
-    if (base) {
-        return !bdrv_refuse_zoned(source, "'sync=top' of a mirror", errp);
     }
     if (copy_mode != MIRROR_COPY_MODE_BACKGROUND) {
         return refuse_write_blocking(source, errp);
@@ -120,12 +117,33 @@ bool zoned_mirror_may_complete(ZonedMirror *zm, Error **errp)
 /* What takes the place of another disk has all that can be seen of it. */
 static bool check_target(ZonedMirror *zm, Error **errp)
 {
-    MirrorSyncMode sync = zm->is_commit ? MIRROR_SYNC_MODE_NONE
-                                        : MIRROR_SYNC_MODE_FULL;
-    GRAPH_RDLOCK_GUARD_MAINLOOP();
+    MirrorSyncMode sync = zm->is_commit ? MIRROR_SYNC_MODE_NONE :
+                          zm->overlay ? MIRROR_SYNC_MODE_TOP
+                                      : MIRROR_SYNC_MODE_FULL;
 
-    return zm->target->drv->zone_transfer->can_receive(zm->target, zm->zones,
-                                                       sync, true, errp);
+    return zoned_transfer_check(zm->target, zm->source, zm->zones, sync, true,
+                                errp);
+}
+
+bool zoned_mirror_add_backing(BlockDriverState *target,
+                              BlockDriverState *backing, MirrorSyncMode sync,
+                              BlockMirrorBackingMode *mode, Error **errp)
+{
+    bool is_overlay;
+
+    bdrv_graph_rdlock_main_loop();
+    is_overlay = sync == MIRROR_SYNC_MODE_TOP &&
+                 target->bl.zones.model != BLK_Z_NONE;
+    backing = bdrv_skip_filters(backing);
+    bdrv_graph_rdunlock_main_loop();
+    if (!is_overlay) {
+        return true;
+    }
+    if (*mode == MIRROR_SOURCE_BACKING_CHAIN) {
+        return zoned_set_backing_hd(target, backing, errp) == 0;
+    }
+    *mode = MIRROR_LEAVE_BACKING_CHAIN;
+    return bdrv_open_backing_file(target, NULL, "backing", errp) == 0;
 }
 
 /* --- Begin and end --- */

@@ -88,6 +88,15 @@ typedef struct BlockZoneTransfer {
 BlockDriverState *GRAPH_RDLOCK zoned_transfer_target(BlockDriverState *bs);
 
 /*
+ * Can @target receive @zones, those of @source?  See can_receive; with @sync=top, it
+ * has to have what @source has from its backing file.  In the main loop.
+ */
+bool GRAPH_UNLOCKED zoned_transfer_check(BlockDriverState *target,
+                                         BlockDriverState *source,
+                                         ZoneTable *zones, MirrorSyncMode sync,
+                                         bool same_limits, Error **errp);
+
+/*
  * Begin and end of a transfer, with @target drained.  -ENOMEDIUM if it has gone.
  * In the main loop.
  */

@@ -22,17 +22,27 @@
 typedef struct ZonedMirror ZonedMirror;
 
 /*
- * Is this a mirror that can be done, as far as it has to do with zones?  @base
- * is the node that it leaves out, or commits to.  In the main loop.
+ * Is this a mirror that can be done, as far as it has to do with zones?  In the
+ * main loop.
  */
 bool GRAPH_UNLOCKED zoned_mirror_check(BlockDriverState *source,
                                        BlockDriverState *target,
                                        bool is_commit, bool is_none_mode,
-                                       BlockDriverState *base,
                                        MirrorCopyMode copy_mode, Error **errp);
 
 /* The same for a job that has begun: false if its mode cannot be changed */
 bool zoned_mirror_check_change(ZonedMirror *zm, Error **errp);
+
+/*
+ * drive-mirror has opened @target without its backing file, to get that at the end,
+ * as *@mode says.  A zoned overlay is copied to with it: that of the source, which is
+ * @backing, or its own.  Not in a read lock of the graph.
+ */
+bool GRAPH_UNLOCKED zoned_mirror_add_backing(BlockDriverState *target,
+                                             BlockDriverState *backing,
+                                             MirrorSyncMode sync,
+                                             BlockMirrorBackingMode *mode,
+                                             Error **errp);
 
 /* Can the target take the place of the source?  @zm can be NULL. */
 bool zoned_mirror_may_complete(ZonedMirror *zm, Error **errp);

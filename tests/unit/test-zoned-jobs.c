@@ -49,6 +49,7 @@ static const char *const node_names[IMAGES] = {
 static char *paths[IMAGES];
 static char *directory;
 static const char *options;             /* of all images */
+static int target_base = NONE;          /* what the target is an overlay of */
 
 /* What the disk must hold: a tag in all words of a block */
 typedef struct ModelZone {
@@ -257,9 +258,16 @@ static void stop_writers(void)
 
 /* --- Images --- */
 
+QEMU_BUILD_BUG_ON(BASE - 1 != NONE);
+
+static int layer_below(int layer)
+{
+    return layer == TARGET ? target_base : layer - 1;
+}
+
 static bool has_backing(int layer)
 {
-    return layer != BASE && layer != TARGET;
+    return layer_below(layer) != NONE;
 }
 
 /* One image above @file and the node of the image below, if there is any */
@@ -267,7 +275,7 @@ static BlockBackend *open_above(const char *file, int layer, bool read_only,
                                 Error **errp)
 {
     g_autofree char *backing =
-        has_backing(layer) ? g_strdup_printf("'%s'", node_names[layer - 1])
+        has_backing(layer) ? g_strdup_printf("'%s'", node_names[layer_below(layer)])
                            : g_strdup("null");
     g_autofree char *filename =
         g_strdup_printf("json:{'driver':'qcow2','node-name':'%s','read-only':"
@@ -329,7 +337,7 @@ static void create(int layer)
                                              options);
 
     bdrv_img_create(paths[layer], "qcow2",
-                    has_backing(layer) ? paths[layer - 1] : NULL,
+                    has_backing(layer) ? paths[layer_below(layer)] : NULL,
                     has_backing(layer) ? "qcow2" : NULL, words,
                     has_backing(layer) ? -1 : ZONES * ZONE, BDRV_O_RDWR, true,
                     &error_abort);
@@ -541,23 +549,34 @@ static void test_commit(const void *opaque)
 
 /* --- Mirrors --- */
 
-/* To an image whose zones are empty, but not what they hold */
-static Job *start_mirror(int layer)
+/* The zones of @image are empty, but not what they hold. */
+static void use_before(BlockBackend *image)
 {
     g_autofree uint64_t *buf = g_malloc(ZONE);
+
+    memset(buf, 0xee, ZONE);
+    for (unsigned int i = CONVENTIONAL; i < ZONES; i++) {
+        g_assert_cmpint(blk_pwrite(image, i * ZONE, ZONE, buf, 0), ==, 0);
+    }
+    g_assert_cmpint(blk_zone_mgmt(image, BLK_ZO_RESET, BDRV_ZONE_ALL, 0,
+                                  ZONES * ZONE, NULL), ==, 0);
+}
+
+/* To an image by itself, or the topmost layer to a new overlay */
+static Job *start_mirror(int layer)
+{
+    bool is_top = has_backing(TARGET);
     BlockBackend *target;
 
     create(TARGET);
     target = open_image(TARGET, false);
-    memset(buf, 0xee, ZONE);
-    for (unsigned int i = CONVENTIONAL; i < ZONES; i++) {
-        g_assert_cmpint(blk_pwrite(target, i * ZONE, ZONE, buf, 0), ==, 0);
+    if (!is_top) {
+        use_before(target);
     }
-    g_assert_cmpint(blk_zone_mgmt(target, BLK_ZO_RESET, BDRV_ZONE_ALL, 0,
-                                  ZONES * ZONE, NULL), ==, 0);
     g_assert_cmpint(blk_set_perm(target, 0, BLK_PERM_ALL, &error_abort), ==, 0);
     mirror_start("job", node(layer), blk_bs(target), NULL, JOB_DEFAULT, 0,
-                 0, BUF_SIZE, MIRROR_SYNC_MODE_FULL,
+                 0, BUF_SIZE,
+                 is_top ? MIRROR_SYNC_MODE_TOP : MIRROR_SYNC_MODE_FULL,
                  MIRROR_LEAVE_BACKING_CHAIN, false, BLOCKDEV_ON_ERROR_REPORT,
                  BLOCKDEV_ON_ERROR_REPORT, true, NULL,
                  MIRROR_COPY_MODE_BACKGROUND, &error_abort);
@@ -578,14 +597,17 @@ static bool is_ready(Job *job)
     return job_is_ready_locked(job);
 }
 
-/* The disk is used as that of @top, by itself; then it is closed. */
+/* The disk is that of @top, with the images below and no others; it is closed. */
 static void check_alone(int top)
 {
+    int next = top;
+
     check_disk();
     close_chain();
-    for (int layer = BASE; layer <= top; layer++) {
-        if (top != TARGET || layer == TARGET) {
+    for (int layer = top; layer >= BASE; layer--) {
+        if (layer == next) {
             check_image(layer);
+            next = layer_below(layer);
         } else {
             unlink(paths[layer]);
         }
@@ -619,6 +641,7 @@ static void test_mirror(const void *opaque)
     const Case *c = opaque;
 
     options = c->options;
+    target_base = c->base;
     for (unsigned int seed = 0; seed < SEEDS; seed++) {
         make_chain(seed * LAYERS);
         open_chain(TOP);
@@ -627,6 +650,7 @@ static void test_mirror(const void *opaque)
         check_alone(TARGET);
         remove_images();
     }
+    target_base = NONE;
 }
 
 static Job *start_active_commit(int base)
@@ -1091,10 +1115,14 @@ int main(int argc, char **argv)
         { "subclusters", ",extended_l2=on", BASE, UPPER, true },
     };
     static const Case mirror_cases[] = {
-        { "all", "" },
-        { "threads", "", .threaded = true },
-        { "small-clusters", ",cluster_size=4k" },
-        { "subclusters", ",extended_l2=on", .threaded = true },
+        { "all", "", NONE },
+        { "threads", "", NONE, .threaded = true },
+        { "small-clusters", ",cluster_size=4k", NONE },
+        { "subclusters", ",extended_l2=on", NONE, .threaded = true },
+        { "top", "", UPPER },
+        { "top-threads", "", UPPER, .threaded = true },
+        { "top-small-clusters", ",cluster_size=4k", UPPER },
+        { "top-subclusters", ",extended_l2=on", UPPER, .threaded = true },
     };
     static const Case active_commit_cases[] = {
         { "lowest", "", BASE },
