@@ -56,7 +56,8 @@ JOB_DEPTH = 8
 # One after the other, as a guest writes to a zone
 WRITER_BLOCK, WRITER_DEPTH = 64 * KIB, 1
 WRITER_PART = 0.5
-BACKUP, MIRROR, STREAM, COMMIT = JOBS = ('backup', 'mirror', 'stream', 'commit')
+BACKUP, MIRROR, STREAM, COMMIT, ACTIVE = JOBS = (
+    'backup', 'mirror', 'stream', 'commit', 'active commit')
 ALONE, BESIDE = 'writer alone', 'writer beside it'
 UNIT, UNIT_WRITES = '4 KiB, flush', 500
 ALL = 'all'
@@ -474,13 +475,24 @@ class Measurements:
         target.unlink()
         disk.remove()
 
-    def commit_round(self, name, disk, middle, overlay):
-        """Of an image that is not the one in use, to its empty backing file"""
+    def open_filled_overlay(self, disk, overlay):
         size = self.options.job_bytes
         disk.create(4 * size)
-        middle.make_overlay(disk)
-        middle.open()
-        middle.load('write', MIB, JOB_DEPTH, size)
+        overlay.make_overlay(disk)
+        overlay.open()
+        overlay.load('write', MIB, JOB_DEPTH, size)
+
+    def commit_round(self, name, disk, middle, overlay):
+        """Of the image in use, and of one that is not, to an empty backing file"""
+        size = self.options.job_bytes
+        self.open_filled_overlay(disk, middle)
+        self.settle()
+        self.jobs.add((ACTIVE, name),
+                      rate((size, self.bench('commit-active', middle.name))))
+        middle.remove()
+        disk.unlink()
+
+        self.open_filled_overlay(disk, middle)
         middle.close()
         overlay.make_overlay(middle)
         overlay.open()

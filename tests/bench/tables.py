@@ -301,10 +301,10 @@ def open_table(tables, samples):
 def job_table(tables, samples):
     heading('Jobs',
             'A backup with sync=full and a mirror until the target is closed, block-stream,',
-            'and block-commit of what is not in use, of a zoned image and of plain qcow2',
-            'with the same data.  A writer, 64 KiB and depth 1, where there is no data',
-            'yet, alone and while the backup copies; it loses the first through the '
-            'second.',
+            'block-commit of what is not in use, and of what is until the backing file has',
+            'all, of a zoned image and of plain qcow2 with the same data.  A writer, 64 KiB',
+            'and depth 1, where there is no data yet, alone and while the backup copies; it',
+            'loses the first through the second.',
             f'Targets: jobs >= {JOB_TO_QCOW2} of qcow2, loss <= {LOSS_TO_QCOW2} of '
             "qcow2's.")
     layout = '{:16} {:>10} {:>10} {:>18}  {}'

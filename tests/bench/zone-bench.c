@@ -23,6 +23,7 @@
  *  mirror DISK FILENAME        time until all is there and the target is closed
  *  stream DISK                 time
  *  commit DISK                 time, of its backing file to that below
+ *  commit-active DISK          time until its backing file has all
  *  beside DISK BLOCK DEPTH START BYTES MS [FILENAME]
  *                              bytes done, time, of writes of BYTES from START
  *                              on, or for MS milliseconds, while DISK is backed up
@@ -445,6 +446,25 @@ static void commit(BlockBackend *blk)
     print_time(start, 0, local_err);
 }
 
+static void commit_active(BlockBackend *blk)
+{
+    Error *local_err = NULL;
+    int64_t start = get_clock();
+    BlockDriverState *base;
+    int ret = 0;
+
+    bdrv_graph_rdlock_main_loop();
+    base = bdrv_cow_bs(blk_bs(blk));
+    bdrv_graph_rdunlock_main_loop();
+    commit_active_start(NULL, blk_bs(blk), base, JOB_INTERNAL, 0,
+                        BLOCKDEV_ON_ERROR_REPORT, NULL, NULL, NULL, false,
+                        &local_err);
+    if (!local_err) {
+        ret = end_mirror();
+    }
+    print_time(start, ret, local_err);
+}
+
 static void load_command(BlockBackend *blk, char **words, unsigned int n)
 {
     Load load = {
@@ -519,6 +539,8 @@ static void command(char **words)
         stream(blk);
     } else if (n == 2 && g_str_equal(words[0], "commit") && blk) {
         commit(blk);
+    } else if (n == 2 && g_str_equal(words[0], "commit-active") && blk) {
+        commit_active(blk);
     } else if (n >= 7 && g_str_equal(words[0], "beside") && blk) {
         beside(blk, words, n > 7 ? words[7] : NULL);
     } else if (n == 2 && g_str_equal(words[0], "report") && blk) {
