@@ -296,47 +296,54 @@ bool zoned_transfer_check(BlockDriverState *target, BlockDriverState *source,
 
 typedef struct TransferCall {
     BlockDriverState *target;
-    BlockDriverState *top;      /* of a commit, or NULL */
+    BlockDriverState *top;      /* of a commit */
     ZoneTable *zones;
-    bool is_end, live, same_limits;
+    bool live, same_limits;
     Error **errp;
-    int ret;
 } TransferCall;
 
-static void coroutine_fn transfer_entry(void *opaque)
+static int coroutine_fn GRAPH_RDLOCK co_begin(void *opaque)
 {
     TransferCall *c = opaque;
-    const BlockZoneTransfer *t = c->target->drv->zone_transfer;
-    int ret;
 
-    WITH_GRAPH_RDLOCK_GUARD() {
-        if (c->top) {
-            ret = c->is_end ? t->end_commit(c->target, c->zones, c->top,
-                                            c->live)
-                            : t->begin_commit(c->target, c->top, c->errp);
-        } else {
-            ret = c->is_end ? t->end(c->target, c->zones, c->live)
-                            : t->begin(c->target, c->zones, c->same_limits,
-                                       c->errp);
-        }
-    }
-    c->ret = ret;
-    aio_wait_kick();
+    return c->target->drv->zone_transfer->begin(c->target, c->zones,
+                                                c->same_limits, c->errp);
 }
 
-/* A coroutine, because the main loop polls meanwhile; see block/zoned-jobs.c */
-static int call_transfer(TransferCall c)
+static int coroutine_fn GRAPH_RDLOCK co_begin_commit(void *opaque)
 {
-    if (!c.target->drv) {
+    TransferCall *c = opaque;
+
+    return c->target->drv->zone_transfer->begin_commit(c->target, c->top,
+                                                       c->errp);
+}
+
+static int coroutine_fn GRAPH_RDLOCK co_end(void *opaque)
+{
+    TransferCall *c = opaque;
+
+    return c->target->drv->zone_transfer->end(c->target, c->zones, c->live);
+}
+
+static int coroutine_fn GRAPH_RDLOCK co_end_commit(void *opaque)
+{
+    TransferCall *c = opaque;
+
+    return c->target->drv->zone_transfer->end_commit(c->target, c->zones,
+                                                     c->top, c->live);
+}
+
+static int call_transfer(ZonedCoroutine *func, TransferCall *c)
+{
+    int ret;
+
+    if (!c->target->drv) {
         return -ENOMEDIUM;
     }
-    c.ret = -EINPROGRESS;
-    bdrv_drained_begin(c.target);
-    aio_co_enter(qemu_get_current_aio_context(),
-                 qemu_coroutine_create(transfer_entry, &c));
-    AIO_WAIT_WHILE_UNLOCKED(NULL, c.ret == -EINPROGRESS);
-    bdrv_drained_end(c.target);
-    return c.ret;
+    bdrv_drained_begin(c->target);
+    ret = zoned_call_coroutine(func, c);
+    bdrv_drained_end(c->target);
+    return ret;
 }
 
 BlockDriverState *zoned_transfer_target(BlockDriverState *bs)
@@ -350,16 +357,16 @@ BlockDriverState *zoned_transfer_target(BlockDriverState *bs)
            ? target : NULL;
 }
 
-static bool call_begin(TransferCall c, Error **errp)
+static bool call_begin(ZonedCoroutine *func, TransferCall *c, Error **errp)
 {
     ERRP_GUARD();
     int ret;
 
-    c.errp = errp;
-    ret = call_transfer(c);
+    c->errp = errp;
+    ret = call_transfer(func, c);
     if (ret < 0 && !*errp) {
         error_setg_errno(errp, -ret, "Could not prepare node '%s' for zones",
-                         bdrv_get_node_name(c.target));
+                         bdrv_get_node_name(c->target));
     }
     return ret == 0;
 }
@@ -367,31 +374,36 @@ static bool call_begin(TransferCall c, Error **errp)
 bool zoned_transfer_begin(BlockDriverState *target, ZoneTable *zones,
                           bool same_limits, Error **errp)
 {
-    return call_begin((TransferCall) {
+    TransferCall c = {
         .target = target, .zones = zones, .same_limits = same_limits,
-    }, errp);
+    };
+
+    return call_begin(co_begin, &c, errp);
 }
 
 bool zoned_transfer_begin_commit(BlockDriverState *target,
                                  BlockDriverState *top, Error **errp)
 {
-    return call_begin((TransferCall) { .target = target, .top = top }, errp);
+    TransferCall c = { .target = target, .top = top };
+
+    return call_begin(co_begin_commit, &c, errp);
 }
 
 int zoned_transfer_end(BlockDriverState *target, ZoneTable *zones, bool live)
 {
-    return call_transfer((TransferCall) {
-        .target = target, .zones = zones, .is_end = true, .live = live,
-    });
+    TransferCall c = { .target = target, .zones = zones, .live = live };
+
+    return call_transfer(co_end, &c);
 }
 
 int zoned_transfer_end_commit(BlockDriverState *target, ZoneTable *zones,
                               BlockDriverState *top, bool live)
 {
-    return call_transfer((TransferCall) {
-        .target = target, .zones = zones, .top = top, .is_end = true,
-        .live = live,
-    });
+    TransferCall c = {
+        .target = target, .top = top, .zones = zones, .live = live,
+    };
+
+    return call_transfer(co_end_commit, &c);
 }
 
 static bool begin_target(ZonedBackup *zb, MirrorSyncMode sync, Error **errp)

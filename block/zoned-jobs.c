@@ -45,67 +45,62 @@ bool zoned_may_stream(BlockDriverState *bs, Error **errp)
            !bdrv_refuse_zoned(bs, "copying to it", errp);
 }
 
-/*
- * Called with a read lock of the graph.  A coroutine, because it reads and writes
- * metadata: the main loop polls meanwhile, and must not hold that lock.
- */
-typedef int coroutine_fn ZonedDriverFunc(BlockDriverState *bs,
-                                         BlockDriverState *base, Error **errp);
-
-typedef struct ZonedDriverCall {
-    ZonedDriverFunc *func;
-    BlockDriverState *bs, *base;
-    Error **errp;
+typedef struct CoroutineCall {
+    ZonedCoroutine *func;
+    void *opaque;
     int ret;
-} ZonedDriverCall;
+} CoroutineCall;
 
-static void coroutine_fn call_driver_entry(void *opaque)
+static void coroutine_fn call_entry(void *opaque)
 {
-    ZonedDriverCall *c = opaque;
+    CoroutineCall *c = opaque;
     int ret;
 
     WITH_GRAPH_RDLOCK_GUARD() {
-        ret = c->func(c->bs, c->base, c->errp);
+        ret = c->func(c->opaque);
     }
     c->ret = ret;
     aio_wait_kick();
 }
 
-static int call_driver(ZonedDriverFunc *func, BlockDriverState *bs,
-                       BlockDriverState *base, Error **errp)
+int zoned_call_coroutine(ZonedCoroutine *func, void *opaque)
 {
-    ZonedDriverCall c = {
-        .func = func,
-        .bs = bs,
-        .base = base,
-        .errp = errp,
-        .ret = -EINPROGRESS,
-    };
+    CoroutineCall c = { .func = func, .opaque = opaque, .ret = -EINPROGRESS };
 
     aio_co_enter(qemu_get_current_aio_context(),
-                 qemu_coroutine_create(call_driver_entry, &c));
+                 qemu_coroutine_create(call_entry, &c));
     AIO_WAIT_WHILE_UNLOCKED(NULL, c.ret == -EINPROGRESS);
     return c.ret;
 }
 
-static int coroutine_fn GRAPH_RDLOCK
-co_inherit(BlockDriverState *bs, BlockDriverState *base, Error **errp)
+typedef struct ChainCall {
+    BlockDriverState *bs, *base;
+    Error **errp;
+} ChainCall;
+
+static int coroutine_fn GRAPH_RDLOCK co_inherit(void *opaque)
 {
-    if (!bs->drv->bdrv_co_zones_inherit) {
-        error_setg(errp, "Node '%s' is zoned and node '%s' cannot be",
-                   bdrv_get_node_name(base), bdrv_get_node_name(bs));
+    ChainCall *c = opaque;
+    BlockDriver *drv = c->bs->drv;
+
+    if (!drv->bdrv_co_zones_inherit) {
+        error_setg(c->errp, "Node '%s' is zoned and node '%s' cannot be",
+                   bdrv_get_node_name(c->base), bdrv_get_node_name(c->bs));
         return -ENOTSUP;
     }
-    return bs->drv->bdrv_co_zones_inherit(bs, bdrv_skip_filters(base), errp);
+    return drv->bdrv_co_zones_inherit(c->bs, bdrv_skip_filters(c->base),
+                                      c->errp);
 }
 
 bool zoned_inherit(BlockDriverState *bs, BlockDriverState *base, Error **errp)
 {
+    ChainCall c = { .bs = bs, .base = base, .errp = errp };
+
     if (bs->bl.zones.model == BLK_Z_NONE &&
         base->bl.zones.model == BLK_Z_NONE) {
         return true;
     }
-    if (call_driver(co_inherit, bs, base, errp) < 0) {
+    if (zoned_call_coroutine(co_inherit, &c) < 0) {
         return false;
     }
     GRAPH_RDLOCK_GUARD_MAINLOOP();
@@ -113,15 +108,17 @@ bool zoned_inherit(BlockDriverState *bs, BlockDriverState *base, Error **errp)
     return true;
 }
 
-static int coroutine_fn GRAPH_RDLOCK
-co_commit(BlockDriverState *bs, BlockDriverState *base, Error **errp)
+static int coroutine_fn GRAPH_RDLOCK co_commit(void *opaque)
 {
-    if (!bs->drv->bdrv_co_zones_commit) {
-        error_setg(errp, "Node '%s' is zoned and node '%s' is not",
-                   bdrv_get_node_name(base), bdrv_get_node_name(bs));
+    ChainCall *c = opaque;
+    BlockDriver *drv = c->bs->drv;
+
+    if (!drv->bdrv_co_zones_commit) {
+        error_setg(c->errp, "Node '%s' is zoned and node '%s' is not",
+                   bdrv_get_node_name(c->base), bdrv_get_node_name(c->bs));
         return -ENOTSUP;
     }
-    return bs->drv->bdrv_co_zones_commit(bs, base, errp);
+    return drv->bdrv_co_zones_commit(c->bs, c->base, c->errp);
 }
 
 /* Make @base as large as the overlay, commit, and empty the overlay. */
@@ -129,6 +126,7 @@ static int commit_and_empty(BlockBackend *overlay, BlockBackend *base,
                             Error **errp)
 {
     BlockDriverState *bs = blk_bs(overlay);
+    ChainCall c = { .bs = bs, .base = blk_bs(base), .errp = errp };
     int64_t length = blk_getlength(overlay);
     int ret = 0;
 
@@ -136,7 +134,7 @@ static int commit_and_empty(BlockBackend *overlay, BlockBackend *base,
         ret = blk_truncate(base, length, false, PREALLOC_MODE_OFF, 0, errp);
     }
     if (ret == 0) {
-        ret = call_driver(co_commit, bs, blk_bs(base), errp);
+        ret = zoned_call_coroutine(co_commit, &c);
     }
     if (ret == 0) {
         ret = blk_make_empty(overlay, errp);

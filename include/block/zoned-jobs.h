@@ -18,6 +18,13 @@
 bool bdrv_refuse_zoned(BlockDriverState *bs, const char *what, Error **errp);
 
 /*
+ * Call @func, which reads or writes metadata, with a read lock of the graph.  It is a
+ * coroutine because the main loop polls meanwhile, and must not hold that lock.
+ */
+typedef int coroutine_fn ZonedCoroutine(void *opaque);
+int zoned_call_coroutine(ZonedCoroutine *func, void *opaque);
+
+/*
  * May data of the backing files be brought to @bs (block-stream)?  If it has zones,
  * neither these nor what is read changes.
  */
