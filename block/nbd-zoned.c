@@ -32,7 +32,7 @@ request(BlockDriverState *bs, NBDZonesOp op, uint32_t arg, void *body,
     qemu_iovec_init_external(&payload, iov, body ? 2 : 1);
     ret = nbd_co_request_zones(bs, &payload, &message);
     trace_nbd_zones_request(bs, op, arg, len, ret);
-    if (ret < 0 && message) {
+    if (ret < 0 && message && *message) {
         error_setg(errp, "The NBD server of node '%s' refuses the zones: %s",
                    bdrv_get_node_name(bs), message);
     } else if (ret < 0) {

@@ -9,6 +9,7 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qemu/cutils.h"
 #include "block/block_int.h"
 #include "block/nbd-zoned.h"
 #include "block/zoned-graph.h"
@@ -256,7 +257,16 @@ void nbd_zones_free(NBDZones *z)
 
 /* --- Requests --- */
 
-static bool parse_geometry(const void *body, size_t len, ZoneGeometry *g)
+static bool check_reserved(bool zero, const char *where, Error **errp)
+{
+    if (!zero) {
+        error_setg(errp, "What is reserved in %s must be 0", where);
+    }
+    return zero;
+}
+
+static bool parse_geometry(const void *body, size_t len, ZoneGeometry *g,
+                           Error **errp)
 {
     NBDZonesGeometry b;
 
@@ -264,6 +274,9 @@ static bool parse_geometry(const void *body, size_t len, ZoneGeometry *g)
         return false;
     }
     memcpy(&b, body, sizeof(b));
+    if (!check_reserved(!b.reserved, "the geometry", errp)) {
+        return false;
+    }
     *g = (ZoneGeometry) {
         .size = be64_to_cpu(b.size),
         .conventional_zones = be32_to_cpu(b.conventional_zones),
@@ -310,7 +323,7 @@ static int coroutine_fn set_geometry(NBDZones *z, const void *body, size_t len,
 {
     ZoneGeometry g;
 
-    if (z->target || !parse_geometry(body, len, &g) ||
+    if (z->target || !parse_geometry(body, len, &g, errp) ||
         !zone_geometry_check(&g, 1, errp) || !check_size(z, &g, errp)) {
         return -EINVAL;
     }
@@ -319,7 +332,8 @@ static int coroutine_fn set_geometry(NBDZones *z, const void *body, size_t len,
     return 0;
 }
 
-static int set_records(NBDZones *z, uint32_t first, const void *body, size_t len)
+static int set_records(NBDZones *z, uint32_t first, const void *body, size_t len,
+                       Error **errp)
 {
     uint32_t nr_zones = z->zones ? zone_table_nr_zones(z->zones) : 0;
     uint64_t n = len / sizeof(NBDZoneRecord);
@@ -332,6 +346,10 @@ static int set_records(NBDZones *z, uint32_t first, const void *body, size_t len
         ZoneRecord r;
 
         memcpy(&b, (const NBDZoneRecord *)body + i, sizeof(b));
+        if (!check_reserved(buffer_is_zero(b.reserved, sizeof(b.reserved)),
+                            "a record", errp)) {
+            return -EINVAL;
+        }
         r = (ZoneRecord) {
             .wp = be64_to_cpu(b.wp),
             .data_end = be64_to_cpu(b.data_end),
@@ -360,15 +378,35 @@ static int coroutine_fn set_ext(NBDZones *z, uint32_t i, const void *body,
            -ENOMEDIUM;
 }
 
+/* Of those arguments that are no number of a zone */
+static bool check_arg(uint32_t op, uint32_t arg, Error **errp)
+{
+    switch (op) {
+    case NBD_ZONES_GEOMETRY:
+        return check_reserved(!arg, "the argument of geometry", errp);
+    case NBD_ZONES_BEGIN:
+        return check_reserved(!(arg & ~NBD_ZONES_SAME_LIMITS),
+                              "the argument of begin", errp);
+    case NBD_ZONES_END:
+        return check_reserved(!(arg & ~NBD_ZONES_LIVE), "the argument of end",
+                              errp);
+    default:
+        return true;
+    }
+}
+
 static int coroutine_fn
 do_request(NBDZones *z, uint32_t op, uint32_t arg, const void *body, size_t len,
            Error **errp)
 {
+    if (!check_arg(op, arg, errp)) {
+        return -EINVAL;
+    }
     switch (op) {
     case NBD_ZONES_GEOMETRY:
         return set_geometry(z, body, len, errp);
     case NBD_ZONES_RECORDS:
-        return set_records(z, arg, body, len);
+        return set_records(z, arg, body, len, errp);
     case NBD_ZONES_BEGIN:
         return z->zones && !z->target && !len ?
                call_in_main(z, begin, arg, errp) : -EINVAL;
