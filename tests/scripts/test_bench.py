@@ -57,7 +57,7 @@ class TestTargets(unittest.TestCase):
                       (BESIDE, 'zoned'): 100 / loss, (BESIDE, 'qcow2'): 50}
             for job in JOBS:
                 values |= {(job, 'zoned'): mine, (job, 'qcow2'): 100}
-            self.judge(verdict, 5, tables.job_table, self.samples(values))
+            self.judge(verdict, 6, tables.job_table, self.samples(values))
 
     def test_flushes(self):
         for verdict, mine in ((GOOD, 100), (BAD, 69)):
