@@ -91,6 +91,20 @@ bool zoned_mirror_check(BlockDriverState *source, BlockDriverState *target,
     return check_node(target, "copying to it", errp);
 }
 
+uint32_t zoned_mirror_granularity(BlockDriverState *target,
+                                  uint32_t granularity)
+{
+    BlockDriverInfo info;
+
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+
+    target = zoned_transfer_target(target);
+    if (!target || bdrv_get_info(target, &info) < 0) {
+        return granularity;
+    }
+    return MAX(granularity, info.cluster_size);
+}
+
 bool zoned_mirror_check_change(ZonedMirror *zm, Error **errp)
 {
     return !zm || refuse_write_blocking(zm->source, errp);

@@ -34,6 +34,15 @@ bool GRAPH_UNLOCKED zoned_mirror_check(BlockDriverState *source,
 bool zoned_mirror_check_change(ZonedMirror *zm, Error **errp);
 
 /*
+ * With sync=top, what is copied at a time: @granularity, or a cluster of @target if
+ * that is more.  The rest of a cluster that is written in part would be zeroes: who
+ * receives zones has nothing of the backing file until it has them.  In the main
+ * loop.
+ */
+uint32_t GRAPH_UNLOCKED zoned_mirror_granularity(BlockDriverState *target,
+                                                 uint32_t granularity);
+
+/*
  * drive-mirror has opened @target without its backing file, to get that at the end,
  * as *@mode says.  A zoned overlay is copied to with it: that of the source, which is
  * @backing, or its own.  Not in a read lock of the graph.
