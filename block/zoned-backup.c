@@ -617,6 +617,22 @@ static int coroutine_fn GRAPH_RDLOCK copy_edge(ZonedBackup *zb, uint32_t i)
     return ret;
 }
 
+/*
+ * Zone @i was copied, with @ret.  What is offline cannot be, and does not change: the
+ * request goes on, to be told so by the zone, or to change others.
+ */
+static int coroutine_fn GRAPH_RDLOCK
+copied(ZonedBackup *zb, uint32_t i, int ret)
+{
+    BlockZoneDescriptor zone;
+    unsigned int n = 1;
+
+    return ret < 0 &&
+           bdrv_co_zone_report(zb->source, zone_geometry_start(zb->geometry, i),
+                               &n, &zone) == 0 &&
+           n == 1 && zone.state == BLK_ZS_OFFLINE ? 0 : ret;
+}
+
 int coroutine_fn
 zoned_backup_before_write(ZonedBackup *zb, int64_t offset, int64_t bytes,
                           BdrvRequestFlags flags)
@@ -627,14 +643,14 @@ zoned_backup_before_write(ZonedBackup *zb, int64_t offset, int64_t bytes,
         return bdrv_zone_io_error(zb->copy(zb->filter, offset, bytes, flags));
     }
     return flags & BDRV_REQ_WRITE_UNCHANGED ? 0 :
-           bdrv_zone_io_error(copy_edge(zb, i));
+           bdrv_zone_io_error(copied(zb, i, copy_edge(zb, i)));
 }
 
 int coroutine_fn zoned_backup_before_append(ZonedBackup *zb, int64_t offset)
 {
     uint32_t i = zone_geometry_index(zb->geometry, offset);
 
-    return bdrv_zone_op_io_error(copy_edge(zb, i));
+    return bdrv_zone_op_io_error(copied(zb, i, copy_edge(zb, i)));
 }
 
 bool zoned_op_ends_data(BlockZoneOp op)
@@ -665,15 +681,21 @@ zoned_backup_before_mgmt(ZonedBackup *zb, BlockZoneOp op, int64_t offset,
     int ret = 0;
 
     /* A reset of everything leaves conventional zones alone. */
-    if (!zoned_op_ends_data(op) || start >= end) {
+    if (!zoned_op_ends_data(op)) {
         return 0;
     }
-    if (zb->exts) {
-        ret = copy_exts(zb, zone_geometry_index(g, start),
-                        zone_geometry_index(g, end - 1) + 1, &error_is_read);
-    }
-    if (ret == 0) {
-        ret = zb->copy(zb->filter, start, end - start, 0);
+    while (start < end && ret == 0) {
+        uint32_t i = zone_geometry_index(g, start);
+        int64_t zone_end = MIN(end, zone_geometry_start(g, i + 1));
+
+        if (zb->exts) {
+            ret = copy_exts(zb, i, i + 1, &error_is_read);
+        }
+        if (ret == 0) {
+            ret = zb->copy(zb->filter, start, zone_end - start, 0);
+        }
+        ret = copied(zb, i, ret);
+        start = zone_end;
     }
     return bdrv_zone_op_io_error(ret);
 }

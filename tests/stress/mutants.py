@@ -62,8 +62,8 @@ MUTANTS = [
            '        bdrv_set_dirty_bitmap(dirty, *offset, qiov->size);\n',
            '        (void)dirty;\n'),
     Mutant('backup-loses-what-is-reset', 'block/zoned-backup.c',
-           '        ret = zb->copy(zb->filter, start, end - start, 0);\n',
-           '        ret = 0;\n'),
+           '            ret = zb->copy(zb->filter, start, zone_end - start, 0);\n',
+           '            ret = 0;\n'),
 ]
 
 
