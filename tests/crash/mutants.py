@@ -205,8 +205,8 @@ MUTANTS = [
                   '        zone_table_mark_dirty(table, 0);\n'
                   '        ret = ret ?: bdrv_co_flush(c->base);\n'),)),
     Mutant('backup-without-copy-before-reset',
-           '    if (ret == 0) {\n        ret = zb->copy(zb->filter, start,',
-           '    if (false) {\n        ret = zb->copy(zb->filter, start,', 'backup'),
+           '        if (ret == 0) {\n            ret = zb->copy(zb->filter, start,',
+           '        if (false) {\n            ret = zb->copy(zb->filter, start,', 'backup'),
     Mutant('backup-shows-what-it-writes',
            'ret = empty_locked(bs);', 'ret = 0;', 'incremental',
            also=(('(!top && !all_empty(bs)) || ', ''),)),
