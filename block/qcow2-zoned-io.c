@@ -890,10 +890,11 @@ static bool GRAPH_RDLOCK is_backing_file(BlockDriverState *bs)
     return false;
 }
 
-int coroutine_fn
-qcow2_zoned_co_preadv_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                           QEMUIOVector *qiov, size_t qiov_offset,
-                           BdrvRequestFlags flags)
+/* Also what is in offline zones, if that is @stored */
+static int coroutine_fn GRAPH_RDLOCK
+read_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
+          QEMUIOVector *qiov, size_t qiov_offset, BdrvRequestFlags flags,
+          bool stored)
 {
     while (bytes && qcow2_in_zones(bs, offset)) {
         ZoneTable *t = qcow2_zone_table(bs);
@@ -901,7 +902,7 @@ qcow2_zoned_co_preadv_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
         int64_t n = zone_table_readable(t, offset, bytes, &data);
 
         /* Which zones are offline is for the overlay to say. */
-        if (n == -ENODEV && is_backing_file(bs)) {
+        if (n == -ENODEV && (stored || is_backing_file(bs))) {
             n = zone_table_stored(t, offset, bytes, &data);
         }
         if (n < 0) {
@@ -924,6 +925,20 @@ qcow2_zoned_co_preadv_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
     }
     return bytes ? qcow2_co_preadv_part(bs, offset, bytes, qiov, qiov_offset,
                                         flags) : 0;
+}
+
+int coroutine_fn
+qcow2_zoned_co_preadv_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                           QEMUIOVector *qiov, size_t qiov_offset,
+                           BdrvRequestFlags flags)
+{
+    return read_part(bs, offset, bytes, qiov, qiov_offset, flags, false);
+}
+
+int coroutine_fn qcow2_zoned_co_read_for_cow(BlockDriverState *bs,
+                                             int64_t offset, QEMUIOVector *qiov)
+{
+    return read_part(bs, offset, qiov->size, qiov, 0, 0, true);
 }
 
 /* Zones that are received show nothing of this until they are all there. */

@@ -189,6 +189,10 @@ int coroutine_fn GRAPH_RDLOCK
 qcow2_zoned_co_preadv_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
                            QEMUIOVector *qiov, size_t qiov_offset,
                            BdrvRequestFlags flags);
+/* The rest of a cluster that is written in part, of whatever state its zone is */
+int coroutine_fn GRAPH_RDLOCK
+qcow2_zoned_co_read_for_cow(BlockDriverState *bs, int64_t offset,
+                            QEMUIOVector *qiov);
 int coroutine_fn GRAPH_RDLOCK
 qcow2_zoned_co_pwritev_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
                             QEMUIOVector *qiov, size_t qiov_offset,

@@ -17,6 +17,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(TOP / 'tests/stress'))
 
 import machine
+import mutants
 import virtio
 from explain import explain
 from model import (ACTIVE, CLOSED, EMPTY, EOPEN, FULL, IOPEN, OPEN, Disk, Op, Rules,
@@ -211,6 +212,14 @@ class TestAllOrders(unittest.TestCase):
                 todo += [(changed, left - {n}) for status, changed in
                          self.moves(zones, ops[n]) if status == ops[n].status]
         return False
+
+
+class TestMutants(unittest.TestCase):
+    def test_each_fits_the_source(self):
+        """They are only run by hand, so a change of the source is noticed here."""
+        for mutant in mutants.MUTANTS:
+            text = (mutants.QEMU / mutant.source).read_text()
+            self.assertEqual(text.count(mutant.old), 1, mutant.name)
 
 
 if __name__ == '__main__':

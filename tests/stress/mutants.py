@@ -30,7 +30,8 @@ MUTANTS = [
            '        qatomic_set_u64(&z->data_end, r.data_end);\n    }\n'
            '    z->was_empty = false;\n'),
     Mutant('offline-in-backing-file', 'block/qcow2-zoned-io.c',
-           'if (n == -ENODEV && is_backing_file(bs)) {', 'if (false) {'),
+           'if (n == -ENODEV && (stored || is_backing_file(bs))) {',
+           'if (n == -ENODEV && stored) {'),
     Mutant('append-at-wrong-place', 'block/qcow2-zoned-io.c',
            '    if (ret == 0) {\n        *offset = position;\n    }\n'
            '    return bdrv_zone_op_io_error(ret);\n',
