@@ -5,6 +5,8 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+import re
+
 from explain import is_reported
 from machine import wait_until
 from model import OFFLINE, Wrong, describe_zones
@@ -17,6 +19,7 @@ STATES = {'not-write-pointer': 'conventional', 'empty': 'empty', 'closed': 'clos
           'read-only': 'rdonly', 'offline': 'offline'}
 SPEEDS = (0, 0, 256 * KiB, 4096 * KiB)
 PATIENCE = 20       # looks at a job that is slow on purpose
+ENDED = ('waiting', 'pending', 'aborting', 'concluded')
 
 
 class Job:
@@ -25,6 +28,7 @@ class Job:
         self.session, self.target, self.rng = session, target, rng
         self.name = f'{target.name}-job-{session.operations}'
         self.speed, self.looks, self.hurry = rng.choice(SPEEDS), 0, False
+        self.cancelled = False      # whatever else it was told
         # A zone is offline, or was
         self.offline = any(zone.state == OFFLINE for zone in target.disk.zones)
 
@@ -67,13 +71,21 @@ class Job:
             self.conclude(status.get('error'))
             return True
         elif self.looks == PATIENCE and self.speed:
-            self.session.machine.qmp('block-job-set-speed', device=self.name, speed=0)
+            self.hasten()
         return False
+
+    def hasten(self):
+        good, answer = self.session.machine.try_qmp('block-job-set-speed',
+                                                    device=self.name, speed=0)
+        # It may have ended since it was looked at
+        if not good and self.status()['status'] not in ENDED:
+            raise Wrong(f'{self.name}: {answer}')
 
     def conclude(self, error):
         self.session.machine.qmp('job-dismiss', id=self.name)
         self.session.note(f'{self.name} has ended: {error or "well"}')
-        self.session.counts[f'{self.command} {"failed" if error else "done"}'] += 1
+        what = type(self).__name__
+        self.session.counts[f'job {what} {"failed" if error else "done"}'] += 1
         if error and not self.may_fail(error):
             raise Wrong(f'{self.name}: {error}')
         self.target.job = None
@@ -84,10 +96,11 @@ class Job:
         machine = self.session.machine
         self.hurry = True
         if self.speed:
-            machine.try_qmp('block-job-set-speed', device=self.name, speed=0)
+            self.hasten()
         wait_until(self.look, self.name, machine.clock)
 
     def cancel(self):
+        self.cancelled = True
         self.session.machine.try_qmp('block-job-cancel', device=self.name)
         self.may_fail = lambda error: True
         wait_until(self.look, self.name, self.session.machine.clock)
@@ -116,7 +129,12 @@ class Stream(Job):
 
     def over(self, good):
         if good:
-            self.target.drop_images(1 if self.base else 0, len(self.target.images) - 1)
+            self.target.leave_images(1 if self.base else 0, len(self.target.images) - 1)
+
+
+def is_one_size(target):
+    """The commits want that of all images."""
+    return len({*target.sizes[:len(target.images) - 1], len(target.disk.zones)}) == 1
 
 
 class Commit(Job):
@@ -125,15 +143,19 @@ class Commit(Job):
 
     @staticmethod
     def is_possible(target):
-        sizes = {*target.sizes[:len(target.images) - 1], len(target.disk.zones)}
-        return len(target.images) > 2 and len(sizes) == 1
+        return len(target.images) > 2 and is_one_size(target)
 
     def arguments(self):
         return {'base': str(self.target.images[0]), 'top': str(self.target.images[1])}
 
+    def may_fail(self, error):
+        return self.target.images[1] in self.target.behind and \
+            re.fullmatch(r"Zone \d+ of node '.*' has more data than when the overlay was "
+                         'made', error)
+
     def over(self, good):
         if good:
-            self.target.drop_images(1, 2)
+            self.target.leave_images(1, 2)
 
 
 class Copy(Job):
@@ -239,19 +261,14 @@ class Backup(Copy):
         self.path.unlink(missing_ok=True)
 
 
-class Mirror(Copy):
-    """The guest may get the other image at its end."""
-    command = 'blockdev-mirror'
-
+class Switch(Job):
+    """The guest may get another image at its end."""
     def __init__(self, session, target, rng):
         super().__init__(session, target, rng)
         self.waits = rng.choice((0, 1, 3, 10))      # looks when it is ready
         self.ending = None
         for name in list(target.bitmaps):
             target.check_bitmap(name)
-
-    def arguments(self):
-        return {**super().arguments(), 'buf-size': 256 * KiB}
 
     def may_fail(self, error):
         return self.offline
@@ -274,19 +291,76 @@ class Mirror(Copy):
         return [(f'block-job-{self.ending}', {'device': self.name})]
 
     def over(self, good):
-        target, machine = self.target, self.session.machine
-        if good and self.ending == 'complete':
-            target.forget_backup()
-            old, target.node = target.node, self.node
-            machine.try_qmp('blockdev-del', node_name=old)     # not one of an overlay
-            target.images.append(self.path)
-            target.drop_images(0, len(target.images) - 1)
-            target.snapshots = {}
-            return
+        target, node = self.target, self.target.node_of_guest()
+        may_switch = good and self.ending == 'complete'
+        may_stay = not may_switch or self.cancelled
+        if node == target.node and may_stay:
+            return self.stayed(good)
+        if not may_switch or node != self.new_node():
+            raise Wrong(f'{self.name}: the guest has node {node}')
+        target.forget_backup()
+        target.node, target.snapshots = node, {}
+        return self.switched()
+
+    def new_node(self):
+        """That which the guest may get"""
+
+    def switched(self):
+        """The guest has the other image."""
+
+    def stayed(self, good):
+        """The guest has the image that it had."""
+
+
+class CommitActive(Switch):
+    """Merge the image that the guest writes into one below."""
+    command = 'block-commit'
+
+    @staticmethod
+    def is_possible(target):
+        return len(target.images) > 1 and is_one_size(target)
+
+    def arguments(self):
+        # What they have below them changes, whether the guest gets it or not
+        self.target.forget_snapshots()
+        self.base = self.rng.randrange(len(self.target.images) - 1)
+        return {'base': str(self.target.images[self.base])}
+
+    def new_node(self):
+        return self.target.nodes_of(self.target.images[self.base])[0]
+
+    def switched(self):
+        target = self.target
+        target.behind.discard(target.images[self.base])
+        target.leave_images(self.base + 1, len(target.images))
+
+    def stayed(self, good):
+        if good:        # The base has what the guest's disk had then
+            self.target.behind.update(self.target.images[self.base + 1:-1])
+
+
+class Mirror(Switch, Copy):
+    """To a new image"""
+    command = 'blockdev-mirror'
+
+    def arguments(self):
+        return {**super().arguments(), 'buf-size': 256 * KiB}
+
+    def new_node(self):
+        return self.node
+
+    def switched(self):
+        target = self.target
+        target.images.append(self.path)
+        target.leave_images(0, len(target.images) - 1)
+
+    def stayed(self, good):
+        machine = self.session.machine
         machine.qmp('blockdev-del', node_name=self.node)
         if good:
             qemu_img('check', '-q', self.path)
         self.path.unlink()
 
 
-JOBS = (Stream, Stream, Commit, Commit, Backup, Mirror, Mirror)
+JOBS = (Stream, Stream, Commit, Commit, CommitActive, CommitActive, Backup, Mirror,
+        Mirror)

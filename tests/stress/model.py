@@ -65,7 +65,11 @@ class Op:
 
 
 def content(number, size):
-    """What operation @number writes: each sector tells where it comes from"""
+    """
+    What operation @number writes: each sector tells where it comes from.  That of
+    operation 0 would begin with zeroes, as if nothing had been written.
+    """
+    assert number > 0
     return b''.join(struct.pack('<QQ', number, i) * (SECTOR // 16)
                     for i in range(size // SECTOR))
 

@@ -22,7 +22,8 @@ class Session:
         self.directory, self.seed = directory, seed
         rng = random.Random(f'{seed}')
         self.targets = [TARGETS[name](directory, rng) for name in front_ends]
-        self.operations = self.batches = self.lives = 0
+        self.operations = 1         # the number of the next, see content()
+        self.batches = self.lives = 0
         self.log = open(directory / 'log', 'w', encoding='utf-8')
         self.last = collections.deque(maxlen=SHOWN)
         self.counts = collections.Counter()
@@ -283,7 +284,7 @@ class Session:
         target.throttled = not target.throttled
         limit = rng.choice((500, 2000)) if target.throttled else 0
         return target, [('block_set_io_throttle',
-                         {'id': target.throttled_by, 'iops': limit, 'iops_rd': 0,
+                         {'id': target.qdev, 'iops': limit, 'iops_rd': 0,
                           'iops_wr': 0, 'bps': 0, 'bps_rd': 0, 'bps_wr': 0})],\
             self.all_good
 
@@ -434,7 +435,7 @@ class Session:
             for name in list(target.bitmaps):
                 target.check_bitmap(name)
             if target.throttled:
-                self.machine.qmp('block_set_io_throttle', id=target.throttled_by, iops=0,
+                self.machine.qmp('block_set_io_throttle', id=target.qdev, iops=0,
                                  iops_rd=0, iops_wr=0, bps=0, bps_rd=0, bps_wr=0)
                 target.throttled = False
         self.lives += 1

@@ -40,7 +40,7 @@ class Target:
     MIX, ALL = MIX, ('reset-all',)
     FUA = ()                    # operations that may have the flag
     migrates = resizes = True
-    throttled_by = property(lambda self: self.name)
+    qdev = property(lambda self: self.name)
 
     def __init__(self, directory, rng):
         self.directory, self.machine, self.driver = directory, None, None
@@ -49,6 +49,9 @@ class Target:
         self.disk = Disk(self.rules, ZONES)
         self.images = [directory / f'{self.name}.qcow2']
         self.sizes = [ZONES]        # in zones, of the backing files
+        # Images that may have less than the one below them, to which that above them was
+        # committed without becoming the guest's
+        self.behind = set()
         self.overlays = 0
         self.node = f'{self.name}-0'
         self.snapshots = {}         # of the newest image: name -> what it has, or None
@@ -253,12 +256,9 @@ class Target:
         self.bitmaps = {}
         self.forget_backup()
         self.throttled = False
-        if not self.job:
-            images = self.images[-1:]
-        else:
+        if self.job:
             self.job_was_cut()
-            images = self.images
-        for image in images:
+        for image in self.images:       # jobs write those below, too
             if crashed:
                 self.repair_leaks(image)
             else:
@@ -278,9 +278,29 @@ class Target:
     def drop_images(self, first, end):
         """They are no longer in the chain."""
         self.sizes[len(self.images) - 1:] = [len(self.disk.zones)]
+        self.behind.difference_update(self.images[first:end])
         for image in self.images[first:end]:
             image.unlink()
         del self.images[first:end], self.sizes[first:end]
+
+    def leave_images(self, first, end):
+        """
+        They are no longer in the chain.  Nodes that were not made for an overlay stay,
+        with what is below them, until they are deleted.
+        """
+        for image in reversed(self.images[first:end]):
+            for node in self.nodes_of(image):
+                self.machine.qmp('blockdev-del', node_name=node)
+        self.drop_images(first, end)
+
+    def nodes_of(self, image):
+        return [node['node-name'] for node in self.machine.qmp('query-named-block-nodes')
+                if node['drv'] == 'qcow2' and node['file'] == str(image)]
+
+    def node_of_guest(self):
+        return next(device['inserted']['node-name']
+                    for device in self.machine.qmp('query-block')
+                    if device.get('qdev') == self.qdev)
 
     def forget_backup(self):
         """There is no next one to it."""
@@ -315,6 +335,7 @@ class Target:
             qemu_img('commit', '-q', top)
             top.unlink()
             self.images.pop()
+            self.behind.discard(self.images[-1])
             self.sizes[-2:] = [size]
             self.snapshots = {}
             qemu_img('check', '-q', self.images[-1])
@@ -357,7 +378,7 @@ class Target:
 
 class VirtioTarget(Target):
     name, slot, number = 'virtio', 4, 0
-    throttled_by = '/machine/peripheral/virtio/virtio-backend'
+    qdev = '/machine/peripheral/virtio/virtio-backend'
 
     def make_rules(self, rng):
         return Rules(ZONE, 192 * KiB, 2, rng.choice((2, 3)), rng.choice((4, 5, 0)),
