@@ -79,8 +79,11 @@ class ZoneHistory:
         if self.resets and not doubtful:
             self.lasting = self.find_lasting(read)
         self.before = self.find_equals()
-        self.places = [(1 << n, self.place(op)) for n, op in enumerate(ops)
-                       if op.status == 'ok' and op.kind in WRITES]
+        self.early = 0              # writes that came before the last reset
+        if self.lasting is not None:
+            self.early = ~self.lasting & self.mask(
+                lambda op: op.status == 'ok' and op.kind in ('write', 'append'))
+        self.places = list(self.find_places())
         self.moments = {}
         self.begin = self.node(*begin)
         self.graph = self.explore()
@@ -128,6 +131,23 @@ class ZoneHistory:
             known[key] = before[1 << n] | 1 << n
         return before
 
+    def find_places(self):
+        """
+        Where writes begin: (place, bits of these, of what leads there, how many of that
+        do not count).  Each write has to be led there, by another one that ends there
+        or, to the start, by a reset; early writes by early ones, not by the last reset.
+        """
+        writes = [(1 << n, self.place(op), op.size) for n, op in enumerate(self.ops)
+                  if op.status == 'ok' and op.kind in WRITES]
+        # When zeroes were written cannot be seen
+        early = self.early | self.resets | self.mask(lambda op: op.kind == 'zeroes')
+        for place in sorted({at for _, at, _ in writes}):
+            begin = sum(bit for bit, at, _ in writes if at == place)
+            lead = self.resets if place == 0 else \
+                sum(bit for bit, at, size in writes if at + size == place)
+            yield place, begin, lead, 0
+            yield place, begin & self.early, lead & early, int(place == 0)
+
     # --- The graph ---
 
     def moment(self, state, wp):
@@ -174,11 +194,15 @@ class ZoneHistory:
             yield Step(VICTIM, None, self.node(CLOSED, wp, left))
 
     def is_hopeless(self, node):
-        """A write that is not done has its place below the write pointer for good."""
-        if self.resets & node.left:
-            return False
-        for bit, at in self.places:
-            if at < node.wp and bit & node.left:
+        """The write pointer cannot come to all places of writes that are not done."""
+        left, resets = node.left, node.left & self.resets
+        if not resets and left & self.early:
+            return True
+        for place, begin, lead, spare in self.places:
+            begin &= left
+            if begin and (not resets and place < node.wp or
+                          begin.bit_count() > (lead & left).bit_count() - spare +
+                          (place == node.wp)):
                 return True
         return False
 
