@@ -1064,26 +1064,29 @@ int coroutine_fn zone_table_end_write(ZoneTable *t, ZoneWrite *w, int ret)
 static const struct ZoneOpRules {
     uint16_t from;              /* states in which a zone can be named */
     uint16_t all;               /* states that Select All picks */
+    uint16_t good;              /* states to leave, with BDRV_ZONE_LENIENT */
     uint8_t to;                 /* the state to be in, if always the same */
     bool durable;               /* it is not done before it is stored */
     bool one_zone;
 } zone_op_rules[] = {
-    [BLK_ZO_OPEN] = { WRITABLE_STATES, IN(CLOSED) },
-    [BLK_ZO_CLOSE] = { ACTIVE_STATES, OPEN_STATES },
-    [BLK_ZO_FINISH] = { WRITABLE_STATES | IN(FULL), ACTIVE_STATES,
+    [BLK_ZO_OPEN] = { WRITABLE_STATES, IN(CLOSED), IN(FULL) },
+    [BLK_ZO_CLOSE] = { ACTIVE_STATES, OPEN_STATES, IN(EMPTY) | IN(FULL) },
+    [BLK_ZO_FINISH] = { WRITABLE_STATES | IN(FULL), ACTIVE_STATES, 0,
                         BLK_ZS_FULL, true },
-    [BLK_ZO_RESET] = { WRITABLE_STATES | IN(FULL), ACTIVE_STATES | IN(FULL),
+    [BLK_ZO_RESET] = { WRITABLE_STATES | IN(FULL), ACTIVE_STATES | IN(FULL), 0,
                        BLK_ZS_EMPTY, true },
-    [BLK_ZO_OFFLINE] = { IN(RDONLY) | IN(OFFLINE), IN(RDONLY),
+    [BLK_ZO_OFFLINE] = { IN(RDONLY) | IN(OFFLINE), IN(RDONLY), 0,
                          BLK_ZS_OFFLINE, true },
-    [BLK_ZO_SET_EXT] = { IN(EMPTY), 0, 0, true, true },
+    [BLK_ZO_SET_EXT] = { IN(EMPTY), .durable = true, .one_zone = true },
     /* Whether it can be is for commit_zrwa() to say, after the writes */
-    [BLK_ZO_ZRWA_COMMIT] = { SEQUENTIAL_STATES | IN(NOT_WP), 0, 0, true, true },
+    [BLK_ZO_ZRWA_COMMIT] = { SEQUENTIAL_STATES | IN(NOT_WP), .durable = true,
+                             .one_zone = true },
     [BLK_ZO_POWER_CYCLE] = { SEQUENTIAL_STATES, ACTIVE_STATES },
-    [BLK_ZO_FORCE_RDONLY] = { SEQUENTIAL_STATES, 0, BLK_ZS_RDONLY, true },
-    [BLK_ZO_FORCE_OFFLINE] = { SEQUENTIAL_STATES, 0, BLK_ZS_OFFLINE, true },
-    [BLK_ZO_FORCE_REPAIR] = { SEQUENTIAL_STATES, 0, 0, true },
-    [BLK_ZO_SET_ATTRIBUTES] = { SEQUENTIAL_STATES, SEQUENTIAL_STATES, 0, true },
+    [BLK_ZO_FORCE_RDONLY] = { SEQUENTIAL_STATES, 0, 0, BLK_ZS_RDONLY, true },
+    [BLK_ZO_FORCE_OFFLINE] = { SEQUENTIAL_STATES, 0, 0, BLK_ZS_OFFLINE, true },
+    [BLK_ZO_FORCE_REPAIR] = { SEQUENTIAL_STATES, .durable = true },
+    [BLK_ZO_SET_ATTRIBUTES] = { SEQUENTIAL_STATES, SEQUENTIAL_STATES,
+                                .durable = true },
 };
 
 bool zone_op_allowed(BlockZoneOp op, BlockZoneState state)
@@ -1094,6 +1097,12 @@ bool zone_op_allowed(BlockZoneOp op, BlockZoneState state)
 static bool selects_all(const ZoneMgmt *m)
 {
     return m->flags & BDRV_ZONE_ALL;
+}
+
+static bool leaves(const ZoneMgmt *m, const Zone *z)
+{
+    return m->flags & BDRV_ZONE_LENIENT &&
+           zone_op_rules[m->op].good >> z->state & 1;
 }
 
 static uint8_t settable_attributes(const ZoneMgmt *m)
@@ -1283,8 +1292,9 @@ static int coroutine_fn select_zones(ZoneTable *t, const ZoneMgmt *m)
     for (uint32_t i = m->first; i <= m->last; i++) {
         Zone *z = zone_at(t, i);
 
-        z->selected = !selects_all(m) || (rules->all >> z->state & 1 &&
-                                          attributes_allowed(m, z));
+        z->selected = selects_all(m) ? rules->all >> z->state & 1 &&
+                                       attributes_allowed(m, z)
+                                     : !leaves(m, z);
         if (z->selected && m->flags & BDRV_ZONE_ZRWA &&
             z->state != BLK_ZS_EMPTY) {
             ret = -ENOTTY;

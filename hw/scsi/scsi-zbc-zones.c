@@ -115,7 +115,7 @@ static bool applies_to(BlockZoneOp op, BlockZoneState state)
 /*
  * The zone that the command names is not one that the node can do it with.
  * What is to be done already is, as far as ZBC is concerned: CLOSE of an empty
- * or full zone, and OPEN of a full one.
+ * or full zone, and OPEN of a full one.  Images know that (BDRV_ZONE_LENIENT).
  */
 static int coroutine_fn explain(const BlockZoneDescriptor *zone, void *opaque)
 {
@@ -144,14 +144,14 @@ static int coroutine_fn manage(ZbcReq *r, BlockZoneFlags flags)
 
 static int coroutine_fn manage_one(ZbcReq *r)
 {
-    int ret = manage(r, 0);
+    int ret = manage(r, BDRV_ZONE_LENIENT);
 
     if (ret == -EINVAL) {
         ret = blk_co_for_each_zone(zbc_blk(r), r->start, r->bytes,
                                    BDRV_REQ_NO_QUEUE, explain, r);
     }
     /* Its condition has changed meanwhile? */
-    return ret == -EINVAL ? manage(r, 0) : ret;
+    return ret == -EINVAL ? manage(r, BDRV_ZONE_LENIENT) : ret;
 }
 
 typedef struct ZbcEach {

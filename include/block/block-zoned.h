@@ -86,6 +86,11 @@ typedef enum BlockZoneFlags {
     BDRV_ZONE_ZRWA = 1 << 2,
     /* blk_co_zone_mgmt() only: the same as BDRV_REQ_NO_QUEUE */
     BDRV_ZONE_NO_QUEUE = 1 << 3,
+    /*
+     * Where nothing is to be done it is good: CLOSE of an empty or full zone,
+     * OPEN of a full one, as ZBC has it.  A host's device decides by itself.
+     */
+    BDRV_ZONE_LENIENT = 1 << 4,
     /* With SET_ATTRIBUTES, see BDRV_ZONE_ATTRIBUTES() */
     BDRV_ZONE_ATTRIBUTES_MASK = 0xff << 8,
 } BlockZoneFlags;

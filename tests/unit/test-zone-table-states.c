@@ -132,6 +132,11 @@ static const MgmtCase mgmt_cases[] = {
     { "close as in ZNS", BLK_ZO_CLOSE, BDRV_ZONE_CLOSE_EMPTY,
       { -EINVAL, -EINVAL, CL, CL, CL, -EINVAL, -EINVAL, -EINVAL,
         CL, CL, CL, -EINVAL } },
+    /* As in ZBC: what is so already is GOOD */
+    { "open as in ZBC", BLK_ZO_OPEN, BDRV_ZONE_LENIENT,
+      { -EINVAL, EO, EO, EO, EO, FU, -EINVAL, -EINVAL, EO, EO, EO, FU } },
+    { "close as in ZBC", BLK_ZO_CLOSE, BDRV_ZONE_LENIENT,
+      { -EINVAL, EM, CL, CL, CL, FU, -EINVAL, -EINVAL, EM, EM, CL, FU } },
     { "finish", BLK_ZO_FINISH, 0,
       { -EINVAL, FU, FU, FU, FU, FU, -EINVAL, -EINVAL, FU, FU, FU, FU } },
     { "reset", BLK_ZO_RESET, 0,
