@@ -178,7 +178,11 @@ class Copy(Job):
         return [('blockdev-add', {
             'driver': 'qcow2', 'node-name': self.node,
             'file': {'driver': 'file', 'filename': str(self.path)},
-            **({'discard': 'unmap'} if self.session.discard else {})}), *super().start()]
+            **({'discard': 'unmap'} if self.session.discard else {}),
+            **self.node_options()}), *super().start()]
+
+    def node_options(self):
+        return {}
 
     def arguments(self):
         return {'target': self.node, 'sync': 'full'}
@@ -362,5 +366,38 @@ class Mirror(Switch, Copy):
         self.path.unlink()
 
 
+class MirrorTop(Mirror):
+    """The newest image only, to another overlay of what it is made for"""
+    @staticmethod
+    def is_possible(target):
+        below = len(target.images) - 2
+        return below >= 0 and target.sizes[below] == len(target.disk.zones)
+
+    def make_target(self):
+        self.path = self.target.directory / f'{self.node}.qcow2'
+        qemu_img('create', '-f', 'qcow2', '-F', 'qcow2', '-b', self.target.images[-2],
+                 '-o', f'cluster_size={self.rng.choice((4, 16, 64)) * KiB}', self.path)
+
+    def node_options(self):
+        """Below it are the nodes that are below the disk, or others."""
+        target = self.target
+        self.below = [node for image in reversed(target.images[:-1])
+                      for node in target.nodes_of(image)]
+        return {'backing': self.below[0]} if self.rng.random() < 0.5 else {}
+
+    def arguments(self):
+        return {**super().arguments(), 'sync': 'top'}
+
+    def switched(self):
+        target = self.target
+        target.images.append(self.path)
+        target.leave_images(len(target.images) - 2, len(target.images) - 1)
+        for node in self.below:     # if they are not used any more
+            self.session.machine.try_qmp('blockdev-del', node_name=node)
+        for image in target.images:
+            if len(target.nodes_of(image)) != 1:
+                raise Wrong(f'{self.name}: nodes of {image}: {target.nodes_of(image)}')
+
+
 JOBS = (Stream, Stream, Commit, Commit, CommitActive, CommitActive, Backup, Mirror,
-        Mirror)
+        Mirror, MirrorTop)

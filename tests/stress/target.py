@@ -291,6 +291,7 @@ class Target:
         for image in reversed(self.images[first:end]):
             for node in self.nodes_of(image):
                 self.machine.qmp('blockdev-del', node_name=node)
+            qemu_img('check', '-q', '-U', image)    # the disk may have those below it
         self.drop_images(first, end)
 
     def nodes_of(self, image):
