@@ -430,19 +430,44 @@ class Jobs(Load):
         self.assertChanged(('cl', 'cl', 'cl'))
         self.verify(stored, last, zones=(2,))
 
-    def snapshot(self, name, below, backing):
-        """Overlays for both disks, at one moment"""
+    def overlays(self, name, backing):
         paths = [self.dir / f'{name}-{disk}.qcow2' for disk in self.NODES]
         for path, base, geometry in zip(paths, backing, self.geometries()):
             # QEMU would print that it creates one, to where the guest answers
             qemu_img('create', '-f', 'qcow2', '-u', '-F', 'qcow2', '-b', base,
                      path, geometry['size'])
+        return paths
+
+    def snapshot(self, name, below, backing):
+        """Overlays for both disks, at one moment"""
+        paths = self.overlays(name, backing)
         self.monitor('transaction', actions=[
             action('blockdev-snapshot-sync', mode='existing', format='qcow2',
                    node_name=below.replace('DISK', disk),
                    snapshot_file=str(path), snapshot_node_name=f'{name}-{disk}')
             for disk, path in zip(self.NODES, paths)])
         return paths
+
+    def switch(self):
+        """Let mirrors go on that were begun slowly; the guest gets their targets."""
+        self.go_on()
+        self.let_go()
+        for disk in self.NODES:
+            self.monitor.wait_for_job(disk, 'ready')
+        self.go_on()
+        for disk in self.NODES:
+            self.monitor('block-job-complete', device=disk)
+        self.monitor.conclude(*self.NODES)
+
+    def assertGoesOn(self, images):
+        """The guest does, and has what was changed, also when it is booted again."""
+        self.go_on()
+        self.stop_loads()
+        stored = self.rounds()
+        self.assertChanged(('oi', 'oi', 'oe'))
+        self.boot_from(images)
+        self.assertChanged(('cl', 'cl', 'cl'))
+        self.verify(stored, zones=(2,))
 
     @tap.full
     def test_chain(self):
@@ -476,6 +501,23 @@ class Jobs(Load):
         self.verify(stored, zones=(2,))
 
     @tap.full
+    def test_top(self):
+        """of images with backing files, mirrors copy what those do not have"""
+        self.start_loads()
+        top = self.snapshot('top', 'DISK', self.images)
+        targets = self.overlays('target', self.images)
+        for disk, path in zip(self.NODES, targets):
+            self.monitor('blockdev-add', backing=disk,
+                         **node(f'target-{disk}', path))
+        self.change()
+        self.start_slowly('blockdev-mirror', device='top-DISK',
+                          target='target-DISK', sync='top')
+        self.switch()
+        for path in top:
+            path.unlink()
+        self.assertGoesOn(targets)
+
+    @tap.full
     def test_active(self):
         """the image that the guest writes is committed, and it goes on below"""
         self.start_loads()
@@ -483,23 +525,10 @@ class Jobs(Load):
         self.change()
         self.go_on()
         self.start_slowly('block-commit', device='top-DISK')
-        self.go_on()
-        self.let_go()
-        for disk in self.NODES:
-            self.monitor.wait_for_job(disk, 'ready')
-        self.go_on()
-        for disk in self.NODES:
-            self.monitor('block-job-complete', device=disk)
-        self.monitor.conclude(*self.NODES)
+        self.switch()
         for path in top:
             path.unlink()
-        self.go_on()
-        self.stop_loads()
-        stored = self.rounds()
-        self.assertChanged(('oi', 'oi', 'oe'))
-        self.boot_from(self.images)
-        self.assertChanged(('cl', 'cl', 'cl'))
-        self.verify(stored, zones=(2,))
+        self.assertGoesOn(self.images)
 
 
 @tap.full
