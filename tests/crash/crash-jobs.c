@@ -38,6 +38,7 @@ static const struct {
     { "backup", "b" },
     { "incremental", "bi" },
     { "mirror", "mp" },
+    { "mirrortop", "tp" },
     { "copy", "ml" },
 };
 
@@ -111,6 +112,15 @@ static void begin_job(void)
     done_id = 0;
 }
 
+static void start_mirror(MirrorSyncMode mode)
+{
+    begin_job();
+    mirror_start("job", blk_bs(disk), blk_bs(target), NULL, JOB_DEFAULT, 0, 0,
+                 BUF_BYTES, mode, MIRROR_LEAVE_BACKING_CHAIN, false,
+                 BLOCKDEV_ON_ERROR_REPORT, BLOCKDEV_ON_ERROR_REPORT, true, NULL,
+                 MIRROR_COPY_MODE_BACKGROUND, &error_abort);
+}
+
 /* As a transaction of block-dirty-bitmap-add and blockdev-backup does it */
 static void start_backup(MirrorSyncMode mode)
 {
@@ -171,12 +181,10 @@ static void do_step(char step)
         start_backup(MIRROR_SYNC_MODE_BITMAP);
         break;
     case 'm':
-        begin_job();
-        mirror_start("job", top, blk_bs(target), NULL, JOB_DEFAULT, 0, 0,
-                     BUF_BYTES, MIRROR_SYNC_MODE_FULL,
-                     MIRROR_LEAVE_BACKING_CHAIN, false,
-                     BLOCKDEV_ON_ERROR_REPORT, BLOCKDEV_ON_ERROR_REPORT, true,
-                     NULL, MIRROR_COPY_MODE_BACKGROUND, &error_abort);
+        start_mirror(MIRROR_SYNC_MODE_FULL);
+        break;
+    case 't':
+        start_mirror(MIRROR_SYNC_MODE_TOP);
         break;
     case 'p':                   /* pivot */
     case 'l':                   /* leave the target as it is */

@@ -19,6 +19,7 @@
  *   backup                 a full backup
  *   incremental            another one, to the same target, after it
  *   mirror                 moves to the target
+ *   mirrortop              moves to the target, an overlay of the same image
  *   copy                   a mirror that is left when it is ready
  */
 void crash_jobs_init(const char *what, BlockBackend *blk, const char *target);

@@ -61,7 +61,10 @@ class JobRecording(Recording):
                                             self.workload.base_mix),
                                check=True, timeout=120)
             below = name
-        if self.target:
+        if self.workload.has_overlay:
+            self.create_file(self.target, self.options(self.target),
+                             '-b', 'base', '-F', 'qcow2')
+        elif self.target:
             self.create_file(self.target, {**zones, **self.options(self.target)})
         if len(self.layers) > 1:
             shutil.copy(self.path('log'), self.path('base-log'))
@@ -100,7 +103,10 @@ class JobRecording(Recording):
                                self.workload.mix)
         command.append(self.workload.job)
         if self.target:
-            command.append('json:' + json.dumps(self.node(self.target, driver)))
+            node = self.node(self.target, driver)
+            if self.workload.has_overlay:
+                node['backing'] = 'base'
+            command.append('json:' + json.dumps(node))
         return command
 
     def judge(self, events):
@@ -191,7 +197,7 @@ class JobOracle(Oracle):
             seen = found.look(self.workload.moves_to)
             results.append([f'moved: {text}' for text in super().judge(moment, seen)])
             if self.workload.has_target:
-                wrong += min(results[-1], self.not_empty(moment, seen), key=len)
+                wrong += min(results[-1], self.incomplete(moment, seen), key=len)
         elif self.workload.has_target:
             wrong += [f'target: {text}'
                       for text in self.judge_target(moment, found.look('target'))]
@@ -208,13 +214,18 @@ class JobOracle(Oracle):
         sequential = [zone for zone in seen.zones if zone.state != CONVENTIONAL]
         if begun > ended or not ended:
             results = [p.judge(sequential) for p in pictures]
-            results.append(self.not_empty(moment, seen))
+            results.append(self.incomplete(moment, seen))
         else:
             results = [p.judge(seen.zones) for p in pictures]
         return wrong + min(results, key=len)
 
-    def not_empty(self, moment, seen):
-        """What is wrong if nobody is to take this for a copy of the disk"""
+    def incomplete(self, moment, seen):
+        """
+        What is wrong if nobody is to take this for a copy of the disk.  An overlay has
+        the zones of its backing file then, and is of no use.
+        """
+        if self.workload.has_overlay:
+            return list(self.judge_image(moment, seen))
         return [*self.judge_image(moment, seen),
                 *(f'zone {zone.index}: not empty' for zone in seen.zones
                   if zone.state != CONVENTIONAL and not zone.is_empty)]

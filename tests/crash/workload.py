@@ -99,11 +99,16 @@ class Workload(NamedTuple):
     @property
     def moves_to(self):
         """What becomes the disk"""
-        return 'base' if self.below else 'target'
+        return 'target' if self.has_target else 'base'
 
     @property
     def has_target(self):
-        return bool(self.job) and not self.below
+        return bool(self.job) and (not self.below or self.has_overlay)
+
+    @property
+    def has_overlay(self):
+        """Is the target above the base, too?"""
+        return self.job == 'mirrortop'
 
 
 # What is done to images below, to a disk above them, and to one that is copied
@@ -188,6 +193,10 @@ WORKLOADS = [
              quick=('512',)),
     Workload('mirror', ZNS_ZONES, 500, 16, 10, MIRROR_MIX, job='mirror',
              variants=MIRRORED, quick=('4k', 'default')),
+    Workload('mirrortop', ZNS_ZONES, 500, 16, 10, CHAIN_MIX, base_mix=BELOW_MIX,
+             job='mirrortop', below=('base',), dropped=('image',),
+             variants=tuple(v for v in MIRRORED if v in OVERLAY),
+             quick=('default',)),
     Workload('copy', ZNS_ZONES, 400, 16, 10, DISK_MIX, job='copy',
              variants=MIRRORED, quick=('luks',)),
 ]
