@@ -1643,6 +1643,12 @@ static int64_t one_kind(ZoneTable *t, uint64_t offset, uint64_t bytes,
         *data = true;
         return MIN(bytes, conventional_end - offset);
     }
+    /* The last cluster of an image may go on behind the device */
+    if (offset >= t->geometry.size) {
+        *data = false;
+        return bytes;
+    }
+    end = MIN(end, t->geometry.size);
     if (has_data(t, offset, bytes)) {
         *data = true;
         return bytes;

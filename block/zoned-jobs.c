@@ -92,6 +92,13 @@ static int coroutine_fn GRAPH_RDLOCK co_inherit(void *opaque)
                                       c->errp);
 }
 
+static bool has_below(BlockDriverState *top, BlockDriverState *bs)
+{
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+
+    return bdrv_chain_contains(top, bs);
+}
+
 bool zoned_inherit(BlockDriverState *bs, BlockDriverState *base, Error **errp)
 {
     ChainCall c = { .bs = bs, .base = base, .errp = errp };
@@ -99,6 +106,12 @@ bool zoned_inherit(BlockDriverState *bs, BlockDriverState *base, Error **errp)
     if (bs->bl.zones.model == BLK_Z_NONE &&
         base->bl.zones.model == BLK_Z_NONE) {
         return true;
+    }
+    if (has_below(base, bs)) {
+        error_setg(errp, "Node '%s' cannot be an overlay of node '%s', which "
+                   "has it in its backing chain", bdrv_get_node_name(bs),
+                   bdrv_get_node_name(base));
+        return false;
     }
     if (zoned_call_coroutine(co_inherit, &c) < 0) {
         return false;

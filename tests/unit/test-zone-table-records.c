@@ -379,6 +379,29 @@ static void test_readable_offline(void)
     zone_table_free(t);
 }
 
+/* Who reads whole clusters may read behind the end: there is nothing. */
+static void test_readable_behind_the_end(void)
+{
+    ZoneGeometry g = standard_geometry();
+    ZoneTable *t;
+    bool data = true;
+
+    g.size -= ZONE - CAPACITY + BLOCK;
+    t = zone_table_new(&g);
+    g_assert_cmphex(zone_table_readable(t, g.size - BLOCK, 4 * ZONE, &data), ==,
+                    BLOCK);
+    g_assert_false(data);
+    data = true;
+    g_assert_cmphex(zone_table_readable(t, g.size, 4 * ZONE, &data), ==,
+                    4 * ZONE);
+    g_assert_false(data);
+    g_assert_cmpint(do_write(t, (NR_ZONES - 1) * ZONE, CAPACITY - BLOCK), ==, 0);
+    g_assert_cmphex(zone_table_readable(t, g.size - BLOCK, 4 * ZONE, &data), ==,
+                    BLOCK);
+    g_assert_true(data);
+    zone_table_free(t);
+}
+
 /* With a capacity of the whole zone, data goes on in the next one. */
 static void test_readable_over_zones(void)
 {
@@ -428,6 +451,8 @@ static void add_readable_tests(void)
     g_test_add_func("/zone-table/readable/ends-where-data-ends", test_readable);
     g_test_add_func("/zone-table/readable/goes-on-over-zones",
                     test_readable_over_zones);
+    g_test_add_func("/zone-table/readable/behind-the-end",
+                    test_readable_behind_the_end);
     g_test_add_func("/zone-table/readable/stops-at-an-offline-zone",
                     test_readable_offline);
     g_test_add_func("/zone-table/readable/follows-acknowledgement",
