@@ -300,8 +300,9 @@ static void coroutine_fn unlock_zones(HostZones *z, uint32_t first,
     }
 }
 
-int coroutine_fn host_zones_begin_mgmt(HostZones *z, BlockZoneOp op, bool all,
-                                       int64_t offset, int64_t bytes)
+int coroutine_fn host_zones_begin_mgmt(HostZones *z, BlockZoneOp op,
+                                       BlockZoneFlags flags, int64_t offset,
+                                       int64_t bytes)
 {
     int64_t size = z->bs->total_sectors * BDRV_SECTOR_SIZE;
     uint32_t first = offset / z->zone_size;
@@ -316,13 +317,17 @@ int coroutine_fn host_zones_begin_mgmt(HostZones *z, BlockZoneOp op, bool all,
     for (uint32_t i = first; i <= last; i++) {
         qemu_co_mutex_lock(&z->zones[i].lock);
     }
-    if (!all) {
+    if (!(flags & BDRV_ZONE_ALL)) {
         ret = ask(z, first, last - first + 1);
+        if (ret == 0 && first == last &&
+            zone_op_leaves(op, flags, z->zones[first].state)) {
+            ret = 1;
+        }
         for (uint32_t i = first; i <= last && ret == 0; i++) {
             ret = zone_op_allowed(op, z->zones[i].state) ? 0 : -EINVAL;
         }
     }
-    if (ret < 0) {
+    if (ret != 0) {
         unlock_zones(z, first, last);
     }
     return ret;

@@ -1094,15 +1094,14 @@ bool zone_op_allowed(BlockZoneOp op, BlockZoneState state)
     return zone_op_rules[op].from >> state & 1;
 }
 
+bool zone_op_leaves(BlockZoneOp op, BlockZoneFlags flags, BlockZoneState state)
+{
+    return flags & BDRV_ZONE_LENIENT && zone_op_rules[op].good >> state & 1;
+}
+
 static bool selects_all(const ZoneMgmt *m)
 {
     return m->flags & BDRV_ZONE_ALL;
-}
-
-static bool leaves(const ZoneMgmt *m, const Zone *z)
-{
-    return m->flags & BDRV_ZONE_LENIENT &&
-           zone_op_rules[m->op].good >> z->state & 1;
 }
 
 static uint8_t settable_attributes(const ZoneMgmt *m)
@@ -1294,7 +1293,8 @@ static int coroutine_fn select_zones(ZoneTable *t, const ZoneMgmt *m)
 
         z->selected = selects_all(m) ? rules->all >> z->state & 1 &&
                                        attributes_allowed(m, z)
-                                     : !leaves(m, z);
+                                     : !zone_op_leaves(m->op, m->flags,
+                                                       z->state);
         if (z->selected && m->flags & BDRV_ZONE_ZRWA &&
             z->state != BLK_ZS_EMPTY) {
             ret = -ENOTTY;
@@ -1643,7 +1643,6 @@ static int64_t one_kind(ZoneTable *t, uint64_t offset, uint64_t bytes,
         *data = true;
         return MIN(bytes, conventional_end - offset);
     }
-    /* The last cluster of an image may go on behind the device */
     if (offset >= t->geometry.size) {
         *data = false;
         return bytes;

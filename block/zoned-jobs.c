@@ -88,15 +88,14 @@ static int coroutine_fn GRAPH_RDLOCK co_inherit(void *opaque)
                    bdrv_get_node_name(c->base), bdrv_get_node_name(c->bs));
         return -ENOTSUP;
     }
+    if (bdrv_chain_contains(c->base, c->bs)) {
+        error_setg(c->errp, "Node '%s' cannot be an overlay of node '%s', which "
+                   "has it in its backing chain", bdrv_get_node_name(c->bs),
+                   bdrv_get_node_name(c->base));
+        return -EINVAL;
+    }
     return drv->bdrv_co_zones_inherit(c->bs, bdrv_skip_filters(c->base),
                                       c->errp);
-}
-
-static bool has_below(BlockDriverState *top, BlockDriverState *bs)
-{
-    GRAPH_RDLOCK_GUARD_MAINLOOP();
-
-    return bdrv_chain_contains(top, bs);
 }
 
 bool zoned_inherit(BlockDriverState *bs, BlockDriverState *base, Error **errp)
@@ -106,12 +105,6 @@ bool zoned_inherit(BlockDriverState *bs, BlockDriverState *base, Error **errp)
     if (bs->bl.zones.model == BLK_Z_NONE &&
         base->bl.zones.model == BLK_Z_NONE) {
         return true;
-    }
-    if (has_below(base, bs)) {
-        error_setg(errp, "Node '%s' cannot be an overlay of node '%s', which "
-                   "has it in its backing chain", bdrv_get_node_name(bs),
-                   bdrv_get_node_name(base));
-        return false;
     }
     if (zoned_call_coroutine(co_inherit, &c) < 0) {
         return false;

@@ -112,24 +112,14 @@ static bool applies_to(BlockZoneOp op, BlockZoneState state)
     }
 }
 
-/*
- * The zone that the command names is not one that the node can do it with.
- * What is to be done already is, as far as ZBC is concerned: CLOSE of an empty
- * or full zone, and OPEN of a full one.  Images know that (BDRV_ZONE_LENIENT).
- */
+/* Why can the node not do it with the zone that the command names? */
 static int coroutine_fn explain(const BlockZoneDescriptor *zone, void *opaque)
 {
-    BlockZoneOp op = zone_op(opaque);
-
     switch (zone->state) {
     case BLK_ZS_RDONLY:
         return -EROFS;
     case BLK_ZS_OFFLINE:
         return -ENODEV;
-    case BLK_ZS_EMPTY:
-        return op == BLK_ZO_CLOSE ? 0 : -EINVAL;
-    case BLK_ZS_FULL:
-        return op == BLK_ZO_CLOSE || op == BLK_ZO_OPEN ? 0 : -EINVAL;
     default:
         return -EINVAL;
     }
@@ -148,9 +138,9 @@ static int coroutine_fn manage_one(ZbcReq *r)
 
     if (ret == -EINVAL) {
         ret = blk_co_for_each_zone(zbc_blk(r), r->start, r->bytes,
-                                   BDRV_REQ_NO_QUEUE, explain, r);
+                                   BDRV_REQ_NO_QUEUE, explain, NULL);
     }
-    /* Its condition has changed meanwhile? */
+    /* It was repaired meanwhile? */
     return ret == -EINVAL ? manage(r, BDRV_ZONE_LENIENT) : ret;
 }
 

@@ -87,8 +87,8 @@ typedef enum BlockZoneFlags {
     /* blk_co_zone_mgmt() only: the same as BDRV_REQ_NO_QUEUE */
     BDRV_ZONE_NO_QUEUE = 1 << 3,
     /*
-     * Where nothing is to be done it is good: CLOSE of an empty or full zone,
-     * OPEN of a full one, as ZBC has it.  A host's device decides by itself.
+     * With OPEN and CLOSE of one zone: good where nothing is to be done, OPEN
+     * of a full zone, CLOSE of an empty or full one, as ZBC has it.
      */
     BDRV_ZONE_LENIENT = 1 << 4,
     /* With SET_ATTRIBUTES, see BDRV_ZONE_ATTRIBUTES() */

@@ -68,13 +68,14 @@ int coroutine_fn
 host_zones_end_write(HostZones *z, HostZoneWrite *w, int ret);
 
 /*
- * Begin @op on whole zones: waits for their writes.  With @all, the device
- * picks the zones that the operation is for.  Returns 0, or a negative errno
- * and there is nothing to end.
+ * Begin @op on whole zones: waits for their writes.  With BDRV_ZONE_ALL, the
+ * device picks the zones that the operation is for.  Returns 0; or 1 if nothing
+ * is to be done (BDRV_ZONE_LENIENT), or a negative errno, and there is nothing
+ * to end.
  */
 int coroutine_fn
-host_zones_begin_mgmt(HostZones *z, BlockZoneOp op, bool all, int64_t offset,
-                      int64_t bytes);
+host_zones_begin_mgmt(HostZones *z, BlockZoneOp op, BlockZoneFlags flags,
+                      int64_t offset, int64_t bytes);
 int coroutine_fn
 host_zones_end_mgmt(HostZones *z, int64_t offset, int64_t bytes, int ret);
 

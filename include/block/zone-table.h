@@ -192,6 +192,9 @@ void coroutine_fn zone_table_begin_look(ZoneTable *t, ZoneMgmt *m,
 /* Can a zone in @state be the object of @op? */
 bool zone_op_allowed(BlockZoneOp op, BlockZoneState state);
 
+/* Is it left as it is, by @flags (BDRV_ZONE_LENIENT)? */
+bool zone_op_leaves(BlockZoneOp op, BlockZoneFlags flags, BlockZoneState state);
+
 /* What is left of @attributes (BDRV_ZA_*) in a zone that gets into @state */
 uint8_t zone_attributes_in(BlockZoneState state, uint8_t attributes);
 
@@ -216,7 +219,8 @@ void zone_table_report(ZoneTable *t, uint64_t offset, unsigned int *nr_zones,
  * How much of [@offset, @offset + @bytes) from its beginning is of one kind:
  * kept by the store (*@data is true), or to be read as zeroes whatever the
  * store holds (false).  At least 1 for @bytes > 0, or -ENODEV in an offline
- * zone.
+ * zone.  Behind the end of the device, where the last cluster of an image may
+ * go on, there are zeroes.
  */
 int64_t zone_table_readable(ZoneTable *t, uint64_t offset, uint64_t bytes,
                             bool *data);

@@ -382,19 +382,13 @@ class Jobs(Load):
         self.start_slowly('blockdev-mirror', device='DISK',
                           target='target-DISK', sync='full')
         self.change()
-        self.go_on()
-        self.let_go()
-        for disk in self.NODES:
-            self.monitor.wait_for_job(disk, 'ready')
-        self.go_on()
+        self.get_ready()
         return targets
 
     def test_mirror(self):
         """the guest goes on with the targets of mirrors, and all is there"""
         targets = self.mirror()
-        for disk in self.NODES:
-            self.monitor('block-job-complete', device=disk)
-        self.monitor.conclude(*self.NODES)
+        self.complete()
         self.monitor('blockdev-del', node_name='fio')
         self.monitor('blockdev-del', node_name='btrfs')
         self.go_on()
@@ -448,13 +442,16 @@ class Jobs(Load):
             for disk, path in zip(self.NODES, paths)])
         return paths
 
-    def switch(self):
-        """Let mirrors go on that were begun slowly; the guest gets their targets."""
+    def get_ready(self):
+        """Let jobs go on that were begun slowly, until both are ready."""
         self.go_on()
         self.let_go()
         for disk in self.NODES:
             self.monitor.wait_for_job(disk, 'ready')
         self.go_on()
+
+    def complete(self):
+        """The guest gets what the jobs have made."""
         for disk in self.NODES:
             self.monitor('block-job-complete', device=disk)
         self.monitor.conclude(*self.NODES)
@@ -512,7 +509,8 @@ class Jobs(Load):
         self.change()
         self.start_slowly('blockdev-mirror', device='top-DISK',
                           target='target-DISK', sync='top')
-        self.switch()
+        self.get_ready()
+        self.complete()
         for path in top:
             path.unlink()
         self.assertGoesOn(targets)
@@ -525,7 +523,8 @@ class Jobs(Load):
         self.change()
         self.go_on()
         self.start_slowly('block-commit', device='top-DISK')
-        self.switch()
+        self.get_ready()
+        self.complete()
         for path in top:
             path.unlink()
         self.assertGoesOn(self.images)

@@ -118,7 +118,7 @@ typedef struct Request {
     HostZones *z;
     Kind kind;
     BlockZoneOp op;
-    bool all;
+    BlockZoneFlags flags;
     int64_t offset, bytes;
     bool slow;              /* its I/O waits for finish() */
     int fault;              /* of the device, instead of doing it */
@@ -158,12 +158,13 @@ static void coroutine_fn run_request(void *opaque)
 
     r->ret = WAITING;
     if (r->kind == MGMT) {
-        ret = host_zones_begin_mgmt(r->z, r->op, r->all, r->offset, r->bytes);
+        ret = host_zones_begin_mgmt(r->z, r->op, r->flags, r->offset,
+                                    r->bytes);
     } else {
         ret = host_zones_begin_write(r->z, &w, r->kind == APPEND, &r->offset,
                                      r->bytes);
     }
-    if (ret < 0) {
+    if (ret != 0) {
         r->ret = ret;
         return;
     }
@@ -512,6 +513,46 @@ static void test_mgmt(void)
     }
 }
 
+/*
+ * As in ZBC, OPEN and CLOSE are GOOD where nothing is to be done; the device is not
+ * asked, because Linux would make that an error of some.
+ */
+static void test_lenient(void)
+{
+    static const struct {
+        BlockZoneState state;
+        int open, close;        /* 1: without the device */
+    } cases[] = {
+        { BLK_ZS_EMPTY, 0, 1 },
+        { BLK_ZS_IOPEN, 0, 0 },
+        { BLK_ZS_EOPEN, 0, 0 },
+        { BLK_ZS_CLOSED, 0, 0 },
+        { BLK_ZS_FULL, 1, 1 },
+        { BLK_ZS_RDONLY, -EINVAL, -EINVAL },
+        { BLK_ZS_OFFLINE, -EINVAL, -EINVAL },
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+        HostZones *z = new_zones();
+        Request r = { .z = z, .kind = MGMT, .op = BLK_ZO_OPEN,
+                      .flags = BDRV_ZONE_LENIENT, .offset = 3 * ZONE,
+                      .bytes = ZONE };
+
+        device_set(3, cases[i].state, 0);
+        g_assert_cmpint(run(r), ==, cases[i].open);
+        device_set(3, cases[i].state, 0);
+        r.op = BLK_ZO_CLOSE;
+        g_assert_cmpint(run(r), ==, cases[i].close);
+        if (cases[i].close) {
+            g_assert_cmpint(device[3].state, ==, cases[i].state);
+        }
+        /* The zone is free for others */
+        device_set(3, BLK_ZS_EMPTY, 0);
+        g_assert_cmpint(write_at(z, 3 * ZONE, BLOCK), ==, 0);
+        host_zones_free(z);
+    }
+}
+
 /* Only a reset of all passes over zones that it is not for. */
 static void test_reset_all(void)
 {
@@ -523,7 +564,7 @@ static void test_reset_all(void)
     device_set(4, BLK_ZS_RDONLY, 0);
     g_assert_cmpint(run(r), ==, -EINVAL);
     g_assert_cmpint(device[3].wp, ==, 4 * KiB);
-    r.all = true;
+    r.flags = BDRV_ZONE_ALL;
     g_assert_cmpint(run(r), ==, 0);
     g_assert_cmpint(append(z, 3, 4 * KiB, &place), ==, 0);
     g_assert_cmpint(place, ==, 3 * ZONE);
@@ -638,6 +679,8 @@ int main(int argc, char **argv)
     g_test_add_func("/host-zones/the last zone can be smaller",
                     test_smaller_last_zone);
     g_test_add_func("/host-zones/management has its transitions", test_mgmt);
+    g_test_add_func("/host-zones/nothing to be done is good for ZBC",
+                    test_lenient);
     g_test_add_func("/host-zones/a reset of all picks its zones",
                     test_reset_all);
     g_test_add_func("/host-zones/writes of a zone go in order, others beside",
