@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 #
 # What Linux does with zones by itself: conditions that it keeps in memory (since
-# 6.19), writes at a queue depth of 1 (since 7.1), swap that it refuses.
+# 6.19), writes at a queue depth of 1 (since 7.1), swap that it refuses, the superblocks of btrfs on large pages.
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+import unittest
+
+from guest import LINUX
 from test_failures import FailingDisk
 from zonetest import EMPTY, FULL, KIB, Namespace, ScsiDisk, ZONE, ZoneCase
 import tap
@@ -202,6 +205,25 @@ class Swap(ZoneCase):
         self.check_fails('swapon $DEV', 'Invalid argument')
         self.assertEqual(self.check('cat /proc/swaps | tail -n +2'), '')
         self.assertEqual(self.check('blkzone report $DEV'), before)
+
+
+@tap.full
+@unittest.skipUnless(LINUX.startswith('arm64-'), 'here pages are not large')
+class LargePages(ZoneCase):
+    """What docs/system/zoned-storage.rst says of btrfs; on null_blk it is the same"""
+
+    def test_superblocks(self):
+        """large pages: btrfs takes the first superblock of a page for the newest"""
+        page = LINUX.removeprefix('arm64-')
+        self.check(f'modprobe btrfs; mkfs.btrfs -q -f -s {page} $DEV\n'
+                   'mkdir -p /mnt/fs; mount -t btrfs $DEV /mnt/fs\n'
+                   'mkdir /mnt/fs/sub; umount /mnt/fs')
+        newest = self.check('btrfs inspect-internal dump-super $DEV | '
+                            'sed -n "s/^generation[[:space:]]*//p"')
+        mounted = self.check('mount -t btrfs -o ro $DEV /mnt/fs\n'
+                             'cat /sys/fs/btrfs/*-*/generation; ls /mnt/fs\n'
+                             'umount /mnt/fs')
+        self.assertEqual((newest, mounted), ('9\n', '8\n'))
 
 
 if __name__ == '__main__':
