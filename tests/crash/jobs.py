@@ -128,13 +128,16 @@ class JobRecording(Recording):
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
         moment = self.cut(window, number, lambda name: directory / name)
+        wrong = [f'{name}: it was written' for name in self.workload.only_read
+                 if (directory / name).read_bytes() != self.path(name).read_bytes()]
         over, moved = self.oracle.is_over(moment), False
         if number % 2 and not over and not self.target:
             self.repeat(looker.tool, directory)
             over = True
             moved = bool(self.oracle.pivots)
         found = Found(self, looker, over, directory, moved)
-        return self.oracle.judge(moment, found) + (found.check() if number == 0 else [])
+        return (wrong + self.oracle.judge(moment, found) +
+                (found.check() if number == 0 else []))
 
     def repeat(self, tool, directory):
         """The job that was cut is done again, and nothing else."""

@@ -106,6 +106,11 @@ class Workload(NamedTuple):
         return bool(self.job) and (not self.below or self.has_overlay)
 
     @property
+    def only_read(self):
+        """Images that nobody writes"""
+        return () if self.job in ('commit', 'active') else self.below
+
+    @property
     def has_overlay(self):
         """Is the target above the base, too?"""
         return self.job == 'mirrortop'
