@@ -81,6 +81,11 @@ static bool check_resize(const Qcow2Zoned *z, size_t cluster_size,
     ZoneGeometry geometry = *z->geometry;
 
     geometry.size = size;
+    if (z->receiving) {
+        error_setg(errp, "Cannot resize the zoned image: it is getting the "
+                   "zones of another disk");
+        return false;
+    }
     if (size % BDRV_SECTOR_SIZE) {
         error_setg(errp, "The new size must be a multiple of %u",
                    (unsigned) BDRV_SECTOR_SIZE);
@@ -233,7 +238,8 @@ bool qcow2_zoned_amend(BlockDriverState *bs, QemuOpts *opts, Error **errp)
 /*
  * Called without requests in progress, mostly from the main loop.  A snapshot
  * has a table of its own, with live states, because it may be of a running
- * guest.
+ * guest.  There are none of zones that are received: what they have got is not
+ * below any end of data, so a copy on write would not have it.
  */
 
 int qcow2_zoned_snapshot_create(BlockDriverState *bs, QCowSnapshot *sn)
@@ -246,6 +252,9 @@ int qcow2_zoned_snapshot_create(BlockDriverState *bs, QCowSnapshot *sn)
 
     if (!qcow2_is_zoned(bs)) {
         return 0;
+    }
+    if (s->zoned->receiving) {
+        return -EBUSY;
     }
     t = s->zoned->table;
     ret = qcow2_zones_store_locked(bs, false);
@@ -347,6 +356,9 @@ int qcow2_zoned_snapshot_goto_begin(BlockDriverState *bs,
 
     if (!qcow2_is_zoned(bs)) {
         return 0;
+    }
+    if (s->zoned->receiving) {
+        return -EBUSY;
     }
     if (!check_snapshot(bs, sn, &f, &local_err)) {
         error_report_err(local_err);

@@ -1079,6 +1079,9 @@ qcow2_zoned_co_mgmt(BlockDriverState *bs, BlockZoneOp op, BlockZoneFlags flags,
     if (!qcow2_is_zoned(bs)) {
         return -ENOTSUP;
     }
+    if (is_receiving(bs)) {
+        return -EBUSY;
+    }
     ret = zone_table_begin_mgmt(qcow2_zone_table(bs), &m, op, flags, offset,
                                 len);
     trace_qcow2_zoned_mgmt(bs, op, offset, len, ret);

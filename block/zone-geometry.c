@@ -183,6 +183,11 @@ bool zone_geometry_check(const ZoneGeometry *g, size_t cluster_size,
     const BlockZoneLimits *l = &g->zones;
     uint64_t nr_zones, sequential;
 
+    if (!l->write_granularity || l->write_granularity % BDRV_SECTOR_SIZE) {
+        error_setg(errp, "The unit of writes (%" PRIu32 ") must be a multiple "
+                   "of %d", l->write_granularity, (int)BDRV_SECTOR_SIZE);
+        return false;
+    }
     if (!check_zone_size(g, cluster_size, errp) ||
         !check_size("zone.capacity", l->capacity, "zone.size", l->size, errp)) {
         return false;
