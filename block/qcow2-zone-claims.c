@@ -5,8 +5,8 @@
  * its record, so nothing else counts.  It can be torn, or ahead of data that got
  * lost; then the block before it, which was durable with its data before this
  * one was written, has what was flushed.  And a record that is stored of a zone
- * with a claim has another epoch, so it takes effect and the claim loses it at
- * once.
+ * with a claim has an epoch that neither block has for it, so it takes effect and
+ * the claims lose it at once.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -68,8 +68,7 @@ int coroutine_mixed_fn qcow2_zone_claims_alloc(BlockDriverState *bs)
         return ret;
     }
     c->offset = offset;
-    c->claims = g_new0(ZoneClaim, ZONE_CLAIMS_MAX);
-    c->written = true;
+    c->blocks = g_new0(Qcow2ZoneClaimBlock, 2);
     zone_table_enable_claims(qcow2_zone_table(bs));
     return 0;
 }
@@ -78,6 +77,7 @@ bool coroutine_mixed_fn qcow2_zone_claims_check(BlockDriverState *bs,
                                                 Error **errp)
 {
     BDRVQcow2State *s = bs->opaque;
+    const Qcow2ZoneFile *table = &s->zoned->file;
     uint64_t offset = get_claims(bs)->offset;
     int64_t length = bdrv_getlength(bs->file->bs);
 
@@ -92,12 +92,18 @@ bool coroutine_mixed_fn qcow2_zone_claims_check(BlockDriverState *bs,
                    "file", offset);
         return false;
     }
+    if (offset && qcow2_zone_file_overlaps(bs, table, offset,
+                                           QCOW2_ZONE_CLAIMS_BYTES)) {
+        error_setg(errp, "Claim area at offset 0x%" PRIx64 " is in the zone "
+                   "table at offset 0x%" PRIx64, offset, table->offset);
+        return false;
+    }
     return true;
 }
 
 void qcow2_zone_claims_free(Qcow2ZoneClaims *c)
 {
-    g_free(c->claims);
+    g_free(c->blocks);
 }
 
 /* --- Blocks --- */
@@ -113,32 +119,25 @@ static uint64_t block_checksum(DiskBlock *d)
     return zone_checksum_value(&sum);
 }
 
-static void encode_block(const ZoneClaim *claims, int n, uint64_t sequence,
-                         DiskBlock *d)
+static void encode_block(const Qcow2ZoneClaimBlock *b, DiskBlock *d)
 {
     memset(d, 0, sizeof(*d));
     d->magic = cpu_to_be32(BLOCK_MAGIC);
-    d->nr_claims = cpu_to_be32(n);
-    d->sequence = cpu_to_be64(sequence);
-    for (int k = 0; k < n; k++) {
+    d->nr_claims = cpu_to_be32(b->nr);
+    d->sequence = cpu_to_be64(b->sequence);
+    for (int k = 0; k < b->nr; k++) {
+        const ZoneClaim *claim = &b->claims[k];
+
         d->claims[k] = (DiskClaim) {
-            .zone = cpu_to_be32(claims[k].zone),
-            .epoch = cpu_to_be32(claims[k].epoch),
-            .from = cpu_to_be64(claims[k].from),
-            .to = cpu_to_be64(claims[k].to),
-            .checksum = cpu_to_be64(zone_checksum_value(&claims[k].sum)),
+            .zone = cpu_to_be32(claim->zone),
+            .epoch = cpu_to_be32(claim->epoch),
+            .from = cpu_to_be64(claim->from),
+            .to = cpu_to_be64(claim->to),
+            .checksum = cpu_to_be64(zone_checksum_value(&claim->sum)),
         };
     }
     d->checksum = cpu_to_be64(block_checksum(d));
 }
-
-/* A block that was read */
-typedef struct ClaimBlock {
-    bool valid;
-    uint64_t sequence;
-    int nr;
-    ZoneClaim claims[ZONE_CLAIMS_MAX];
-} ClaimBlock;
 
 static bool decode_claim(const ZoneGeometry *g, const DiskClaim *d,
                          ZoneClaim *claim)
@@ -161,21 +160,26 @@ static bool decode_claim(const ZoneGeometry *g, const DiskClaim *d,
            claim->to <= zone_geometry_writable_end(g, claim->zone);
 }
 
-static void decode_block(const ZoneGeometry *g, DiskBlock *d, ClaimBlock *b)
+/* One that is not valid has no claims. */
+static void decode_block(const ZoneGeometry *g, DiskBlock *d,
+                         Qcow2ZoneClaimBlock *b)
 {
     uint32_t nr = be32_to_cpu(d->nr_claims);
     uint64_t bytes = 0;
+    int n;
 
     b->valid = false;
+    b->sequence = 0;
+    b->nr = 0;
     if (be32_to_cpu(d->magic) != BLOCK_MAGIC || nr > ZONE_CLAIMS_MAX ||
         d->reserved || be64_to_cpu(d->checksum) != block_checksum(d)) {
         return;
     }
-    for (b->nr = 0; b->nr < nr; b->nr++) {
-        ZoneClaim *claim = &b->claims[b->nr];
+    for (n = 0; n < nr; n++) {
+        ZoneClaim *claim = &b->claims[n];
 
-        if (!decode_claim(g, &d->claims[b->nr], claim) ||
-            (b->nr && claim->zone <= claim[-1].zone)) {
+        if (!decode_claim(g, &d->claims[n], claim) ||
+            (n && claim->zone <= claim[-1].zone)) {
             return;
         }
         bytes += claim->to - claim->from;
@@ -185,10 +189,12 @@ static void decode_block(const ZoneGeometry *g, DiskBlock *d, ClaimBlock *b)
     }
     b->valid = true;
     b->sequence = be64_to_cpu(d->sequence);
+    b->nr = nr;
 }
 
 /* The numbers go on with 0 after the last one. */
-static bool is_newer(const ClaimBlock *b, const ClaimBlock *other)
+static bool is_newer(const Qcow2ZoneClaimBlock *b,
+                     const Qcow2ZoneClaimBlock *other)
 {
     return b->valid &&
            (!other->valid || (int64_t)(b->sequence - other->sequence) > 0);
@@ -266,36 +272,48 @@ static void apply(BlockDriverState *bs, const ZoneClaim *claim)
     zone_table_load(t, claim->zone, &r);
 }
 
-static const ZoneClaim *find_claim(const ZoneClaim *claims, int n,
-                                   uint32_t zone)
+static const ZoneClaim *find_claim(const Qcow2ZoneClaimBlock *b, uint32_t zone)
 {
-    for (int k = 0; k < n; k++) {
-        if (claims[k].zone == zone) {
-            return &claims[k];
+    for (int k = 0; k < b->nr; k++) {
+        if (b->claims[k].zone == zone) {
+            return &b->claims[k];
         }
     }
     return NULL;
 }
 
+/* @claim becomes what holds: the one @before it perhaps, or nothing. */
 static int coroutine_fn GRAPH_RDLOCK
-load_claim(BlockDriverState *bs, const ZoneClaim *claim,
-           const ClaimBlock *before)
+load_claim(BlockDriverState *bs, ZoneClaim *claim,
+           const Qcow2ZoneClaimBlock *before)
 {
-    const ZoneClaim *earlier = !before ? NULL :
-        find_claim(before->claims, before->nr, claim->zone);
+    const ZoneClaim *earlier = before ? find_claim(before, claim->zone) : NULL;
     bool held;
     int ret = claim_holds(bs, claim, &held);
 
     if (ret == 0 && !held && earlier) {
-        claim = earlier;
+        *claim = *earlier;
         ret = claim_holds(bs, claim, &held);
     }
-    if (ret == 0 && held) {
+    held = held && ret == 0;
+    trace_qcow2_zoned_claim(bs, claim->zone, claim->from, claim->to, held);
+    if (held) {
         apply(bs, claim);
+    } else {
+        claim->to = claim->from;
     }
-    trace_qcow2_zoned_claim(bs, claim->zone, claim->from, claim->to,
-                            ret == 0 && held);
     return ret;
+}
+
+/* The next flush of the node, and of what is below it, is none of nothing. */
+static void GRAPH_RDLOCK assume_written(BlockDriverState *bs)
+{
+    BdrvChild *child;
+
+    QLIST_FOREACH(child, &bs->children, next) {
+        assume_written(child->bs);
+    }
+    qatomic_inc(&bs->write_gen);
 }
 
 int coroutine_fn qcow2_zone_claims_load(BlockDriverState *bs, Error **errp)
@@ -304,8 +322,8 @@ int coroutine_fn qcow2_zone_claims_load(BlockDriverState *bs, Error **errp)
     Qcow2ZoneClaims *c = get_claims(bs);
     ZoneTable *t = qcow2_zone_table(bs);
     g_autofree DiskBlock *disk = NULL;
-    g_autofree ClaimBlock *blocks = NULL;
-    const ClaimBlock *newest, *before;
+    Qcow2ZoneClaimBlock *newest;
+    const Qcow2ZoneClaimBlock *before;
     int ret;
 
     if (!c->offset) {
@@ -317,72 +335,54 @@ int coroutine_fn qcow2_zone_claims_load(BlockDriverState *bs, Error **errp)
         error_setg_errno(errp, -ret, "Could not read the claims of zones");
         return ret;
     }
-    blocks = g_new(ClaimBlock, 2);
+    g_free(c->blocks);
+    c->blocks = g_new0(Qcow2ZoneClaimBlock, 2);
     for (int k = 0; k < 2; k++) {
-        decode_block(zone_table_geometry(t), &disk[k], &blocks[k]);
+        decode_block(zone_table_geometry(t), &disk[k], &c->blocks[k]);
     }
-    c->slot = is_newer(&blocks[1], &blocks[0]);
-    newest = &blocks[c->slot];
-    before = &blocks[!c->slot];
-    c->sequence = newest->valid ? newest->sequence : 0;
-    c->nr = newest->valid ? newest->nr : 0;
-    g_free(c->claims);
-    c->claims = g_new0(ZoneClaim, ZONE_CLAIMS_MAX);
-    memcpy(c->claims, newest->claims, c->nr * sizeof(c->claims[0]));
-    c->written = true;
+    c->slot = is_newer(&c->blocks[1], &c->blocks[0]);
+    c->pending = c->ahead = c->superseded = false;
+    newest = &c->blocks[c->slot];
+    before = &c->blocks[!c->slot];
     zone_table_enable_claims(t);
-    if (c->nr && !s->data_file) {
+    if (newest->nr && !s->data_file) {
         c->unread = true;
         return 0;
     }
     if (!before->valid || before->sequence != newest->sequence - 1) {
         before = NULL;
     }
-    for (int k = 0; k < c->nr; k++) {
-        ret = load_claim(bs, &c->claims[k], before);
+    for (int k = 0; k < newest->nr; k++) {
+        ret = load_claim(bs, &newest->claims[k], before);
         if (ret < 0) {
             error_setg(errp, "Could not read what the claim of zone %" PRIu32
                        " is about: %s; qemu-img check may tell more",
-                       c->claims[k].zone, strerror(-ret));
+                       newest->claims[k].zone, strerror(-ret));
             return ret;
         }
     }
     /* Whoever stores something first, now or later, stores these records */
     qcow2_zone_claims_supersede(bs);
+    if (newest->nr) {
+        if (has_data_file(bs)) {
+            assume_written(s->data_file->bs);
+        }
+        assume_written(bs->file->bs);
+        qcow2_zone_claims_note_write(bs, false);
+    }
     return 0;
 }
 
-/*
- * Flush the node and what is below it, though this process has not written.  Its
- * parent need not have permission to write yet, so this does not either.
- */
-static int coroutine_fn GRAPH_RDLOCK flush_anyway(BlockDriverState *bs)
+bool qcow2_zone_claims_any(const Qcow2ZoneClaims *c)
 {
-    BdrvChild *child;
-
-    QLIST_FOREACH(child, &bs->children, next) {
-        int ret = flush_anyway(child->bs);
-
-        if (ret < 0) {
-            return ret;
-        }
-    }
-    qatomic_inc(&bs->write_gen);
-    return bdrv_co_flush(bs);
-}
-
-int coroutine_fn qcow2_zone_claims_flush_found(BlockDriverState *bs)
-{
-    BDRVQcow2State *s = bs->opaque;
-    int ret = has_data_file(bs) ? flush_anyway(s->data_file->bs) : 0;
-
-    return ret < 0 ? ret : flush_anyway(bs->file->bs);
+    return c->blocks && c->blocks[c->slot].nr;
 }
 
 uint64_t qcow2_zone_claims_end(const Qcow2ZoneClaims *c, uint32_t zone,
                                uint8_t epoch, uint64_t from)
 {
-    const ZoneClaim *claim = find_claim(c->claims, c->nr, zone);
+    const ZoneClaim *claim = c->blocks ?
+        find_claim(&c->blocks[c->slot], zone) : NULL;
 
     return claim && claim->epoch == epoch && claim->from == from ? claim->to
                                                                  : from;
@@ -430,13 +430,21 @@ int coroutine_mixed_fn qcow2_zone_claims_settle(BlockDriverState *bs)
     return ret;
 }
 
+/* It may be on disk, and be right one day. */
+static Qcow2ZoneClaimBlock *newest_block(const Qcow2ZoneClaims *c)
+{
+    return &c->blocks[c->pending ? !c->slot : c->slot];
+}
+
 /*
- * Write c->claims into the place of the next block.  What there is is durable, so
- * this may be done any number of times before the block is in force.
+ * Write the next block.  The one in force is durable, so this may be done any
+ * number of times before the next is.
  */
-static int coroutine_mixed_fn GRAPH_RDLOCK put_block(BlockDriverState *bs)
+static int coroutine_mixed_fn GRAPH_RDLOCK
+put_block(BlockDriverState *bs, const ZoneClaim *claims, int n)
 {
     Qcow2ZoneClaims *c = get_claims(bs);
+    Qcow2ZoneClaimBlock *b = &c->blocks[!c->slot];
     /* Aligned, or it is a thread that writes it */
     QEMU_AUTO_VFREE DiskBlock *d = qemu_blockalign(bs->file->bs, sizeof(*d));
     uint64_t offset = c->offset + !c->slot * QCOW2_ZONE_CLAIMS_BLOCK;
@@ -444,14 +452,19 @@ static int coroutine_mixed_fn GRAPH_RDLOCK put_block(BlockDriverState *bs)
                                             sizeof(*d), false);
 
     /* Whatever comes of it, this is what may be on disk */
-    c->superseded = false;
-    c->written = false;
+    c->pending = true;
     c->ahead = false;
-    encode_block(c->claims, c->nr, c->sequence + 1, d);
+    c->superseded = false;
+    b->sequence = c->blocks[c->slot].sequence + 1;
+    b->nr = n;
+    if (n) {
+        memcpy(b->claims, claims, n * sizeof(claims[0]));
+    }
+    encode_block(b, d);
     if (ret == 0) {
         ret = bdrv_pwrite(bs->file, offset, sizeof(*d), d, 0);
     }
-    trace_qcow2_zoned_write_claims(bs, c->sequence + 1, c->nr, ret);
+    trace_qcow2_zoned_write_claims(bs, b->sequence, n, ret);
     return ret;
 }
 
@@ -460,43 +473,39 @@ static void put_in_force(BlockDriverState *bs, bool by_flush)
 {
     Qcow2ZoneClaims *c = get_claims(bs);
 
-    c->sequence++;
     c->slot = !c->slot;
-    c->written = true;
-    c->ahead = false;
+    c->pending = c->ahead = false;
     qcow2_zone_claims_note_write(bs, by_flush);
 }
 
 static int coroutine_mixed_fn GRAPH_RDLOCK
-write_block(BlockDriverState *bs, bool by_flush)
+write_block(BlockDriverState *bs, const ZoneClaim *claims, int n, bool by_flush)
 {
-    int ret = put_block(bs);
+    int ret = qcow2_zone_claims_settle(bs);
 
+    if (ret == 0) {
+        ret = put_block(bs, claims, n);
+    }
     if (ret == 0) {
         put_in_force(bs, by_flush);
     }
     return ret;
 }
 
-/* Are these the claims of the newest block, or the one written ahead? */
+/* Are these the claims of the newest block, and are those not void? */
 static bool is_same(const Qcow2ZoneClaims *c, const ZoneClaim *claims, int n)
 {
-    bool same = !c->superseded && n == c->nr;
+    const Qcow2ZoneClaimBlock *newest = newest_block(c);
+    bool same = !c->superseded && n == newest->nr;
 
     for (int k = 0; same && k < n; k++) {
-        const ZoneClaim *a = &claims[k], *b = &c->claims[k];
+        const ZoneClaim *a = &claims[k], *b = &newest->claims[k];
 
         same = a->zone == b->zone && a->epoch == b->epoch &&
                a->from == b->from && a->to == b->to &&
                zone_checksum_value(&a->sum) == zone_checksum_value(&b->sum);
     }
     return same;
-}
-
-static void set_claims(Qcow2ZoneClaims *c, const ZoneClaim *claims, int n)
-{
-    memcpy(c->claims, claims, n * sizeof(claims[0]));
-    c->nr = n;
 }
 
 int coroutine_mixed_fn qcow2_zone_claims_write(BlockDriverState *bs,
@@ -518,15 +527,11 @@ int coroutine_mixed_fn qcow2_zone_claims_write(BlockDriverState *bs,
         if (c->ahead) {
             put_in_force(bs, by_flush);
         }
-        if (c->written) {
+        if (!c->pending) {
             return 1;
         }
     }
-    ret = qcow2_zone_claims_settle(bs);
-    if (ret == 0) {
-        set_claims(c, next, n);
-        ret = write_block(bs, by_flush);
-    }
+    ret = write_block(bs, next, n, by_flush);
     return ret < 0 ? ret : 1;
 }
 
@@ -544,13 +549,11 @@ static void coroutine_fn GRAPH_RDLOCK write_ahead(const Ahead *ahead)
     BlockDriverState *bs = ahead->bs;
     BDRVQcow2State *s = bs->opaque;
     Qcow2Zoned *z = s->zoned;
-    Qcow2ZoneClaims *c = &z->claims;
 
     qemu_co_mutex_lock(&z->store_lock);
     /* If it had to wait, it comes too late */
     if (z->stores_begun == ahead->stores_begun && is_settled(bs)) {
-        set_claims(c, ahead->claims, ahead->nr);
-        c->ahead = put_block(bs) == 0;
+        z->claims.ahead = put_block(bs, ahead->claims, ahead->nr) == 0;
     }
     qemu_co_mutex_unlock(&z->store_lock);
 }
@@ -587,7 +590,7 @@ void coroutine_fn qcow2_zone_claims_write_ahead(BlockDriverState *bs,
 
 bool qcow2_zone_claims_unsure(const Qcow2ZoneClaims *c)
 {
-    return c->claims && (c->ahead || !c->written);
+    return c->pending;
 }
 
 /* --- Before and after records --- */
@@ -595,12 +598,21 @@ bool qcow2_zone_claims_unsure(const Qcow2ZoneClaims *c)
 void qcow2_zone_claims_supersede(BlockDriverState *bs)
 {
     Qcow2ZoneClaims *c = get_claims(bs);
+    const Qcow2ZoneClaimBlock *newest;
 
-    if (c->superseded) {
+    if (!c->blocks || c->superseded) {
         return;
     }
-    for (int k = 0; k < c->nr; k++) {
-        zone_table_next_epoch(qcow2_zone_table(bs), c->claims[k].zone);
+    newest = newest_block(c);
+    for (int i = 0; i < newest->nr; i++) {
+        uint32_t zone = newest->claims[i].zone, taken = 0;
+
+        for (int k = 0; k < 2; k++) {
+            const ZoneClaim *claim = find_claim(&c->blocks[k], zone);
+
+            taken |= claim ? 1 << claim->epoch : 0;
+        }
+        zone_table_next_epoch(qcow2_zone_table(bs), zone, taken);
     }
     c->superseded = true;
 }
@@ -610,13 +622,9 @@ int coroutine_mixed_fn qcow2_zone_claims_retire(BlockDriverState *bs)
     Qcow2ZoneClaims *c = get_claims(bs);
     int ret;
 
-    if (!c->claims || (c->nr == 0 && c->written)) {
+    if (!c->blocks || (newest_block(c)->nr == 0 && !c->pending)) {
         return 0;               /* none, or not looked at */
     }
-    ret = qcow2_zone_claims_settle(bs);
-    if (ret == 0) {
-        c->nr = 0;
-        ret = write_block(bs, false);
-    }
+    ret = write_block(bs, NULL, 0, false);
     return ret < 0 ? ret : qcow2_zone_claims_settle(bs);
 }

@@ -24,18 +24,23 @@
 #define QCOW2_ZONE_CLAIMS_BLOCK 4096
 #define QCOW2_ZONE_CLAIMS_BYTES (2 * QCOW2_ZONE_CLAIMS_BLOCK)
 
+typedef struct Qcow2ZoneClaimBlock {
+    bool valid;
+    uint64_t sequence;
+    int nr;
+    ZoneClaim claims[ZONE_CLAIMS_MAX];
+} Qcow2ZoneClaimBlock;
+
 typedef struct Qcow2ZoneClaims {
     uint64_t offset;            /* of the area in the image file; 0: none */
     bool unread;                /* without the data file they are unknown */
 
-    /* The newest block, as it is or, if it could not be written, may be */
-    ZoneClaim *claims;          /* NULL: there is no area, or it was not read */
-    int nr;
-    bool written;
-    bool superseded;            /* the next records make its claims void */
-    uint64_t sequence;          /* of the newest that was written */
-    unsigned slot;              /* and where it is */
-    bool ahead;                 /* the next one is there, but not in force */
+    /* The two, as they are in the file or, if one could not be written, may be */
+    Qcow2ZoneClaimBlock *blocks; /* NULL: there is no area, or it was not read */
+    unsigned slot;              /* of the one in force */
+    bool pending;               /* the other is newer, and not in force */
+    bool ahead;                 /* and was written */
+    bool superseded;            /* the next records make the newest void */
 
     /* Of the writes of blocks and records, numbered, which are durable? */
     uint64_t writes;            /* read without the lock */
@@ -58,23 +63,21 @@ void qcow2_zone_claims_free(Qcow2ZoneClaims *c);
 
 /*
  * The zone table has the records of the file: move the write pointers of zones to
- * where claims say, if those hold.  Zones with claims are in the next store.  Not
- * for an image whose metadata is damaged.
+ * where claims say, if those hold.  Zones with claims are in the next store, and
+ * the next flush of the files, though this process has not written yet, makes
+ * durable what they stand for: the one that wrote it may have been killed.  Not for
+ * an image whose metadata is damaged.
  */
 int coroutine_fn GRAPH_RDLOCK
 qcow2_zone_claims_load(BlockDriverState *bs, Error **errp);
 
-/*
- * After that, and before records are stored: make durable what the claims stand
- * for.  The process that wrote it may have been killed; a flush by this one, which
- * has not written yet, would do nothing.
- */
-int coroutine_fn GRAPH_RDLOCK
-qcow2_zone_claims_flush_found(BlockDriverState *bs);
+/* Has the newest block any? */
+bool qcow2_zone_claims_any(const Qcow2ZoneClaims *c);
 
 /*
  * What a record, as it is in the file, with this @epoch and end of data @from
- * stands for: @from, or what a claim has.  qcow2_zone_claims_settle() first.
+ * stands for durably: @from, or what a claim in force has.
+ * qcow2_zone_claims_settle() first.
  */
 uint64_t qcow2_zone_claims_end(const Qcow2ZoneClaims *c, uint32_t zone,
                                uint8_t epoch, uint64_t from);

@@ -555,14 +555,14 @@ flush_below_records(BlockDriverState *bs)
     return ret < 0 ? ret : qcow2_zones_flush_files(bs);
 }
 
-/* @idle: nothing has been written that records could stand for. */
+/* @idle: nothing has been written that records could stand for, but what was found. */
 static int coroutine_mixed_fn GRAPH_RDLOCK
 store_snapshot(BlockDriverState *bs, const ZoneSnapshot *snap, bool idle)
 {
     int ret = write_released(bs, snap);
 
-    if (ret == 0 && !idle) {
-        ret = flush_below_records(bs);
+    if (ret == 0) {
+        ret = idle ? qcow2_zone_claims_settle(bs) : flush_below_records(bs);
     }
     if (ret == 0) {
         ret = write_snapshot(bs, snap);
@@ -647,9 +647,7 @@ int coroutine_mixed_fn qcow2_zones_store_locked(BlockDriverState *bs, bool live)
 
 int coroutine_fn qcow2_zones_store_found(BlockDriverState *bs, bool live)
 {
-    int ret = qcow2_zone_claims_flush_found(bs);
-
-    return ret < 0 ? ret : store_table(bs, live, true);
+    return store_table(bs, live, true);
 }
 
 void qcow2_zones_store_error(BlockDriverState *bs, int ret, Error **errp)

@@ -178,11 +178,14 @@ static void empty_all(BlockDriverState *bs)
 static int coroutine_fn GRAPH_RDLOCK empty_locked(BlockDriverState *bs)
 {
     ZoneTable *before;
-    int ret;
+    /*
+     * On disk they may still have the data that they were reset of.  And this leaves
+     * no claims, which could be about the records to come.
+     */
+    int ret = qcow2_zones_store_locked(bs, false);
 
-    if (all_empty(bs)) {
-        /* On disk they may still have the data that they were reset of */
-        return qcow2_zones_store_locked(bs, false);
+    if (ret < 0 || all_empty(bs)) {
+        return ret;
     }
     before = copy_zones(bs);
     empty_all(bs);

@@ -187,7 +187,8 @@ static int coroutine_fn GRAPH_RDLOCK read_zones(BlockDriverState *bs,
     if (ret == 0) {
         ret = qcow2_zone_claims_load(bs, errp);
     }
-    if (ret == 0 && z->claims.nr && !z->claims.unread && bdrv_is_writable(bs)) {
+    if (ret == 0 && qcow2_zone_claims_any(&z->claims) && !z->claims.unread &&
+        bdrv_is_writable(bs)) {
         ret = qcow2_zones_store_found(bs, z->flags & FLAG_LIVE_STATES);
         if (ret < 0) {
             qcow2_zones_store_error(bs, ret, errp);
@@ -561,7 +562,7 @@ int coroutine_fn qcow2_zoned_co_check(BlockDriverState *bs,
         result->corruptions += damaged;
         return 0;
     }
-    if (!damaged && !s->zoned->claims.nr) {
+    if (!damaged && !qcow2_zone_claims_any(&s->zoned->claims)) {
         return 0;
     }
     if (damaged) {

@@ -2015,11 +2015,13 @@ int zone_table_get_claims_with(ZoneTable *t, ZoneClaim *claims,
     return n;
 }
 
-void zone_table_next_epoch(ZoneTable *t, uint32_t index)
+void zone_table_next_epoch(ZoneTable *t, uint32_t index, uint32_t taken)
 {
     QEMU_LOCK_GUARD(&t->all);
 
-    zone_at(t, index)->epoch = (zone_at(t, index)->epoch + 1) % ZONE_EPOCHS;
+    do {
+        zone_at(t, index)->epoch = (zone_at(t, index)->epoch + 1) % ZONE_EPOCHS;
+    } while (taken & 1 << zone_at(t, index)->epoch);
     mark_dirty(t, index);
 }
 

@@ -358,10 +358,10 @@ int zone_table_get_claims_with(ZoneTable *t, ZoneClaim *claims,
                                const ZoneWrite *w);
 /*
  * Claims of zone @index that the store has kept are void as soon as its record,
- * which has another epoch now, is stored: it has to be, and is in the next
- * snapshot.
+ * which has another epoch now, none of those in the bits of @taken, is stored: it
+ * has to be, and is in the next snapshot.
  */
-void zone_table_next_epoch(ZoneTable *t, uint32_t index);
+void zone_table_next_epoch(ZoneTable *t, uint32_t index, uint32_t taken);
 #define ZONE_EPOCHS 16
 
 /* All zones from @first on have to be stored again. */

@@ -340,7 +340,7 @@ static void test_epochs(void)
     ZoneClaim claims[ZONE_CLAIMS_MAX];
 
     for (int i = 1; i <= ZONE_EPOCHS; i++) {
-        zone_table_next_epoch(t, FIRST_SEQ);
+        zone_table_next_epoch(t, FIRST_SEQ, 0);
         g_assert_cmpuint(record_of(t, FIRST_SEQ, false).epoch, ==,
                          i % ZONE_EPOCHS);
         g_assert_cmpuint(record_of(t, FIRST_SEQ + 1, false).epoch, ==, 0);
@@ -351,9 +351,15 @@ static void test_epochs(void)
         g_assert_cmpuint(claims[0].epoch, ==, i % ZONE_EPOCHS);
         store(t);
     }
-    zone_table_next_epoch(t, FIRST_SEQ);
+    zone_table_next_epoch(t, FIRST_SEQ, 0);
     zone_table_copy(copy, t);
     g_assert_cmpuint(record_of(copy, FIRST_SEQ, false).epoch, ==, 1);
+
+    /* Those that are taken are left out */
+    zone_table_next_epoch(t, FIRST_SEQ, 1 << 2 | 1 << 3 | 1 << 5);
+    g_assert_cmpuint(record_of(t, FIRST_SEQ, false).epoch, ==, 4);
+    zone_table_next_epoch(t, FIRST_SEQ, 0xffff & ~(1 << 3));
+    g_assert_cmpuint(record_of(t, FIRST_SEQ, false).epoch, ==, 3);
     zone_table_free(copy);
     zone_table_free(t);
 }
