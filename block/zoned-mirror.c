@@ -17,7 +17,7 @@
 #include "system/block-backend.h"
 
 struct ZonedMirror {
-    BlockDriverState *source;   /* that has the zones; the filter keeps it */
+    BlockDriverState *filter;   /* above the source */
     BlockDriverState *target;   /* that receives them; NULL until begin */
     ZoneTable *zones;           /* a copy; NULL between begin and finish */
     uint32_t nr_zones;
@@ -31,6 +31,19 @@ struct ZonedMirror {
     unsigned long *exts;
     void *ext;                  /* a buffer for one */
 };
+
+/* What has the zones now: it may be another node, where it is below a filter. */
+static BlockDriverState *GRAPH_RDLOCK source_of(const ZonedMirror *zm)
+{
+    return bdrv_zoned_source(zm->filter);
+}
+
+static BlockDriverState *find_source(const ZonedMirror *zm)
+{
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+
+    return source_of(zm);
+}
 
 /* --- May it be done? --- */
 
@@ -107,7 +120,7 @@ uint32_t zoned_mirror_granularity(BlockDriverState *target,
 
 bool zoned_mirror_check_change(ZonedMirror *zm, Error **errp)
 {
-    return !zm || refuse_write_blocking(zm->source, errp);
+    return !zm || refuse_write_blocking(find_source(zm), errp);
 }
 
 /* A target without zones here has them in another process. */
@@ -122,7 +135,7 @@ bool zoned_mirror_may_complete(ZonedMirror *zm, Error **errp)
         error_setg(errp, "Node '%s' has its zones in another process, so it "
                    "cannot take the place of node '%s'; 'block-job-cancel' "
                    "ends the job", bdrv_get_node_name(zm->target),
-                   bdrv_get_node_name(zm->source));
+                   bdrv_get_node_name(find_source(zm)));
         return false;
     }
     return true;
@@ -135,8 +148,8 @@ static bool check_target(ZonedMirror *zm, Error **errp)
                           zm->overlay ? MIRROR_SYNC_MODE_TOP
                                       : MIRROR_SYNC_MODE_FULL;
 
-    return zoned_transfer_check(zm->target, zm->source, zm->zones, sync, true,
-                                errp);
+    return zoned_transfer_check(zm->target, find_source(zm), zm->zones, sync,
+                                true, errp);
 }
 
 bool zoned_mirror_add_backing(BlockDriverState *target,
@@ -164,7 +177,9 @@ bool zoned_mirror_add_backing(BlockDriverState *target,
 
 static void take_zones(ZonedMirror *zm)
 {
-    zm->zones = zm->source->drv->zone_transfer->copy(zm->source);
+    BlockDriverState *source = find_source(zm);
+
+    zm->zones = source->drv->zone_transfer->copy(source);
 }
 
 static void drop_zones(ZonedMirror *zm)
@@ -176,11 +191,11 @@ static void drop_zones(ZonedMirror *zm)
 /* A commit takes them from the source at the end. */
 static void find_exts(ZonedMirror *zm)
 {
-    if (!zm->source->bl.zones.ext_size || zm->is_commit) {
+    if (!zm->filter->bl.zones.ext_size || zm->is_commit) {
         return;
     }
     zm->exts = zoned_transfer_exts(zm->zones);
-    zm->ext = g_malloc(zm->source->bl.zones.ext_size);
+    zm->ext = g_malloc(zm->filter->bl.zones.ext_size);
 }
 
 ZonedMirror *zoned_mirror_new(BlockDriverState *filter, bool is_commit)
@@ -199,7 +214,7 @@ ZonedMirror *zoned_mirror_new(BlockDriverState *filter, bool is_commit)
         return NULL;
     }
     zm = g_new0(ZonedMirror, 1);
-    zm->source = zoned;
+    zm->filter = filter;
     zm->is_commit = is_commit;
     take_zones(zm);
     zm->nr_zones = zone_table_nr_zones(zm->zones);
@@ -213,13 +228,13 @@ bool zoned_mirror_begin(ZonedMirror *zm, BlockDriverState *target,
 {
     bdrv_graph_rdlock_main_loop();
     zm->target = bdrv_zoned_source(target);
-    zm->overlay = base ? bdrv_find_overlay(zm->source, base) : NULL;
+    zm->overlay = base ? bdrv_find_overlay(source_of(zm), base) : NULL;
     bdrv_graph_rdunlock_main_loop();
     if (!check_target(zm, errp)) {
         return false;
     }
     zm->receiving = zm->is_commit ?
-        zoned_transfer_begin_commit(zm->target, zm->source, errp) :
+        zoned_transfer_begin_commit(zm->target, find_source(zm), errp) :
         zoned_transfer_begin(zm->target, zm->zones, true, errp);
     drop_zones(zm);
     return zm->receiving;
@@ -263,8 +278,8 @@ static bool is_incomplete(const ZonedMirror *zm)
 static int hand_over(ZonedMirror *zm, bool live)
 {
     if (zm->is_commit) {
-        return zoned_transfer_end_commit(zm->target, zm->zones, zm->source,
-                                         live);
+        return zoned_transfer_end_commit(zm->target, zm->zones,
+                                         find_source(zm), live);
     }
     zoned_transfer_empty_offline(zm->zones);
     return is_incomplete(zm) ? -EBUSY
@@ -274,16 +289,17 @@ static int hand_over(ZonedMirror *zm, bool live)
 
 int zoned_mirror_finish(ZonedMirror *zm, bool live)
 {
+    BlockDriverState *source = find_source(zm);
     int ret;
 
-    if (!zm->source->drv) {
+    if (!source->drv) {
         return -ENOMEDIUM;
     }
-    bdrv_drained_begin(zm->source);
+    bdrv_drained_begin(source);
     take_zones(zm);
     ret = hand_over(zm, live);
     drop_zones(zm);
-    bdrv_drained_end(zm->source);
+    bdrv_drained_end(source);
     return ret;
 }
 
@@ -293,7 +309,7 @@ int zoned_mirror_finish(ZonedMirror *zm, bool live)
 static void zones_changed(ZonedMirror *zm, BdrvDirtyBitmap *dirty,
                           BlockZoneOp op, int64_t offset, int64_t len)
 {
-    uint64_t size = zm->source->bl.zones.size;
+    uint64_t size = zm->filter->bl.zones.size;
 
     if (op == BLK_ZO_SET_EXT && zm->exts) {
         set_bit_atomic(offset / size, zm->exts);
@@ -336,14 +352,14 @@ zoned_mirror_append(BlockDriverState *filter, BdrvDirtyBitmap *dirty,
 static int coroutine_fn GRAPH_RDLOCK
 is_own(ZonedMirror *zm, int64_t offset, int64_t bytes, int64_t *n)
 {
+    BlockDriverState *source = source_of(zm);
     bool data;
 
-    if (!zm->source->drv) {
+    if (!source->drv) {
         return -ENOMEDIUM;
     }
-    *n = zm->source->drv->zone_transfer->stored(zm->source, offset, bytes,
-                                                &data);
-    return !data ? 1 : bdrv_co_is_allocated_above(zm->source, zm->overlay, true,
+    *n = source->drv->zone_transfer->stored(source, offset, bytes, &data);
+    return !data ? 1 : bdrv_co_is_allocated_above(source, zm->overlay, true,
                                                   offset, *n, n);
 }
 
@@ -355,8 +371,8 @@ zoned_mirror_to_copy(ZonedMirror *zm, int64_t offset, int64_t bytes, int64_t *n)
     if (zm->overlay) {
         return is_own(zm, offset, bytes, n);
     }
-    ret = bdrv_co_block_status_above(zm->source, NULL, offset, bytes, n, NULL,
-                                     NULL);
+    ret = bdrv_co_block_status_above(source_of(zm), NULL, offset, bytes, n,
+                                     NULL, NULL);
     return ret < 0 ? ret : !(ret & BDRV_BLOCK_ZERO);
 }
 
@@ -365,12 +381,13 @@ static int coroutine_fn GRAPH_RDLOCK
 read_in_zone(ZonedMirror *zm, uint32_t i, BdrvChild *source, int64_t offset,
              int64_t bytes, QEMUIOVector *qiov, size_t qiov_offset)
 {
+    BlockDriverState *zoned = source_of(zm);
     int ret = bdrv_co_preadv_part(source, offset, bytes, qiov, qiov_offset, 0);
 
-    if (ret == -ENODEV && zm->is_commit && zm->source->drv) {
+    if (ret == -ENODEV && zm->is_commit && zoned->drv) {
         /* It stays for the repair of the zone. */
-        ret = zm->source->drv->zone_transfer->read(zm->source, offset, bytes,
-                                                   qiov, qiov_offset);
+        ret = zoned->drv->zone_transfer->read(zoned, offset, bytes, qiov,
+                                              qiov_offset);
     } else if (ret == -ENODEV) {
         set_bit(i, zm->offline);
         qemu_iovec_memset(qiov, qiov_offset, 0, bytes);
@@ -390,7 +407,7 @@ zoned_mirror_read(ZonedMirror *zm, BdrvChild *source, int64_t offset,
         return bdrv_co_preadv(source, offset, bytes, qiov, 0);
     }
     while (done < bytes && ret >= 0) {
-        uint64_t size = zm->source->bl.zones.size, pos = offset + done;
+        uint64_t size = zm->filter->bl.zones.size, pos = offset + done;
         uint64_t n = MIN(size - pos % size, bytes - done);
 
         ret = read_in_zone(zm, pos / size, source, pos, n, qiov, done);
@@ -415,11 +432,11 @@ prepare_commit(ZonedMirror *zm, int64_t offset, int64_t bytes, int64_t *n)
     if (!zm->target->drv) {
         return -ENOMEDIUM;
     }
-    *n = MIN(*n, zm->source->bl.zones.size -
-                 offset % zm->source->bl.zones.size);
+    *n = MIN(*n, zm->filter->bl.zones.size -
+                 offset % zm->filter->bl.zones.size);
     zm->target->drv->zone_transfer->stored(zm->target, offset, 1, &data);
     if (data) {
-        ret = bdrv_co_flush(zm->source);
+        ret = bdrv_co_flush(source_of(zm));
     }
     return ret < 0 ? ret : 1;
 }
@@ -459,8 +476,8 @@ get_zone(ZonedMirror *zm, uint32_t i, BlockZoneDescriptor *zone)
 {
     unsigned int n = 1;
 
-    return bdrv_co_zone_report(zm->source, i * zm->source->bl.zones.size, &n,
-                               zone);
+    return bdrv_co_zone_report(source_of(zm), i * zm->filter->bl.zones.size,
+                               &n, zone);
 }
 
 void coroutine_fn zoned_mirror_check_dirty(ZonedMirror *zm,
@@ -493,7 +510,7 @@ copy_ext(ZonedMirror *zm, uint32_t i, bool *in_source)
     int ret;
 
     *in_source = true;
-    ret = bdrv_co_zone_get_ext(zm->source, i * zm->source->bl.zones.size,
+    ret = bdrv_co_zone_get_ext(source_of(zm), i * zm->filter->bl.zones.size,
                                zm->ext);
     if (ret < 0) {
         return ret;
@@ -501,7 +518,7 @@ copy_ext(ZonedMirror *zm, uint32_t i, bool *in_source)
     *in_source = false;
     return zm->target->drv ?
            zm->target->drv->zone_transfer->ext(zm->target, i, zm->ext,
-                                               zm->source->bl.zones.ext_size)
+                                               zm->filter->bl.zones.ext_size)
            : -ENOMEDIUM;
 }
 
