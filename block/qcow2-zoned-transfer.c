@@ -327,8 +327,9 @@ end_locked(BlockDriverState *bs, ZoneTable *zones, BlockDriverState *top,
     Qcow2ZoneFile new;
     int ret;
 
-    /* A zone's condition or the limits may have been changed */
-    if ((!top && !all_empty(bs)) || !check_limits(bs, zones, NULL)) {
+    /* It may have been given up, or the limits changed */
+    if (!z->receiving || (!top && !all_empty(bs)) ||
+        !check_limits(bs, zones, NULL)) {
         return -EBUSY;
     }
     ret = write_table(bs, &new, zones, top ?: bs);

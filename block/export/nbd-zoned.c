@@ -56,6 +56,7 @@ static void vm_state_changed(void *opaque, bool running, RunState state);
 
 static bool take_export(NBDZones *z, Error **errp)
 {
+    *z->from = z;
     /* What others have begun to send could hold up all that drains the export. */
     nbd_zones_drop_others(z->exp, z);
     blk_get_perm(z->exp->blk, &z->perm, &z->shared_perm);
@@ -67,9 +68,9 @@ static bool take_export(NBDZones *z, Error **errp)
         z->vmstate = qemu_add_vm_change_state_handler(vm_state_changed, z);
     } else if (blk_set_perm(z->exp->blk, z->perm, BLK_PERM_WRITE_UNCHANGED,
                             errp) < 0) {
+        *z->from = NULL;
         return false;
     }
-    *z->from = z;
     return true;
 }
 
@@ -106,6 +107,27 @@ static BlockDriverState *find_target(NBDZones *z, Error **errp)
     return target;
 }
 
+static void give_up(BlockDriverState *target)
+{
+    bdrv_drained_begin(target);
+    if (target->drv) {
+        target->drv->zone_transfer->give_up(target);
+    }
+    bdrv_drained_end(target);
+}
+
+/* While something waits in the main loop, so can another one that calls this. */
+static void stop(NBDZones *z)
+{
+    BlockDriverState *target = g_steal_pointer(&z->target);
+
+    if (target) {
+        give_up(target);
+        return_export(z);
+        bdrv_unref(target);
+    }
+}
+
 static int begin(NBDZones *z, uint32_t flags, Error **errp)
 {
     bool same_limits = flags & NBD_ZONES_SAME_LIMITS;
@@ -114,31 +136,26 @@ static int begin(NBDZones *z, uint32_t flags, Error **errp)
     if (!target || !can_receive(z, target, same_limits, errp)) {
         return -EINVAL;
     }
+    if (*z->from) {
+        error_setg(errp, "The export gets the zones of another client");
+        return -EBUSY;
+    }
     /* Here others lose their connection. */
     if (!take_export(z, errp)) {
         return -EBUSY;
     }
-    if (!zoned_transfer_begin(target, z->zones, same_limits, errp)) {
-        return_export(z);
-        return -EINVAL;
-    }
     bdrv_ref(target);
     z->target = target;
-    return 0;
-}
-
-static void stop(NBDZones *z)
-{
-    BlockDriverState *target = z->target;
-
-    bdrv_drained_begin(target);
-    if (target->drv) {
-        target->drv->zone_transfer->give_up(target);
+    if (!zoned_transfer_begin(target, z->zones, same_limits, errp)) {
+        stop(z);
+        return -EINVAL;
     }
-    bdrv_drained_end(target);
-    return_export(z);
-    z->target = NULL;
-    bdrv_unref(target);
+    if (!z->target) {
+        give_up(target);
+        error_setg(errp, "The guest has come meanwhile, and uses the disk");
+        return -EBUSY;
+    }
+    return 0;
 }
 
 /* The guest has come without what the disk was to receive, and uses it. */
