@@ -219,7 +219,8 @@ def place(image, f):
     if not offset or offset % cluster or offset + length > file_length:
         wrong.append(f'Zone table at offset {offset:#x}')
     area = f['claims_offset']
-    if area % cluster or area and area + AREA_LEN > file_length:
+    in_table = area < offset + length and offset < area + AREA_LEN
+    if area % cluster or area and (area + AREA_LEN > file_length or in_table):
         wrong.append(f'Claim area at offset {area:#x}')
     return wrong
 
