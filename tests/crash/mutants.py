@@ -212,7 +212,7 @@ MUTANTS = [
            '        if (false) {\n            ret = zb->copy(zb->filter, start,', 'backup'),
     Mutant('backup-shows-what-it-writes',
            'ret = empty_locked(bs);', 'ret = 0;', 'incremental',
-           also=(('(!top && !all_empty(bs)) || ', ''),)),
+           also=(('(!top && !all_empty(bs)) ||\n        ', ''),)),
     Mutant('received-zones-not-flushed', RECEIVED_FLUSH, '', 'copy'),
     Mutant('backup-zones-before-data', RECEIVED_FLUSH, '', 'backup',
            also=(('ret = bdrv_flush(zb->target);', 'ret = 0;'),)),
