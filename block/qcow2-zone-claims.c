@@ -305,7 +305,7 @@ load_claim(BlockDriverState *bs, ZoneClaim *claim,
     return ret;
 }
 
-/* The next flush of the node, and of what is below it, is none of nothing. */
+/* Flush the node, and what is below it, next time: another process has written. */
 static void GRAPH_RDLOCK assume_written(BlockDriverState *bs)
 {
     BdrvChild *child;
@@ -430,7 +430,7 @@ int coroutine_mixed_fn qcow2_zone_claims_settle(BlockDriverState *bs)
     return ret;
 }
 
-/* It may be on disk, and be right one day. */
+/* The pending block, or if there is none, the one in force */
 static Qcow2ZoneClaimBlock *newest_block(const Qcow2ZoneClaims *c)
 {
     return &c->blocks[c->pending ? !c->slot : c->slot];

@@ -38,6 +38,12 @@ static BlockDriverState *GRAPH_RDLOCK source_of(const ZonedMirror *zm)
     return bdrv_zoned_source(zm->filter);
 }
 
+/* NULL: it was found corrupt, or it is another node that has no such zones */
+static const BlockZoneTransfer *transfer_of(const BlockDriverState *source)
+{
+    return source->drv ? source->drv->zone_transfer : NULL;
+}
+
 static BlockDriverState *find_source(const ZonedMirror *zm)
 {
     GRAPH_RDLOCK_GUARD_MAINLOOP();
@@ -52,8 +58,7 @@ static bool GRAPH_RDLOCK check_node(BlockDriverState *bs, const char *what,
 {
     BlockDriverState *source = bdrv_zoned_source(bs);
 
-    return (source->drv && source->drv->zone_transfer) ||
-           !bdrv_refuse_zoned(bs, what, errp);
+    return transfer_of(source) || !bdrv_refuse_zoned(bs, what, errp);
 }
 
 static bool refuse_option(BlockDriverState *bs, const char *option,
@@ -179,7 +184,7 @@ static void take_zones(ZonedMirror *zm)
 {
     BlockDriverState *source = find_source(zm);
 
-    zm->zones = source->drv->zone_transfer->copy(source);
+    zm->zones = transfer_of(source)->copy(source);
 }
 
 static void drop_zones(ZonedMirror *zm)
@@ -292,7 +297,7 @@ int zoned_mirror_finish(ZonedMirror *zm, bool live)
     BlockDriverState *source = find_source(zm);
     int ret;
 
-    if (!source->drv) {
+    if (!transfer_of(source)) {
         return -ENOMEDIUM;
     }
     bdrv_drained_begin(source);
@@ -355,10 +360,10 @@ is_own(ZonedMirror *zm, int64_t offset, int64_t bytes, int64_t *n)
     BlockDriverState *source = source_of(zm);
     bool data;
 
-    if (!source->drv) {
+    if (!transfer_of(source)) {
         return -ENOMEDIUM;
     }
-    *n = source->drv->zone_transfer->stored(source, offset, bytes, &data);
+    *n = transfer_of(source)->stored(source, offset, bytes, &data);
     return !data ? 1 : bdrv_co_is_allocated_above(source, zm->overlay, true,
                                                   offset, *n, n);
 }
@@ -384,10 +389,10 @@ read_in_zone(ZonedMirror *zm, uint32_t i, BdrvChild *source, int64_t offset,
     BlockDriverState *zoned = source_of(zm);
     int ret = bdrv_co_preadv_part(source, offset, bytes, qiov, qiov_offset, 0);
 
-    if (ret == -ENODEV && zm->is_commit && zoned->drv) {
+    if (ret == -ENODEV && zm->is_commit && transfer_of(zoned)) {
         /* It stays for the repair of the zone. */
-        ret = zoned->drv->zone_transfer->read(zoned, offset, bytes, qiov,
-                                              qiov_offset);
+        ret = transfer_of(zoned)->read(zoned, offset, bytes, qiov,
+                                       qiov_offset);
     } else if (ret == -ENODEV) {
         set_bit(i, zm->offline);
         qemu_iovec_memset(qiov, qiov_offset, 0, bytes);

@@ -116,7 +116,7 @@ static void give_up(BlockDriverState *target)
     bdrv_drained_end(target);
 }
 
-/* While something waits in the main loop, so can another one that calls this. */
+/* begin(), end() and this poll the main loop: it can be called again meanwhile. */
 static void stop(NBDZones *z)
 {
     BlockDriverState *target = g_steal_pointer(&z->target);
@@ -205,10 +205,12 @@ static bool check_limits(NBDZones *z, Error **errp)
 
 static int end(NBDZones *z, uint32_t flags, Error **errp)
 {
-    int ret = check_limits(z, errp) ?
-              zoned_transfer_end(z->target, z->zones, flags & NBD_ZONES_LIVE) :
-              -EINVAL;
+    int ret = -EINVAL;
 
+    /* The guest may have come since the request was looked at */
+    if (z->target && check_limits(z, errp)) {
+        ret = zoned_transfer_end(z->target, z->zones, flags & NBD_ZONES_LIVE);
+    }
     if (ret == 0) {
         stop(z);
     }
