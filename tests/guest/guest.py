@@ -184,12 +184,14 @@ class Guest:
 
     def wait_for(self, marker, timeout=None):
         """Wait until the running script has printed marker."""
-        self._read(re.compile(re.escape(marker.encode())), timeout)
+        marker = re.escape(marker.encode())
+        if not self._read(re.compile(b'(%s)|%s' % (marker, self._end())),
+                          timeout)[1]:
+            self._fail('the script ended too early')
 
     def finish(self, timeout=None):
         """Wait for the end of the script; return (status, output)."""
-        end = re.compile(self._token.encode() + rb' (\d+)\n\Z')
-        match = self._read(end, timeout)
+        match = self._read(re.compile(self._end()), timeout)
         return int(match[1]), self._output[:match.start()].decode(
             errors='backslashreplace')
 
@@ -233,6 +235,10 @@ class Guest:
     def console(self):
         """The kernel's log so far."""
         return self.log.read_text(errors='backslashreplace')
+
+    def _end(self):
+        """What follows the output of the running script"""
+        return self._token.encode() + rb' (\d+)\n\Z'
 
     def _read(self, pattern, timeout):
         """Read the guest's output until it matches pattern."""

@@ -100,6 +100,15 @@ class Failures(unittest.TestCase):
         self.assertLess(time.monotonic() - start, 20)
         self.assertEnded()
 
+    def test_wait_for_nothing(self):
+        """a script that ends before it says what is waited for is a failure"""
+        start = time.monotonic()
+        self.guest.send('echo one; exit 3')
+        with self.assertRaisesRegex(GuestError, '(?s)ended too early.*one\n'):
+            self.guest.wait_for('two\n')
+        self.assertLess(time.monotonic() - start, 20)
+        self.assertEnded()
+
     def test_kill(self):
         """kill() ends QEMU with SIGKILL"""
         self.guest.send('echo ready; sleep 300')

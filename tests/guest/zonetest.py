@@ -351,9 +351,9 @@ class ScsiDisk(ZoneCase):
             raise unittest.SkipTest(f'{cls.disk} is no SCSI disk')
         args = ['-device', 'virtio-scsi-pci,id=scsi0']
         for lun, path in enumerate(cls.images):
-            args += ['-blockdev', f'node-name=drive{lun},driver=qcow2,'
+            args += ['-blockdev', f'node-name=drive{lun + 1},driver=qcow2,'
                                   f'file.driver=file,file.filename={path}',
-                     '-device', f'scsi-hd,drive=drive{lun},bus=scsi0.0,'
+                     '-device', f'scsi-hd,drive=drive{lun + 1},bus=scsi0.0,'
                                 f'scsi-id=0,lun={lun},'
                                 f'logical_block_size={cls.BLOCK},'
                                 f'physical_block_size={cls.PHYSICAL}']
