@@ -316,6 +316,31 @@ static void GRAPH_RDLOCK assume_written(BlockDriverState *bs)
     qatomic_inc(&bs->write_gen);
 }
 
+/* Flushes what another process has written, also where this one may only read */
+static int coroutine_fn GRAPH_RDLOCK flush_below(BlockDriverState *bs)
+{
+    BdrvChild *child;
+    int ret = 0;
+
+    if (QLIST_EMPTY(&bs->children) && bs->drv->bdrv_co_flush_to_disk) {
+        return bs->drv->bdrv_co_flush_to_disk(bs);
+    }
+    QLIST_FOREACH(child, &bs->children, next) {
+        ret = flush_below(child->bs);
+        if (ret < 0) {
+            break;
+        }
+    }
+    return ret;
+}
+
+int coroutine_fn qcow2_zone_claims_flush_read(BlockDriverState *bs)
+{
+    /* One that is written to is flushed as always */
+    return !bdrv_is_writable(bs) && qcow2_zone_claims_any(get_claims(bs)) ?
+        flush_below(bs) : 0;
+}
+
 int coroutine_fn qcow2_zone_claims_load(BlockDriverState *bs, Error **errp)
 {
     BDRVQcow2State *s = bs->opaque;

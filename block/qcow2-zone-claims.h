@@ -71,6 +71,12 @@ void qcow2_zone_claims_free(Qcow2ZoneClaims *c);
 int coroutine_fn GRAPH_RDLOCK
 qcow2_zone_claims_load(BlockDriverState *bs, Error **errp);
 
+/*
+ * Before another image, such as an overlay, depends on what claims say: make that
+ * durable, also where this process may only read.
+ */
+int coroutine_fn GRAPH_RDLOCK qcow2_zone_claims_flush_read(BlockDriverState *bs);
+
 /* Has the newest block any? */
 bool qcow2_zone_claims_any(const Qcow2ZoneClaims *c);
 

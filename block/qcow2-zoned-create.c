@@ -398,7 +398,11 @@ copy_zones(BlockDriverState *to, BlockDriverState *from)
 {
     BDRVQcow2State *to_s = to->opaque, *from_s = from->opaque;
     ZoneTable *table = qcow2_zone_table(from);
+    int ret = qcow2_zone_claims_flush_read(from);
 
+    if (ret < 0) {
+        return ret;
+    }
     zone_table_copy(qcow2_zone_table(to), table);
     return qcow2_zone_file_copy_exts(to, &to_s->zoned->file, from,
                                      &from_s->zoned->file, table);
