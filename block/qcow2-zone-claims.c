@@ -417,9 +417,12 @@ uint64_t qcow2_zone_claims_end(const Qcow2ZoneClaims *c, uint32_t zone,
 
 void qcow2_zone_claims_note_write(BlockDriverState *bs, bool by_flush)
 {
+    BDRVQcow2State *s = bs->opaque;
     Qcow2ZoneClaims *c = get_claims(bs);
 
-    c->by_flush = by_flush;
+    /* A node is flushed without those children that nobody may write to. */
+    c->by_flush = by_flush && (!has_data_file(bs) ||
+                               s->data_file->perm & BLK_PERM_WRITE);
     c->flushed_gen = bs->flushed_gen;
     qatomic_set_u64(&c->writes, c->writes + 1);
 }
@@ -545,8 +548,16 @@ int coroutine_mixed_fn qcow2_zone_claims_write(BlockDriverState *bs,
     }
     next = g_new(ZoneClaim, ZONE_CLAIMS_MAX);
     n = zone_table_get_claims(qcow2_zone_table(bs), next);
-    if (n <= 0) {
-        return n == 0;
+    if (n < 0) {
+        return 0;
+    }
+    if (n == 0 && !c->pending) {
+        return 1;
+    }
+    /* Claims are of what is mapped, which may be since the caller wrote caches. */
+    ret = qcow2_zones_write_caches(bs);
+    if (ret < 0) {
+        return ret;
     }
     if (is_same(c, next, n)) {
         if (c->ahead) {

@@ -534,6 +534,11 @@ static int coroutine_fn GRAPH_RDLOCK co_write_caches(BlockDriverState *bs)
     return ret;
 }
 
+int coroutine_mixed_fn qcow2_zones_write_caches(BlockDriverState *bs)
+{
+    return qemu_in_coroutine() ? co_write_caches(bs) : qcow2_write_caches(bs);
+}
+
 int coroutine_mixed_fn qcow2_zones_flush_files(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
@@ -549,8 +554,7 @@ int coroutine_mixed_fn qcow2_zones_flush_files(BlockDriverState *bs)
 static int coroutine_mixed_fn GRAPH_RDLOCK
 flush_below_records(BlockDriverState *bs)
 {
-    int ret = qemu_in_coroutine() ? co_write_caches(bs)
-                                  : qcow2_write_caches(bs);
+    int ret = qcow2_zones_write_caches(bs);
 
     return ret < 0 ? ret : qcow2_zones_flush_files(bs);
 }
@@ -614,11 +618,24 @@ write_table(BlockDriverState *bs, bool live, bool by_flush, bool idle)
     return ret;
 }
 
+/* Before something is stored: the header has to say which states count. */
+static int coroutine_mixed_fn GRAPH_RDLOCK
+settle_header(BlockDriverState *bs, bool live)
+{
+    BDRVQcow2State *s = bs->opaque;
+    Qcow2Zoned *z = s->zoned;
+
+    if (!live && (z->flags & FLAG_LIVE_STATES)) {
+        z->flags &= ~FLAG_LIVE_STATES;
+        z->header_unknown = true;
+    }
+    return z->header_unknown ? qcow2_zones_write_header(bs) : 0;
+}
+
 static int coroutine_mixed_fn GRAPH_RDLOCK
 write_locked(BlockDriverState *bs, bool by_flush)
 {
-    BDRVQcow2State *s = bs->opaque;
-    int ret = s->zoned->header_unknown ? qcow2_zones_write_header(bs) : 0;
+    int ret = settle_header(bs, false);
 
     if (ret == 0) {
         ret = qcow2_zone_claims_write(bs, by_flush);
@@ -639,8 +656,7 @@ store_table(BlockDriverState *bs, bool live, bool idle)
 
 int coroutine_mixed_fn qcow2_zones_store_locked(BlockDriverState *bs, bool live)
 {
-    BDRVQcow2State *s = bs->opaque;
-    int ret = s->zoned->header_unknown ? qcow2_zones_write_header(bs) : 0;
+    int ret = settle_header(bs, live);
 
     return ret < 0 ? ret : store_table(bs, live, false);
 }
@@ -672,6 +688,11 @@ write_zones(BlockDriverState *bs, bool by_flush, uint64_t *write)
     uint64_t begun;
     int ret = 0;
 
+    *write = qatomic_read_u64(&z->claims.writes);
+    /* Found in an image that another process may write to now, or nobody */
+    if (!bdrv_is_writable(bs)) {
+        return 0;
+    }
     /*
      * What the caller changed is in every store that begins from here on.  So
      * those who wait share one; without the numbers each would store what has

@@ -114,6 +114,9 @@ void qcow2_zones_store_error(BlockDriverState *bs, int ret, Error **errp);
 int coroutine_mixed_fn GRAPH_RDLOCK
 qcow2_zones_write_header(BlockDriverState *bs);
 
+/* The mapping and the refcounts, to the image file */
+int coroutine_mixed_fn GRAPH_RDLOCK qcow2_zones_write_caches(BlockDriverState *bs);
+
 /* Make durable what was written to the files of the image: data first. */
 int coroutine_mixed_fn GRAPH_RDLOCK
 qcow2_zones_flush_files(BlockDriverState *bs);

@@ -31,11 +31,13 @@ typedef struct Qcow2ZonedGoto Qcow2ZonedGoto;
 typedef struct ZoneMap ZoneMap;
 typedef struct ZoneResets ZoneResets;
 
+#define FLAG_LIVE_STATES 1      /* states 1 to 3 in the table count */
+
 struct Qcow2Zoned {
     const ZoneGeometry *geometry;   /* that of @table, if there is one */
     ZoneGeometry header_geometry;   /* without a size, until it is open */
     Qcow2ZoneFile file;         /* written under store_lock */
-    uint32_t flags;
+    uint32_t flags;             /* those of the header */
     bool receiving;             /* see BlockZoneTransfer; changed when drained */
     bool header_unknown;        /* see qcow2_zones_write_header() */
     ZoneTable *table;           /* NULL until qcow2_zoned_open() */

@@ -19,7 +19,6 @@
 #define MODEL_HOST_MANAGED 1
 
 /* Header extension flags */
-#define FLAG_LIVE_STATES 1      /* states 1 to 3 in the table count */
 #define KNOWN_FLAGS FLAG_LIVE_STATES
 
 /* --- The header extension --- */
@@ -317,26 +316,37 @@ int coroutine_mixed_fn qcow2_zoned_inactivate(BlockDriverState *bs)
     return qcow2_zones_store_locked(bs, false);
 }
 
-int qcow2_zoned_hand_over(BlockDriverState *bs)
+static int GRAPH_RDLOCK store_live_states(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
     int ret;
 
-    if (qcow2_is_zoned(bs) && bdrv_is_writable(bs)) {
-        /* Who takes over waits */
-        qcow2_zoned_space_drop(bs);
-        zone_table_mark_dirty(s->zoned->table, 0);
-        ret = qcow2_zones_store_locked(bs, true);
-        if (ret == 0) {
-            s->zoned->flags |= FLAG_LIVE_STATES;
-            ret = qcow2_zones_write_header(bs);
-        }
-        if (ret < 0) {
-            s->zoned->flags &= ~FLAG_LIVE_STATES;
-            return ret;
-        }
+    /* Who takes over waits */
+    qcow2_zoned_space_drop(bs);
+    zone_table_mark_dirty(s->zoned->table, 0);
+    ret = qcow2_zones_store_locked(bs, true);
+    if (ret == 0) {
+        /* Whoever stores other states, also here if this fails, clears it. */
+        s->zoned->flags |= FLAG_LIVE_STATES;
+        ret = qcow2_zones_write_header(bs);
     }
-    return qcow2_inactivate(bs);
+    return ret;
+}
+
+int qcow2_zoned_hand_over(BlockDriverState *bs)
+{
+    int ret = 0;
+
+    /* A flush in the background stores other states */
+    bdrv_drained_begin(bs);
+    if (qcow2_is_zoned(bs) && bdrv_is_writable(bs)) {
+        ret = store_live_states(bs);
+    }
+    if (ret == 0) {
+        ret = qcow2_inactivate(bs);
+    }
+    bdrv_drained_end(bs);
+    return ret;
 }
 
 void coroutine_mixed_fn qcow2_zoned_before_close(BlockDriverState *bs)
