@@ -987,15 +987,16 @@ static void coroutine_fn zone_became_idle(ZoneTable *t, uint32_t i)
 
 /*
  * Does the end of @w change nothing but its zone?  The queue: whoever waits, for
- * any zone, looks again when a write has ended.  (An operation on this zone
- * waits there until its writes have ended.)
+ * any zone, looks again when a write has ended.  An operation counts the zones
+ * whose writes it waits for, also while it is out of the queue to look again.
  */
 static bool ends_alone(ZoneTable *t, const ZoneWrite *w, int ret)
 {
     const Zone *z = zone_at(t, w->zone);
 
     return ret >= 0 && w->state == ZW_IN_FLIGHT &&
-           zone_state_is_open(z->state) && !zone_has_zrwa(z) &&
+           zone_state_is_open(z->state) && z->pending == PENDING_NONE &&
+           !zone_has_zrwa(z) &&
            reserved_end(z) < zone_writable_end(t, w->zone) &&
            qemu_co_queue_empty(&t->changed);
 }
