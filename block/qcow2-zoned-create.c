@@ -473,6 +473,18 @@ static bool GRAPH_RDLOCK check_empty(BlockDriverState *bs, Error **errp)
     return true;
 }
 
+static bool check_not_receiving(BlockDriverState *bs, Error **errp)
+{
+    BDRVQcow2State *s = bs->opaque;
+
+    if (s->zoned && s->zoned->receiving) {
+        error_setg(errp, "Node '%s' is getting the zones of another disk",
+                   bdrv_get_node_name(bs));
+        return false;
+    }
+    return true;
+}
+
 /* Can @bs, which has no zones, get these? */
 static bool GRAPH_RDLOCK check_can_get_zones(BlockDriverState *bs,
                                              const ZoneGeometry *g,
@@ -514,7 +526,8 @@ int coroutine_fn qcow2_zoned_co_inherit(BlockDriverState *bs,
         return -EACCES;
     }
     g = zone_table_geometry(qcow2_zone_table(base));
-    if (!check_empty(bs, errp) ||
+    if (!check_not_receiving(base, errp) || !check_not_receiving(bs, errp) ||
+        !check_empty(bs, errp) ||
         !(s->zoned ? check_same_geometry(bs, base, s->zoned->geometry, g, errp)
                    : check_can_get_zones(bs, g, errp))) {
         return -EINVAL;

@@ -270,9 +270,7 @@ write_table(BlockDriverState *bs, Qcow2ZoneFile *new, ZoneTable *zones,
                                         zones);
     }
     if (ret == 0) {
-        qemu_co_mutex_lock(&s->lock);
-        ret = qcow2_write_caches(bs);
-        qemu_co_mutex_unlock(&s->lock);
+        ret = qcow2_zones_write_caches(bs);
     }
     if (ret == 0) {
         ret = qcow2_zones_flush_files(bs);

@@ -34,7 +34,6 @@ typedef struct Gate {
 struct ZonedBackup {
     BlockDriverState *filter;
     ZonedBackupCopy *copy;
-    BlockDriverState *source;   /* that has the zones; the filter keeps it */
     BdrvChild *target_child;
     BlockDriverState *target;   /* that receives zones; NULL: it has none */
     ZoneTable *zones;           /* as they were at the beginning */
@@ -52,6 +51,12 @@ struct ZonedBackup {
     CoMutex exts_lock;
     void *ext;                  /* a buffer for one, under exts_lock */
 };
+
+/* What has the zones now: it may be another node, where it is below a filter. */
+static BlockDriverState *GRAPH_RDLOCK source_of(const ZonedBackup *zb)
+{
+    return bdrv_zoned_source(zb->filter);
+}
 
 /* --- May it be done? --- */
 
@@ -406,12 +411,22 @@ int zoned_transfer_end_commit(BlockDriverState *target, ZoneTable *zones,
     return call_transfer(co_end_commit, &c);
 }
 
-static bool begin_target(ZonedBackup *zb, MirrorSyncMode sync, Error **errp)
+void zoned_transfer_give_up(BlockDriverState *target)
+{
+    bdrv_drained_begin(target);
+    if (target->drv) {
+        target->drv->zone_transfer->give_up(target);
+    }
+    bdrv_drained_end(target);
+}
+
+static bool begin_target(ZonedBackup *zb, BlockDriverState *source,
+                         MirrorSyncMode sync, Error **errp)
 {
     if (!zb->target) {
         return true;
     }
-    if (!zoned_transfer_check(zb->target, zb->source, zb->zones, sync, false,
+    if (!zoned_transfer_check(zb->target, source, zb->zones, sync, false,
                               errp)) {
         return false;
     }
@@ -448,9 +463,11 @@ bool zoned_backup_begin(BlockDriverState *filter, BlockDriverState *source,
     zb = g_new0(ZonedBackup, 1);
     zb->filter = filter;
     zb->copy = copy;
-    zb->source = zoned;
     zb->target_child = target;
     zb->target = target_zoned;
+    if (zb->target) {
+        bdrv_ref(zb->target);
+    }
     zb->unit = block_copy_cluster_size(bcs);
     qemu_mutex_init(&zb->gates_lock);
     QLIST_INIT(&zb->gates);
@@ -458,7 +475,7 @@ bool zoned_backup_begin(BlockDriverState *filter, BlockDriverState *source,
     zb->zones = zoned->drv->zone_transfer->copy(zoned);
     zb->geometry = zone_table_geometry(zb->zones);
     zoned_transfer_empty_offline(zb->zones);
-    if (!begin_target(zb, sync, errp)) {
+    if (!begin_target(zb, zoned, sync, errp)) {
         zoned_backup_free(zb);
         return false;
     }
@@ -474,8 +491,11 @@ void zoned_backup_free(ZonedBackup *zb)
     if (!zb) {
         return;
     }
-    if (zb->receiving && zb->target->drv) {
-        zb->target->drv->zone_transfer->give_up(zb->target);
+    if (zb->receiving) {
+        zoned_transfer_give_up(zb->target);
+    }
+    if (zb->target) {
+        bdrv_unref(zb->target);
     }
     zone_table_free(zb->zones);
     zone_table_free(zb->earlier);
@@ -510,7 +530,7 @@ copy_ext(ZonedBackup *zb, uint32_t i, bool *error_is_read)
         return 0;
     }
     *error_is_read = true;
-    ret = bdrv_co_zone_get_ext(zb->source,
+    ret = bdrv_co_zone_get_ext(source_of(zb),
                                zone_geometry_start(zb->geometry, i), zb->ext);
     if (ret == 0) {
         *error_is_read = false;
@@ -628,8 +648,8 @@ copied(ZonedBackup *zb, uint32_t i, int ret)
     unsigned int n = 1;
 
     return ret < 0 &&
-           bdrv_co_zone_report(zb->source, zone_geometry_start(zb->geometry, i),
-                               &n, &zone) == 0 &&
+           bdrv_co_zone_report(source_of(zb),
+                               zone_geometry_start(zb->geometry, i), &n, &zone) == 0 &&
            n == 1 && zone.state == BLK_ZS_OFFLINE ? 0 : ret;
 }
 

@@ -233,6 +233,7 @@ bool zoned_mirror_begin(ZonedMirror *zm, BlockDriverState *target,
 {
     bdrv_graph_rdlock_main_loop();
     zm->target = bdrv_zoned_source(target);
+    bdrv_ref(zm->target);
     zm->overlay = base ? bdrv_find_overlay(source_of(zm), base) : NULL;
     bdrv_graph_rdunlock_main_loop();
     if (!check_target(zm, errp)) {
@@ -250,8 +251,11 @@ void zoned_mirror_free(ZonedMirror *zm)
     if (!zm) {
         return;
     }
-    if (zm->receiving && zm->target->drv) {
-        zm->target->drv->zone_transfer->give_up(zm->target);
+    if (zm->receiving) {
+        zoned_transfer_give_up(zm->target);
+    }
+    if (zm->target) {
+        bdrv_unref(zm->target);
     }
     zone_table_free(zm->zones);
     g_free(zm->offline);
@@ -295,16 +299,18 @@ static int hand_over(ZonedMirror *zm, bool live)
 int zoned_mirror_finish(ZonedMirror *zm, bool live)
 {
     BlockDriverState *source = find_source(zm);
-    int ret;
+    int ret = -ENOMEDIUM;
 
-    if (!transfer_of(source)) {
-        return -ENOMEDIUM;
-    }
+    bdrv_ref(source);
     bdrv_drained_begin(source);
-    take_zones(zm);
-    ret = hand_over(zm, live);
-    drop_zones(zm);
+    /* Another node may have come in its place meanwhile */
+    if (source == find_source(zm) && transfer_of(source)) {
+        take_zones(zm);
+        ret = hand_over(zm, live);
+        drop_zones(zm);
+    }
     bdrv_drained_end(source);
+    bdrv_unref(source);
     return ret;
 }
 

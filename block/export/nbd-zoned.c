@@ -107,25 +107,43 @@ static BlockDriverState *find_target(NBDZones *z, Error **errp)
     return target;
 }
 
-static void give_up(BlockDriverState *target)
-{
-    bdrv_drained_begin(target);
-    if (target->drv) {
-        target->drv->zone_transfer->give_up(target);
-    }
-    bdrv_drained_end(target);
-}
-
 /* begin(), end() and this poll the main loop: it can be called again meanwhile. */
 static void stop(NBDZones *z)
 {
     BlockDriverState *target = g_steal_pointer(&z->target);
 
     if (target) {
-        give_up(target);
+        zoned_transfer_give_up(target);
         return_export(z);
         bdrv_unref(target);
     }
+}
+
+/* No request of a guest that comes meanwhile is taken for what is received. */
+static int begin_drained(NBDZones *z, bool same_limits, Error **errp)
+{
+    ERRP_GUARD();
+    BlockDriverState *target = z->target;
+    int ret = -EINVAL;
+
+    bdrv_ref(target);
+    bdrv_drained_begin(target);
+    if (z->target &&
+        zoned_transfer_begin(target, z->zones, same_limits, errp)) {
+        ret = 0;
+    }
+    if (!z->target) {
+        zoned_transfer_give_up(target);
+        if (!*errp) {
+            error_setg(errp, "The guest has come meanwhile, and uses the disk");
+        }
+        ret = -EBUSY;
+    } else if (ret < 0) {
+        stop(z);
+    }
+    bdrv_drained_end(target);
+    bdrv_unref(target);
+    return ret;
 }
 
 static int begin(NBDZones *z, uint32_t flags, Error **errp)
@@ -146,16 +164,7 @@ static int begin(NBDZones *z, uint32_t flags, Error **errp)
     }
     bdrv_ref(target);
     z->target = target;
-    if (!zoned_transfer_begin(target, z->zones, same_limits, errp)) {
-        stop(z);
-        return -EINVAL;
-    }
-    if (!z->target) {
-        give_up(target);
-        error_setg(errp, "The guest has come meanwhile, and uses the disk");
-        return -EBUSY;
-    }
-    return 0;
+    return begin_drained(z, same_limits, errp);
 }
 
 /* The guest has come without what the disk was to receive, and uses it. */

@@ -97,8 +97,8 @@ bool GRAPH_UNLOCKED zoned_transfer_check(BlockDriverState *target,
                                          bool same_limits, Error **errp);
 
 /*
- * Begin and end of a transfer, with @target drained.  -ENOMEDIUM if it has gone.
- * In the main loop.
+ * Begin and end of a transfer, with @target drained, which the caller has a
+ * reference to.  -ENOMEDIUM if it has gone.  In the main loop.
  */
 bool GRAPH_UNLOCKED zoned_transfer_begin(BlockDriverState *target,
                                          ZoneTable *zones, bool same_limits,
@@ -111,6 +111,9 @@ int GRAPH_UNLOCKED zoned_transfer_end(BlockDriverState *target, ZoneTable *zones
 int GRAPH_UNLOCKED zoned_transfer_end_commit(BlockDriverState *target,
                                              ZoneTable *zones,
                                              BlockDriverState *top, bool live);
+
+/* What it has received is lost.  In the main loop. */
+void GRAPH_UNLOCKED zoned_transfer_give_up(BlockDriverState *target);
 
 /* A new bitmap of the zones that have a descriptor extension */
 unsigned long *zoned_transfer_exts(ZoneTable *zones);
