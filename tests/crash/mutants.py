@@ -21,8 +21,7 @@ BACKING_FLUSH = ('    ret = bdrv_co_flush(bs);\n    if (ret < 0) {\n'
 BACKING_CHANGE = '    ret = drv->bdrv_co_change_backing_file('
 # What is flushed before the header gets a table of zones of another disk
 RECEIVED_FLUSH = (
-    '    if (ret == 0) {\n        qemu_co_mutex_lock(&s->lock);\n'
-    '        ret = qcow2_write_caches(bs);\n        qemu_co_mutex_unlock(&s->lock);\n'
+    '    if (ret == 0) {\n        ret = qcow2_zones_write_caches(bs);\n'
     '    }\n    if (ret == 0) {\n        ret = qcow2_zones_flush_files(bs);\n    }\n')
 
 MUTANTS = [
@@ -31,9 +30,7 @@ MUTANTS = [
     Mutant('no-data-file-flush',
            'ret = bdrv_flush(s->data_file->bs);', 'ret = 0;', 'append', 'data-file'),
     Mutant('no-caches-below',
-           'int ret = qemu_in_coroutine() ? co_write_caches(bs)\n'
-           '                                  : qcow2_write_caches(bs);',
-           'int ret = 0;', 'mixed'),
+           'int ret = qcow2_zones_write_caches(bs);', 'int ret = 0;', 'mixed'),
     Mutant('records-after-flush',
            'ret = store_snapshot(bs, snap, idle);\n',
            'ret = store_snapshot(bs, snap, idle);\n'
