@@ -367,10 +367,8 @@ class Compared(ScsiDisk):
         if cls.disk == 'image':
             cls.check('modprobe scsi_debug zbc=managed zone_size_mb=4 '
                       'zone_nr_conv=2 zone_max_open=3 dev_size_mb=64 '
-                      'sector_size=512 physblk_exp=0\n'
-                      'for i in $(seq 300); do\n'
-                      '[ "$(lsblk -dno SIZE /dev/sdb)" ] && exit; sleep 0.1\n'
-                      'done; exit 1')
+                      'sector_size=512 physblk_exp=0\n' +
+                      cls.wait_for_disk('/dev/sdb'))
 
     def compare(self, rounds, seed):
         output = self.check(f"python3 - $DEV /dev/sdb {rounds} {seed} << 'END'"

@@ -364,11 +364,15 @@ class ScsiDisk(ZoneCase):
         super().boot()
         if cls.disk == 'image':
             cls.dev = '/dev/sda'
-            # The kernel looks for disks by itself, and zones take a while
-            cls.check('modprobe -a virtio_scsi sd_mod sg\n'
-                      'for i in $(seq 300); do\n'
-                      '[ "$(lsblk -dno SIZE $DEV)" ] && exit; sleep 0.1\n'
-                      'done; exit 1')
+            cls.check('modprobe -a virtio_scsi sd_mod sg\n' +
+                      cls.wait_for_disk('$DEV'))
+
+    @staticmethod
+    def wait_for_disk(dev):
+        """The kernel looks for disks by itself, and zones take a while."""
+        return ('for i in $(seq 1000); do\n'
+                f'[ "$(lsblk -dno SIZE {dev})" ] && exit; sleep 0.1\n'
+                'done; exit 1')
 
 
 class FilesCase(ZoneCase):
