@@ -323,7 +323,9 @@ static int coroutine_fn GRAPH_RDLOCK flush_below(BlockDriverState *bs)
     int ret = 0;
 
     if (QLIST_EMPTY(&bs->children) && bs->drv->bdrv_co_flush_to_disk) {
-        return bs->drv->bdrv_co_flush_to_disk(bs);
+        bdrv_inc_in_flight(bs);
+        ret = bs->drv->bdrv_co_flush_to_disk(bs);
+        bdrv_dec_in_flight(bs);
     }
     QLIST_FOREACH(child, &bs->children, next) {
         ret = flush_below(child->bs);

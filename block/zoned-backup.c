@@ -342,11 +342,8 @@ static int call_transfer(ZonedCoroutine *func, TransferCall *c)
 {
     int ret;
 
-    if (!c->target->drv) {
-        return -ENOMEDIUM;
-    }
     bdrv_drained_begin(c->target);
-    ret = zoned_call_coroutine(func, c);
+    ret = c->target->drv ? zoned_call_coroutine(func, c) : -ENOMEDIUM;
     bdrv_drained_end(c->target);
     return ret;
 }
