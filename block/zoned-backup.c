@@ -32,7 +32,7 @@ typedef struct Gate {
 } Gate;
 
 struct ZonedBackup {
-    BlockDriverState *filter;
+    BlockDriverState *filter;   /* above what has the zones, which may change */
     ZonedBackupCopy *copy;
     BdrvChild *target_child;
     BlockDriverState *target;   /* that receives zones; NULL: it has none */
@@ -51,12 +51,6 @@ struct ZonedBackup {
     CoMutex exts_lock;
     void *ext;                  /* a buffer for one, under exts_lock */
 };
-
-/* What has the zones now: it may be another node, where it is below a filter. */
-static BlockDriverState *GRAPH_RDLOCK source_of(const ZonedBackup *zb)
-{
-    return bdrv_zoned_source(zb->filter);
-}
 
 /* --- May it be done? --- */
 
@@ -527,7 +521,7 @@ copy_ext(ZonedBackup *zb, uint32_t i, bool *error_is_read)
         return 0;
     }
     *error_is_read = true;
-    ret = bdrv_co_zone_get_ext(source_of(zb),
+    ret = bdrv_co_zone_get_ext(bdrv_zoned_source(zb->filter),
                                zone_geometry_start(zb->geometry, i), zb->ext);
     if (ret == 0) {
         *error_is_read = false;
@@ -645,8 +639,9 @@ copied(ZonedBackup *zb, uint32_t i, int ret)
     unsigned int n = 1;
 
     return ret < 0 &&
-           bdrv_co_zone_report(source_of(zb),
-                               zone_geometry_start(zb->geometry, i), &n, &zone) == 0 &&
+           bdrv_co_zone_report(bdrv_zoned_source(zb->filter),
+                               zone_geometry_start(zb->geometry, i), &n,
+                               &zone) == 0 &&
            n == 1 && zone.state == BLK_ZS_OFFLINE ? 0 : ret;
 }
 

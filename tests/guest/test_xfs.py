@@ -20,9 +20,9 @@ SMALL_ZONES = {'zone.size': '16M', 'zone.capacity': '16M',
 
 # Files of 1 MiB, with their number as content.  "fill" until 9 of 10 blocks are
 # used; "churn" writes those with odd numbers anew, so that no zone becomes empty
-# by itself, and again where XFS finds no space before it has collected enough (a
-# slow guest's XFS does); "compare" says which are not as they were written (0: all of them;
-# 2: those that "churn" does not touch).
+# by itself; it tries again where XFS says that there is no space (Linux 7.3.4 did so
+# once, on a busy host).  "compare" says which are not as they were written (0: all of
+# them; 2: those that "churn" does not touch).
 FILES = '''
 import errno, os, time
 def path(i):
