@@ -366,6 +366,9 @@ free_extent(BlockDriverState *bs, uint64_t host, uint64_t bytes)
     }
 }
 
+/* QCowL2Meta has 32 bits for them; and so many are copied at a time at most */
+#define LINK_BYTES (256 * MiB)
+
 static int coroutine_fn GRAPH_RDLOCK
 link_extent(BlockDriverState *bs, const ZoneClusters *c)
 {
@@ -373,7 +376,7 @@ link_extent(BlockDriverState *bs, const ZoneClusters *c)
     uint64_t bytes;
 
     for (uint64_t pos = c->start; pos < c->end; pos += bytes) {
-        int n = MIN(size_to_clusters(s, c->end - pos),
+        int n = MIN(size_to_clusters(s, MIN(c->end - pos, LINK_BYTES)),
                     s->l2_slice_size - offset_to_l2_slice_index(s, pos));
         QCowL2Meta m = {
             .offset = pos,
