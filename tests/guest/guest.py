@@ -45,7 +45,8 @@ CMDLINE = (f'console={CONSOLE} root=PARTUUID=7a6f6e65-01 rootwait ro init=/init 
 
 # What TCG does to Linux on a busy host, while it boots: a vCPU loses its timer for
 # good, or one runs into code that another one has just patched.
-TCG_FAULT = re.compile('Possible timer handling issue|Oops: int3')
+TCG_FAULT = re.compile(r'Possible timer handling issue|Oops: int3|'
+                       r'APIC calibration not consistent.*\s*\Z')
 BOOTS = 3
 
 # The kernel line from which on to show a console log
@@ -121,6 +122,8 @@ class Guest:
             '-accel', 'tcg,thread=multi', '-smp', '2',
             '-m', '1G', *(('-initrd', initrd) if initrd.exists() else ()),
             '-nodefaults', '-nic', 'none', '-display', 'none', '-no-reboot',
+            # For words()
+            '-trace', '*zone*_refused', '-trace', 'zone_table_write_failed',
             '-kernel', IMAGE / 'vmlinuz', '-append', CMDLINE,
             '-blockdev', 'node-name=guest-root,driver=raw,read-only=on,'
                          f'file.driver=file,file.filename={IMAGE}/root.img',
@@ -236,6 +239,12 @@ class Guest:
         """The kernel's log so far."""
         return self.log.read_text(errors='backslashreplace')
 
+    def words(self):
+        """What QEMU has printed, and the last writes that it refused"""
+        errors = Path(f'{self.log}.qemu')
+        return (errors.read_text(errors='backslashreplace').splitlines()[-20:]
+                if errors.exists() else [])
+
     def _end(self):
         """What follows the output of the running script"""
         return self._token.encode() + rb' (\d+)\n\Z'
@@ -276,10 +285,7 @@ class Guest:
             if self._output:
                 message += ('\n--- output of the script so far:\n' +
                             self._output.decode(errors='backslashreplace'))
-        parts = [message]
-        errors = Path(f'{self.log}.qemu')
-        if errors.exists():
-            parts.append(errors.read_text(errors='backslashreplace').strip())
+        parts = [message, *self.words()]
         lines = self.console().splitlines()
         trouble = next((i for i, line in enumerate(lines)
                         if TROUBLE.search(line)), len(lines))

@@ -13,7 +13,7 @@ import sys
 import traceback
 import unittest
 
-from guest import Guest
+from guest import Guest, GuestError
 
 def full(test):
     """
@@ -60,13 +60,17 @@ class Result(unittest.TestResult):
                 (test.shortDescription() or test.id()))
         print(f'{outcome} {self.count} - {name}{note}', flush=True)
 
+    @staticmethod
+    def comment(lines):
+        print('\n'.join(f'# {line}' for line in lines), flush=True)
+
     def diagnose(self, err):
         self.good = False
         frames = [frame for frame in traceback.extract_tb(err[2])
                   if '/unittest/' not in frame.filename]
         text = ''.join(traceback.format_list(frames) +
                        traceback.format_exception_only(*err[:2]))
-        print('\n'.join(f'# {line}' for line in text.splitlines()), flush=True)
+        self.comment(text.splitlines())
 
     def addSuccess(self, test):
         self.line('ok', test)
@@ -92,6 +96,10 @@ class Result(unittest.TestResult):
     def addFailure(self, test, err):
         self.line('not ok', test)
         self.diagnose(err)
+        # A GuestError has them already
+        guest = getattr(test, 'guest', None)
+        if guest and not issubclass(err[0], GuestError):
+            self.comment(guest.words())
 
     def addError(self, test, err):
         if isinstance(test, unittest.TestCase):
