@@ -337,16 +337,10 @@ int qcow2_zoned_hand_over(BlockDriverState *bs)
 {
     int ret = 0;
 
-    /* A flush in the background stores other states */
-    bdrv_drained_begin(bs);
     if (qcow2_is_zoned(bs) && bdrv_is_writable(bs)) {
         ret = store_live_states(bs);
     }
-    if (ret == 0) {
-        ret = qcow2_inactivate(bs);
-    }
-    bdrv_drained_end(bs);
-    return ret;
+    return ret < 0 ? ret : qcow2_inactivate(bs);
 }
 
 void coroutine_mixed_fn qcow2_zoned_before_close(BlockDriverState *bs)

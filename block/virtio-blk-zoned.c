@@ -327,6 +327,7 @@ void virtio_blk_zoned_clear_answer(const VirtIOBlkZoned *z,
 /* The request fails, and the disk has not been asked. */
 static void reject(VirtIOBlkZonedReq *r, uint8_t status)
 {
+    trace_virtio_blk_zoned_refused(r->blk, r->type, r->sector, status);
     r->status = status;
 }
 

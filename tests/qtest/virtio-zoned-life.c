@@ -5,6 +5,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/atomic.h"
 #include "zoned-driver.h"
 
 static Disk *disk_with_history(void)
@@ -360,7 +361,8 @@ static void test_trace(void)
     static const char *const events[] = {
         "block_zone_set_condition", "qcow2_zoned_map", "qcow2_zoned_mgmt",
         "qcow2_zoned_refused", "qcow2_zoned_store", "qcow2_zoned_write_table",
-        "virtio_blk_zoned_request", "virtio_blk_zoned_rule_broken",
+        "virtio_blk_zoned_refused", "virtio_blk_zoned_request",
+        "virtio_blk_zoned_rule_broken",
         "zone_table_state",
     };
     g_autofree char *log = NULL, *options = NULL;
@@ -379,6 +381,7 @@ static void test_trace(void)
     assert_ok(reset_all(d));
     assert_ok(append(d, 3 * ZONE, 4 * KiB, NEW, &position));
     assert_status(write_at(d, 3 * ZONE, 4 * KiB, NEW), "UNALIGNED_WP");
+    assert_status(zone_open(d, NR_ZONES), "INVALID_CMD");
     assert_ok(manage(d, VIRTIO_BLK_T_FLUSH, 0));
     storage_qmp(d, "{'execute': 'block-zone-set-condition', 'arguments': {"
                 "    'node-name': 'zoned', 'offset': %" PRIu64 ","
@@ -449,6 +452,79 @@ static void test_drain_during_report(void)
     delete_disk(d);
 }
 
+typedef struct Reader {
+    const char *log;
+    bool begun;             /* atomic */
+} Reader;
+
+static void *read_log_later(void *opaque)
+{
+    Reader *reader = opaque;
+
+    g_usleep(500 * 1000);
+    qatomic_set(&reader->begun, true);
+    return GINT_TO_POINTER(open(reader->log, O_RDONLY | O_NONBLOCK));
+}
+
+/* The file in @dir that the thread of the only iothread logs to */
+static char *iothread_log(Disk *d, const char *dir)
+{
+    QDict *answer = qtest_qmp(d->qts, "{'execute': 'query-iothreads'}");
+    QList *threads = qdict_get_qlist(answer, "return");
+    QDict *thread = qobject_to(QDict, qlist_peek(threads));
+    char *log = g_strdup_printf("%s/%" PRId64, dir,
+                                qdict_get_int(thread, "thread-id"));
+
+    qobject_unref(answer);
+    return log;
+}
+
+/*
+ * While an iothread is in the handler of a queue no drained section begins, as
+ * the disk may be exchanged in it.  It stops there, as it cannot open its log.
+ */
+static void test_drain_during_handler(void)
+{
+    g_autofree char *dir = g_dir_make_tmp("virtio-blk-zoned-XXXXXX", NULL);
+    g_autofree char *options = g_strdup_printf(
+        "-object iothread,id=iothread,poll-max-ns=0 "
+        "-d tid -D %s/%%d -trace virtqueue_pop", dir);
+    Setup setup = { .objects = options, .device = ",iothread=iothread" };
+    Request r = request_write(3 * ZONE, 4 * KiB, NEW);
+    Disk *d = new_disk(&setup);
+    g_autofree char *log = iothread_log(d, dir);
+    Reader reader = { .log = log };
+    char text[4096] = {};
+    GThread *thread;
+    bool waited;
+    int fd;
+
+    g_assert_cmpint(mkfifo(log, 0600), ==, 0);
+    start_all(d, &r, 1);
+    while (!(qtest_readw(d->qts, d->vq->used) & VRING_USED_F_NO_NOTIFY)) {
+        g_usleep(50);
+    }
+    thread = g_thread_new("reader", read_log_later, &reader);
+    /* A drained section, and nothing else */
+    storage_qmp(d, "{'execute': 'transaction', 'arguments': {'actions': []}}");
+    waited = qatomic_read(&reader.begun);
+    fd = GPOINTER_TO_INT(g_thread_join(thread));
+    g_assert_cmpint(fd, >=, 0);
+    wait_for_one(d, &r, 1);
+    assert_ok(r.status);
+    assert_zones(d, "3:iopen@4K");
+    if (read(fd, text, sizeof(text) - 1) > 0) {
+        g_assert_nonnull(strstr(text, "virtqueue_pop"));
+        g_assert_true(waited);
+    } else {
+        g_test_skip("QEMU is built without the log trace backend");
+    }
+    close(fd);
+    delete_disk(d);
+    unlink(log);
+    rmdir(dir);
+}
+
 void add_life_tests(void)
 {
     add("life/a-reset-of-the-device-changes-no-zone", test_device_reset);
@@ -476,6 +552,8 @@ void add_life_tests(void)
                     &no_zones, test_migration);
     add_device("life/no-migration-from-a-disk-without-zones",
                test_migration_from_plain);
+    add_device("life/drained-section-waits-for-handler",
+               test_drain_during_handler);
     add_device("life/stopped-appends-are-migrated",
                test_migration_of_stopped_appends);
     add("life/each-zone-operation-can-be-traced", test_trace);
