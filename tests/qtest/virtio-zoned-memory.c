@@ -189,6 +189,41 @@ static void test_requests_in_pieces(void)
     assert_zones(d, "");
 }
 
+/*
+ * A buffer is in the memory below 1 MiB, and the guest switches that off in
+ * the chipset while the data is read: the answer to a request that was kicked
+ * together with it is there.  An export lets the memory go when the request is
+ * done; nobody is harmed, and it can come back.
+ */
+static void test_memory_goes(void)
+{
+    static const Setup setup = { .host_aware = true, .slow = "200000" };
+    const uint8_t control = 0x5c, off = 0x00, on = 0x33;
+    Disk *d = new_disk(&setup);
+    QPCIDevice *chipset = qpci_device_find(d->machine->pcibus, 0);
+    Request r[] = {
+        { .type = VIRTIO_BLK_T_GET_ID, .in_len = 20 },
+        { .type = VIRTIO_BLK_T_IN, .in_len = 8 * KiB, .at = 0xd0000 },
+    };
+
+    for (unsigned i = 0; i < 2; i++) {
+        qpci_config_writeb(chipset, control, on);
+        start_all(d, r, ARRAY_SIZE(r));
+        wait_for_one(d, r, 1);
+        assert_ok(r[0].status);
+        qpci_config_writeb(chipset, control, off);
+        if (d->exported) {
+            g_assert_cmpint(qtest_readw(d->qts, d->vq->used + 2), !=,
+                            d->vq->last_used_idx);
+        }
+        wait_for_one(d, r + 1, 1);
+        assert_ok(r[1].status);
+    }
+    assert_data(d, 0, 8 * KiB, 0);
+    g_free(chipset);
+    delete_disk(d);
+}
+
 void add_memory_tests(void)
 {
     add("memory/pieces", test_pieces);
@@ -198,4 +233,6 @@ void add_memory_tests(void)
     add("memory/room-for-the-answer-of-an-append", test_append_answers);
     add("memory/id-lengths", test_id_lengths);
     add("memory/requests-in-pieces", test_requests_in_pieces);
+    add_host_aware("memory/it-goes-when-the-request-is-done",
+                   test_memory_goes);
 }

@@ -259,7 +259,8 @@ void place(Disk *d, Request *r)
     };
     size_t size = r->misaligned + readable_size(r) + r->in_len + 1;
 
-    r->address = guest_alloc(&d->machine->alloc, size) + r->misaligned;
+    r->address = r->at ?:
+                 guest_alloc(&d->machine->alloc, size) + r->misaligned;
     guest_write(d->ram, r->address, &header, sizeof(header));
     if (r->out && r->out_len) {
         guest_write(d->ram, r->address + sizeof(header), r->out, r->out_len);
@@ -315,7 +316,9 @@ static void collect(Disk *d, Request *r)
     if (r->in) {
         memcpy(r->in, answer, r->in_len);
     }
-    guest_free(&d->machine->alloc, r->address - r->misaligned);
+    if (!r->at) {
+        guest_free(&d->machine->alloc, r->address - r->misaligned);
+    }
 }
 
 void kick(Disk *d, const Request *requests, unsigned n)

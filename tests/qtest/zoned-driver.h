@@ -96,6 +96,7 @@ typedef struct Request {
     bool joined;            /* header and data, data and status together */
     unsigned segment;       /* cut the buffers into so long pieces */
     unsigned misaligned;    /* distance of the header from a page's start */
+    uint64_t at;            /* address of the header, if not anywhere */
     unsigned cut;           /* bytes of the header that are not sent */
 
     const char *status;
