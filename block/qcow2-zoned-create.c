@@ -713,12 +713,30 @@ qcow2_zoned_check_commit(BlockDriverState *base, BlockDriverState *top,
     return MIN(ret, 0);
 }
 
+/* What the plans are made of has to be on disk before the base changes. */
+static int coroutine_fn GRAPH_RDLOCK flush_overlays(const ZonedCommit *c)
+{
+    BlockDriverState *bs = c->top;
+    int ret = bdrv_co_flush(bs);
+
+    while (ret == 0 && bs != c->last) {
+        bs = bdrv_filter_or_cow_bs(bs);
+        ret = bdrv_co_flush(bs);
+    }
+    return ret;
+}
+
 int coroutine_fn zoned_commit_begin(ZonedCommit *c, Error **errp)
 {
     BDRVQcow2State *s = c->base->opaque;
     ZoneTable *table = qcow2_zone_table(c->base);
-    int ret;
+    int ret = flush_overlays(c);
 
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not flush the overlays of node "
+                         "'%s'", bdrv_get_node_name(c->base));
+        return ret;
+    }
     for (uint32_t i = 0; i < c->nr_zones; i++) {
         ret = plan_commit(c, i, errp);
         if (ret < 0) {
@@ -844,11 +862,18 @@ int coroutine_fn qcow2_zoned_co_commit(BlockDriverState *bs,
     return ret;
 }
 
-void qcow2_zoned_emptied(BlockDriverState *bs)
+int qcow2_zoned_begin_empty(BlockDriverState *bs)
 {
     BDRVQcow2State *s = bs->opaque;
+    int ret;
 
-    if (qcow2_is_zoned(bs)) {
+    if (!qcow2_is_zoned(bs)) {
+        return 0;
+    }
+    /* A claim is void where its clusters are gone: leave none. */
+    ret = qcow2_zones_store_locked(bs, false);
+    if (ret == 0) {
         qcow2_zoned_forget_mapping(s->zoned);
     }
+    return ret;
 }

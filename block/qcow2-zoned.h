@@ -152,8 +152,11 @@ int coroutine_fn GRAPH_RDLOCK
 qcow2_zoned_check_refcounts(BlockDriverState *bs, BdrvCheckResult *result,
                             void **refcount_table,
                             int64_t *refcount_table_size);
-/* All clusters with data have been dropped: the backing file has it all. */
-void qcow2_zoned_emptied(BlockDriverState *bs);
+/*
+ * All clusters with data are about to be dropped, because the backing file has it
+ * all.  Nothing is in flight until they are.
+ */
+int GRAPH_RDLOCK qcow2_zoned_begin_empty(BlockDriverState *bs);
 /* Is any of the range of the image file in the zone table? */
 bool qcow2_zoned_overlaps(BlockDriverState *bs, int64_t offset, int64_t size);
 
