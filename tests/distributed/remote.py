@@ -34,8 +34,9 @@ sys.path += [str(HERE.parent / 'crash'), str(HERE.parent / 'guest')]
 
 import program
 import tap
+from epoch import FAILED
+from eventlog import NEVER, SYNC, read_log
 from oracle import Oracle
-from eventlog import read_log
 from workload import (BIG_ZONES, OPEN_ZONES, SMALL_ZONES, VARIANTS, Looker,
                       Recording, Workload)
 
@@ -136,6 +137,17 @@ def wait_until(what, condition, seconds=WAIT):
 
 # --- Images ---
 
+def forget_answers(events):
+    """
+    Of requests that failed at the end.  The server may have done what was in them,
+    and only its answer was lost; then nobody could take that back.
+    """
+    flushed = max((e.begin for e in events if e.kind == SYNC and e.good), default=-1)
+    for event in events:
+        if event.result == FAILED and event.end > flushed:
+            event.end = NEVER
+
+
 class RemoteImage(Recording):
     """A recording of which the image is on @storage."""
     def __init__(self, storage, workload, variant, seed):
@@ -172,6 +184,7 @@ class RemoteImage(Recording):
     def judge(self, looker):
         """What is wrong with what is there now, and what QEMU's check says."""
         events, length = read_log(self.path('log'))
+        forget_answers(events)
         image = self.blockdev('')
         wrong = Oracle(events, self.workload.zones).judge(length, looker.look(image))
         done = subprocess.run(
@@ -601,6 +614,11 @@ class Rbd(Storage):
         pass
 
     def is_up(self):
+        if Rbd.osd.poll() is not None:
+            # It was refused, as ceph() is
+            self.starts += 1
+            assert self.starts < TRIES, (self.DIRECTORY / 'osd-errors').read_text()
+            Rbd.osd = self.daemon('osd', '0')
         state = self.osd_map()['osds'][0]
         return state['up'] and state['up_from'] > self.down_at
 
@@ -609,6 +627,7 @@ class Rbd(Storage):
         if first:
             self.make_cluster()
         self.down_at = self.osd_map()['epoch']
+        self.starts = 1
         Rbd.osd = self.daemon('osd', '0')
         wait_until('an OSD that is up', self.is_up, 5 * WAIT)
         if first:
