@@ -375,6 +375,9 @@ void qcow2_zoned_refresh_limits(BlockDriverState *bs)
         return;
     }
     bs->bl.zones = s->zoned->geometry->zones;
+    /* The block layer refuses more */
+    bs->bl.zones.max_append = MIN(bs->bl.zones.max_append,
+                                  QEMU_ALIGN_DOWN(BDRV_REQUEST_MAX_BYTES, 4096));
     /*
      * A write must come in one piece, to be checked and reserved as a whole.
      * The limits of the file were merged into ours before this is called.

@@ -399,6 +399,21 @@ static void test_config_no_limits(void)
     delete_disk(d);
 }
 
+/* Of what an image may have as its limit QEMU cannot do the last bytes at once */
+static void test_config_large_append(void)
+{
+    static const Setup setup = {
+        .size = "32G", .image = ",zone.size=4G,zone.capacity=4G,"
+                               "zone.conventional_zones=0,"
+                               "zone.max_append_bytes=2G",
+    };
+    Disk *d = new_disk(&setup);
+
+    g_assert_cmpint(config32(d, CONFIG(zoned.max_append_sectors)), ==,
+                    (2 * GiB - 4096) / SECTOR);
+    delete_disk(d);
+}
+
 /* The capacity tells how long the last zone is */
 static void test_smaller_last_zone(void)
 {
@@ -475,6 +490,8 @@ void add_config_tests(void)
     add_host_aware("config/a-host-aware-disk-can-be-used-as-a-plain-one",
                    test_host_aware_as_plain);
     add("config/no-limits-are-told-as-0", test_config_no_limits);
+    add("config/an-append-is-not-longer-than-requests-can-be",
+        test_config_large_append);
     add("config/the-last-zone-can-be-smaller", test_smaller_last_zone);
     add("config/a-plain-disk-has-no-zones", test_plain_disk);
 }

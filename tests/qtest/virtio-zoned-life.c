@@ -6,6 +6,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/atomic.h"
+#include "hw/pci/pci_regs.h"
 #include "zoned-driver.h"
 
 static Disk *disk_with_history(void)
@@ -452,77 +453,152 @@ static void test_drain_during_report(void)
     delete_disk(d);
 }
 
-typedef struct Reader {
-    const char *log;
-    bool begun;             /* atomic */
-} Reader;
+/* An iothread that stops where it has to log, as it cannot open its log */
+typedef struct Pause {
+    Setup setup;
+    char *dir;
+    char *log;              /* a FIFO */
+    char *options;
+    GThread *reader;
+    bool over;              /* atomic */
+} Pause;
 
-static void *read_log_later(void *opaque)
-{
-    Reader *reader = opaque;
-
-    g_usleep(500 * 1000);
-    qatomic_set(&reader->begun, true);
-    return GINT_TO_POINTER(open(reader->log, O_RDONLY | O_NONBLOCK));
-}
-
-/* The file in @dir that the thread of the only iothread logs to */
-static char *iothread_log(Disk *d, const char *dir)
+/* The number of the only iothread */
+static int64_t iothread_id(Disk *d)
 {
     QDict *answer = qtest_qmp(d->qts, "{'execute': 'query-iothreads'}");
     QList *threads = qdict_get_qlist(answer, "return");
-    QDict *thread = qobject_to(QDict, qlist_peek(threads));
-    char *log = g_strdup_printf("%s/%" PRId64, dir,
-                                qdict_get_int(thread, "thread-id"));
+    int64_t id = qdict_get_int(qobject_to(QDict, qlist_peek(threads)),
+                               "thread-id");
 
     qobject_unref(answer);
-    return log;
+    return id;
 }
 
-/*
- * While an iothread is in the handler of a queue no drained section begins, as
- * the disk may be exchanged in it.  It stops there, as it cannot open its log.
- */
-static void test_drain_during_handler(void)
+/* A new disk of which the iothread stops at a trace event */
+static Disk *disk_with_pause(Pause *p, const char *event)
 {
-    g_autofree char *dir = g_dir_make_tmp("virtio-blk-zoned-XXXXXX", NULL);
-    g_autofree char *options = g_strdup_printf(
-        "-object iothread,id=iothread,poll-max-ns=0 "
-        "-d tid -D %s/%%d -trace virtqueue_pop", dir);
-    Setup setup = { .objects = options, .device = ",iothread=iothread" };
-    Request r = request_write(3 * ZONE, 4 * KiB, NEW);
-    Disk *d = new_disk(&setup);
-    g_autofree char *log = iothread_log(d, dir);
-    Reader reader = { .log = log };
-    char text[4096] = {};
-    GThread *thread;
-    bool waited;
-    int fd;
+    Disk *d;
 
-    g_assert_cmpint(mkfifo(log, 0600), ==, 0);
-    start_all(d, &r, 1);
+    p->dir = g_dir_make_tmp("virtio-blk-zoned-XXXXXX", NULL);
+    p->options = g_strdup_printf(
+        "-object iothread,id=iothread,poll-max-ns=0 "
+        "-d tid -D %s/%%d -trace %s", p->dir, event);
+    p->setup.objects = p->options;
+    p->setup.device = ",iothread=iothread";
+    d = new_disk(&p->setup);
+    p->log = g_strdup_printf("%s/%" PRId64, p->dir, iothread_id(d));
+    g_assert_cmpint(mkfifo(p->log, 0600), ==, 0);
+    return d;
+}
+
+static void *end_pause(void *opaque)
+{
+    Pause *p = opaque;
+
+    g_usleep(500 * 1000);
+    qatomic_set(&p->over, true);
+    return GINT_TO_POINTER(open(p->log, O_RDONLY | O_NONBLOCK));
+}
+
+/* Wait for the pause, which ends by itself after a while. */
+static void begin_pause(Disk *d, Pause *p)
+{
+    /* A handler wants no kicks */
     while (!(qtest_readw(d->qts, d->vq->used) & VRING_USED_F_NO_NOTIFY)) {
         g_usleep(50);
     }
-    thread = g_thread_new("reader", read_log_later, &reader);
+    p->reader = g_thread_new("reader", end_pause, p);
+}
+
+/* How many events were logged; 0: QEMU does not log, and there was no pause */
+static unsigned delete_disk_with_pause(Disk *d, Pause *p)
+{
+    int fd = GPOINTER_TO_INT(g_thread_join(p->reader));
+    unsigned logged = 0;
+    char c;
+
+    g_assert_cmpint(fd, >=, 0);
+    while (read(fd, &c, 1) > 0) {
+        logged += c == '\n';
+    }
+    if (!logged) {
+        g_test_skip("QEMU is built without the log trace backend");
+    }
+    delete_disk(d);
+    close(fd);
+    unlink(p->log);
+    rmdir(p->dir);
+    g_free(p->log);
+    g_free(p->dir);
+    g_free(p->options);
+    return logged;
+}
+
+/*
+ * While an iothread looks at a request no drained section begins, as the disk
+ * may be exchanged in it.
+ */
+static void test_drain_during_handler(void)
+{
+    Pause pause = {};
+    Disk *d = disk_with_pause(&pause, "virtio_blk_handle_write");
+    Request r = request_write(3 * ZONE, 4 * KiB, NEW);
+    bool waited;
+
+    start_all(d, &r, 1);
+    begin_pause(d, &pause);
     /* A drained section, and nothing else */
     storage_qmp(d, "{'execute': 'transaction', 'arguments': {'actions': []}}");
-    waited = qatomic_read(&reader.begun);
-    fd = GPOINTER_TO_INT(g_thread_join(thread));
-    g_assert_cmpint(fd, >=, 0);
+    waited = qatomic_read(&pause.over);
     wait_for_one(d, &r, 1);
     assert_ok(r.status);
     assert_zones(d, "3:iopen@4K");
-    if (read(fd, text, sizeof(text) - 1) > 0) {
-        g_assert_nonnull(strstr(text, "virtqueue_pop"));
-        g_assert_true(waited);
-    } else {
-        g_test_skip("QEMU is built without the log trace backend");
+    g_assert_true(!delete_disk_with_pause(d, &pause) || waited);
+}
+
+/* A request that an iothread takes in a drained section is left to the next. */
+static void test_drain_before_handler(void)
+{
+    Pause pause = { .setup.host_aware = true, .setup.slow = "1500000" };
+    Disk *d = disk_with_pause(&pause, "virtqueue_pop");
+    Request r = request_write(3 * ZONE, 4 * KiB, NEW);
+    unsigned logged;
+
+    /* What the section waits for, longer than the pause */
+    g_free(qtest_hmp(d->qts, "qemu-io -d /machine/peripheral/disk/"
+                     "virtio-backend \"aio_read 0 4k\""));
+    start_all(d, &r, 1);
+    begin_pause(d, &pause);
+    storage_qmp(d, "{'execute': 'transaction', 'arguments': {'actions': []}}");
+    g_assert_true(qatomic_read(&pause.over));
+    wait_for_one(d, &r, 1);
+    assert_ok(r.status);
+    logged = delete_disk_with_pause(d, &pause);
+    g_assert_true(logged != 1);
+}
+
+/* The interrupt of an error needs a lock, whose holder waits for the iothread. */
+static void test_stop_during_error(void)
+{
+    Pause pause = {};
+    Disk *d = disk_with_pause(&pause, "virtqueue_pop");
+    Request r = { .type = VIRTIO_BLK_T_ZONE_RESET, .cut = 1 };
+    QPCIDevice *pci = d->pci->pdev;
+
+    qpci_msix_enable(pci);
+    qvirtio_pci_set_msix_configuration_vector(d->pci, &d->machine->alloc, 0);
+    /* As any guest has it: the interrupt controller */
+    qpci_io_writel(pci, pci->msix_table_bar,
+                   pci->msix_table_off + PCI_MSIX_ENTRY_LOWER_ADDR, 0xfee00000);
+    start_all(d, &r, 1);
+    begin_pause(d, &pause);
+    storage_qmp(d, "{'execute': 'stop'}");
+    g_assert_true(qatomic_read(&pause.over));
+    while (!(d->dev->bus->get_status(d->dev) & VIRTIO_CONFIG_S_NEEDS_RESET)) {
+        g_usleep(50);
     }
-    close(fd);
-    delete_disk(d);
-    unlink(log);
-    rmdir(dir);
+    delete_disk_with_pause(d, &pause);
 }
 
 void add_life_tests(void)
@@ -554,6 +630,10 @@ void add_life_tests(void)
                test_migration_from_plain);
     add_device("life/drained-section-waits-for-handler",
                test_drain_during_handler);
+    add_device("life/handler-waits-for-the-end-of-a-drained-section",
+               test_drain_before_handler);
+    add_device("life/it-can-be-stopped-when-a-request-is-malformed",
+               test_stop_during_error);
     add_device("life/stopped-appends-are-migrated",
                test_migration_of_stopped_appends);
     add("life/each-zone-operation-can-be-traced", test_trace);

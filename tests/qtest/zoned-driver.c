@@ -89,8 +89,10 @@ char *block_nodes(Disk *d)
                                d->image);
     }
     if (setup->host_aware) {
-        return g_strdup_printf("--blockdev driver=host_device,node-name=zoned,"
-                               "filename=%s,cache.direct=on", d->image);
+        return g_strdup_printf("%s "
+                               "--blockdev driver=host_device,node-name=zoned,"
+                               "filename=%s,cache.direct=on",
+                               setup->objects ?: "", d->image);
     }
     return g_strdup_printf("%s "
                            "--blockdev driver=file,node-name=file,filename=%s "
