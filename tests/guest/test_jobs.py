@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import time
 
-from guest import BUILD, qemu_img
+from guest import BUILD, GuestError, qemu_img
 from test_btrfs import MOUNT
 from test_migration import BAD, Load, Monitor, VERIFY
 from zonetest import EMPTY, FULL, KIB, MIB, ZONE, create_image, pattern
