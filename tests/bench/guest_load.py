@@ -4,9 +4,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 import json
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 from disks import GIB, HERE, KIB, MIB, Disk, program, zoned

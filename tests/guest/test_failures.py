@@ -11,7 +11,7 @@
 import unittest
 
 from guest import Guest
-from test_btrfs import BtrfsCase, MOUNT
+from test_btrfs import BtrfsCase
 from test_migration import Monitor
 from test_zonefs import ZonefsCase
 from zonetest import EMPTY, FilesCase, KIB, ZONE, pattern

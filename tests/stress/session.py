@@ -7,7 +7,7 @@ import random
 import time
 
 from jobs import JOBS, Backup
-from machine import Failure, Machine, wait_until
+from machine import Machine, wait_until
 from model import OFFLINE, RDONLY, Op, Wrong
 from target import MAX_ZONES, TARGETS, ZONE, qemu_img
 
