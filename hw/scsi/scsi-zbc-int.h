@@ -41,9 +41,10 @@ typedef struct ZbcReq ZbcReq;
 typedef struct ZbcCommand {
     /*
      * What can be told from the CDB and the geometry; sets ZbcReq.start and
-     * .bytes.  With .bytes 0, the command is done if it is @ranged.
+     * .bytes.  With .bytes 0, the command is done if it is @ranged.  In flight,
+     * and again when the command is retried.
      */
-    SCSISense (*check)(ZbcReq *r);
+    SCSISense coroutine_fn (*check)(ZbcReq *r);
     /*
      * Returns 0, ZBC_SENSE, or a negative errno.  Without BDRV_REQ_NO_QUEUE a
      * call of the block layer waits for ever here.
@@ -90,7 +91,7 @@ static inline uint64_t zbc_blocks(const ZbcReq *r, uint64_t bytes)
 }
 
 /* The size of the disk in bytes */
-uint64_t zbc_size(const ZbcReq *r);
+uint64_t coroutine_mixed_fn zbc_size(const ZbcReq *r);
 
 bool zbc_is_conventional(const SCSIZbc *z, uint64_t zone);
 
@@ -108,11 +109,11 @@ bool zbc_alloc_buf(ZbcReq *r, uint64_t len);
 
 /* --- Data commands, in scsi-zbc-io.c --- */
 
-SCSISense zbc_check_read(ZbcReq *r);
-SCSISense zbc_check_verify(ZbcReq *r);
-SCSISense zbc_check_write(ZbcReq *r);
-SCSISense zbc_check_write_same(ZbcReq *r);
-SCSISense zbc_check_flush(ZbcReq *r);
+SCSISense coroutine_fn zbc_check_read(ZbcReq *r);
+SCSISense coroutine_fn zbc_check_verify(ZbcReq *r);
+SCSISense coroutine_fn zbc_check_write(ZbcReq *r);
+SCSISense coroutine_fn zbc_check_write_same(ZbcReq *r);
+SCSISense coroutine_fn zbc_check_flush(ZbcReq *r);
 
 /* Have the first @len bytes of the data that the guest sends in r->buf. */
 bool zbc_fetch(ZbcReq *r, uint64_t len);
@@ -131,9 +132,9 @@ int coroutine_fn zbc_flush(ZbcReq *r);
 
 /* --- Commands of zones, in scsi-zbc-zones.c --- */
 
-SCSISense zbc_check_out(ZbcReq *r);
-SCSISense zbc_check_report(ZbcReq *r);
-SCSISense zbc_check_format(ZbcReq *r);
+SCSISense coroutine_fn zbc_check_out(ZbcReq *r);
+SCSISense coroutine_fn zbc_check_report(ZbcReq *r);
+SCSISense coroutine_fn zbc_check_format(ZbcReq *r);
 
 int coroutine_fn zbc_out(ZbcReq *r);
 int coroutine_fn zbc_report(ZbcReq *r);
@@ -143,7 +144,7 @@ int coroutine_fn zbc_format(ZbcReq *r);
 
 /* Is it one of the list? */
 bool zbc_has_opcode(uint8_t opcode);
-SCSISense zbc_check_opcodes(ZbcReq *r);
+SCSISense coroutine_fn zbc_check_opcodes(ZbcReq *r);
 
 int coroutine_fn zbc_report_opcodes(ZbcReq *r);
 

@@ -59,7 +59,7 @@ static bool has_comparison(const ZbcReq *r)
 }
 
 /* Set the range that the CDB names. */
-static SCSISense get_range(ZbcReq *r)
+static SCSISense coroutine_fn get_range(ZbcReq *r)
 {
     uint64_t size = zbc_blocks(r, zbc_size(r));
     uint64_t lba = r->req.cmd.lba;
@@ -132,7 +132,7 @@ static SCSISense check_transfer(const ZbcReq *r)
 }
 
 /* All that is in the cache is written, whatever the range */
-SCSISense zbc_check_flush(ZbcReq *r)
+SCSISense coroutine_fn zbc_check_flush(ZbcReq *r)
 {
     SCSISense sense = get_range(r);
 
@@ -140,7 +140,7 @@ SCSISense zbc_check_flush(ZbcReq *r)
     return sense;
 }
 
-SCSISense zbc_check_verify(ZbcReq *r)
+SCSISense coroutine_fn zbc_check_verify(ZbcReq *r)
 {
     SCSISense sense;
 
@@ -151,7 +151,7 @@ SCSISense zbc_check_verify(ZbcReq *r)
     return sense.key || !r->bytes ? sense : check_read_borders(r);
 }
 
-SCSISense zbc_check_read(ZbcReq *r)
+SCSISense coroutine_fn zbc_check_read(ZbcReq *r)
 {
     SCSISense sense;
 
@@ -165,7 +165,7 @@ SCSISense zbc_check_read(ZbcReq *r)
     return sense.key || !r->bytes ? sense : check_read_borders(r);
 }
 
-SCSISense zbc_check_write(ZbcReq *r)
+SCSISense coroutine_fn zbc_check_write(ZbcReq *r)
 {
     SCSISense sense = check_writable(r);
 
@@ -186,7 +186,7 @@ static bool has_no_data_out(const ZbcReq *r)
     return r->req.cmd.buf[0] == WRITE_SAME_16 && (r->req.cmd.buf[1] & 1);
 }
 
-SCSISense zbc_check_write_same(ZbcReq *r)
+SCSISense coroutine_fn zbc_check_write_same(ZbcReq *r)
 {
     uint8_t flags = r->req.cmd.buf[1];
     SCSISense sense = check_writable(r);

@@ -137,7 +137,7 @@ static const ZbcOpcode *find_opcode(const ZbcReq *r, bool *has_actions)
     return NULL;
 }
 
-SCSISense zbc_check_opcodes(ZbcReq *r)
+SCSISense coroutine_fn zbc_check_opcodes(ZbcReq *r)
 {
     const ZbcOpcode *found;
     bool has_actions;

@@ -61,13 +61,13 @@ static BlockZoneOp zone_op(const ZbcReq *r)
     }
 }
 
-static void all_zones(ZbcReq *r)
+static void coroutine_fn all_zones(ZbcReq *r)
 {
     r->start = 0;
     r->bytes = zbc_size(r);
 }
 
-SCSISense zbc_check_out(ZbcReq *r)
+SCSISense coroutine_fn zbc_check_out(ZbcReq *r)
 {
     uint64_t size = zbc_size(r), zone_size = zbc_of(r)->limits.size;
 
@@ -206,7 +206,7 @@ int coroutine_fn zbc_out(ZbcReq *r)
 
 /* --- FORMAT UNIT --- */
 
-SCSISense zbc_check_format(ZbcReq *r)
+SCSISense coroutine_fn zbc_check_format(ZbcReq *r)
 {
     if (!blk_is_writable(zbc_blk(r))) {
         return SENSE_CODE(WRITE_PROTECTED);
@@ -291,7 +291,7 @@ static bool matches(uint8_t option, const BlockZoneDescriptor *zone)
     }
 }
 
-SCSISense zbc_check_report(ZbcReq *r)
+SCSISense coroutine_fn zbc_check_report(ZbcReq *r)
 {
     uint64_t size = zbc_size(r);
 

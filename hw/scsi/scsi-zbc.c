@@ -6,11 +6,10 @@
  * block-zoned.h.  It keeps no condition of any zone and checks no rule that
  * the node checks.
  *
- * A command is checked by its CDB when it arrives, and is then a coroutine
- * that goes to its end: scsi-zbc-io.c has those that read and write,
- * scsi-zbc-zones.c those that manage and report zones, scsi-zbc-opcodes.c the
- * list of them all.  Here are how these run, what the disk says of itself, and
- * which nodes are accepted.
+ * A command is a coroutine that checks the CDB, and goes to its end:
+ * scsi-zbc-io.c has those that read and write, scsi-zbc-zones.c those that
+ * manage and report zones, scsi-zbc-opcodes.c the list of them all.  Here are
+ * how these run, what the disk says of itself, and which nodes are accepted.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -32,7 +31,7 @@
 
 /* --- What is known of the disk --- */
 
-uint64_t zbc_size(const ZbcReq *r)
+uint64_t coroutine_mixed_fn zbc_size(const ZbcReq *r)
 {
     int64_t sectors = blk_nb_sectors(zbc_blk(r));
 
@@ -147,6 +146,11 @@ static void good(ZbcReq *r, uint64_t transferred)
     scsi_req_complete(&r->req, GOOD);
 }
 
+static bool is_empty(const ZbcReq *r)
+{
+    return r->command->ranged && !r->bytes;
+}
+
 /* The data of a command are where they belong, or are sent there. */
 static void succeed(ZbcReq *r)
 {
@@ -160,7 +164,7 @@ static void succeed(ZbcReq *r)
         }
         return;
     case SCSI_XFER_TO_DEV:
-        good(r, r->req.cmd.xfer);
+        good(r, is_empty(r) ? 0 : r->req.cmd.xfer);
         return;
     default:
         good(r, 0);
@@ -265,9 +269,43 @@ static const AIOCBInfo zbc_aiocb_info = {
     .aiocb_size = sizeof(ZbcAIOCB),
 };
 
+/* What follows from the CDB and from the node as it is now */
+static SCSISense coroutine_fn parse(ZbcReq *r)
+{
+    GRAPH_RDLOCK_GUARD();
+
+    r->command = commands[r->req.cmd.buf[0]] ?: &unsupported;
+    if (r->command == &unsupported) {
+        return SENSE_CODE(INVALID_OPCODE);
+    }
+    if (!blk_co_is_available(zbc_blk(r))) {
+        return SENSE_CODE(NO_MEDIUM);
+    }
+    return r->command->check(r);
+}
+
+static int coroutine_fn parse_and_run(ZbcReq *r)
+{
+    SCSISense sense = parse(r);
+
+    trace_scsi_zbc_command(r->req.tag, r->req.cmd.buf[0], r->req.cmd.lba,
+                           r->bytes, sense.key, sense.asc, sense.ascq);
+    if (sense.key) {
+        return zbc_fail(r, sense);
+    }
+    if (is_empty(r)) {
+        return 0;
+    }
+    block_acct_start(blk_get_stats(zbc_blk(r)), &r->acct, r->bytes,
+                     r->command->acct);
+    return r->command->run(r);
+}
+
 /*
  * Until it is complete, the command is in flight for the BlockBackend, so that
- * a drained section waits for all of its steps.
+ * a drained section waits for all of its steps.  It looks at nothing of the
+ * node before: the adapter takes commands from its queue in an iothread, which
+ * no drained section waits for, and the node is exchanged in one.
  */
 static void coroutine_fn zbc_entry(void *opaque)
 {
@@ -277,9 +315,7 @@ static void coroutine_fn zbc_entry(void *opaque)
     int ret;
 
     blk_co_start_request(blk);
-    block_acct_start(blk_get_stats(blk), &r->acct, r->bytes,
-                     r->command->acct);
-    ret = r->command->run(r);
+    ret = parse_and_run(r);
     r->req.aiocb = NULL;
     complete(r, ret);
     qemu_aio_unref(acb);
@@ -299,72 +335,32 @@ static void start(ZbcReq *r)
                  qemu_coroutine_create(zbc_entry, acb));
 }
 
-/* What follows from the CDB; a command that came here by migration needs it */
-static SCSISense parse(ZbcReq *r)
-{
-    r->command = commands[r->req.cmd.buf[0]] ?: &unsupported;
-    if (r->command == &unsupported) {
-        return SENSE_CODE(INVALID_OPCODE);
-    }
-    if (!blk_is_available(zbc_blk(r))) {
-        return SENSE_CODE(NO_MEDIUM);
-    }
-    return r->command->check(r);
-}
-
 static int32_t zbc_send_command(SCSIRequest *req, uint8_t *cdb)
 {
-    ZbcReq *r = DO_UPCAST(ZbcReq, req, req);
-    SCSISense sense = parse(r);
-
-    trace_scsi_zbc_command(req->tag, cdb[0], req->cmd.lba, r->bytes,
-                           sense.key, sense.asc, sense.ascq);
-    if (sense.key) {
-        reject(r, sense);
-        return 0;
-    }
-    if (r->command->ranged && !r->bytes) {
-        good(r, 0);
-        return 0;
-    }
     switch (req->cmd.mode) {
     case SCSI_XFER_FROM_DEV:
         return req->cmd.xfer;
     case SCSI_XFER_TO_DEV:
         return -req->cmd.xfer;
     default:
-        start(r);
+        start(DO_UPCAST(ZbcReq, req, req));
         return 0;
-    }
-}
-
-/* To be called when there is nothing to do before the command can run. */
-static void run(ZbcReq *r)
-{
-    SCSISense sense = r->command ? ZBC_OK : parse(r);
-
-    if (sense.key) {
-        reject(r, sense);
-    } else {
-        start(r);
     }
 }
 
 static void zbc_read_data(SCSIRequest *req)
 {
-    ZbcReq *r = DO_UPCAST(ZbcReq, req, req);
-
     if (req->dma_started) {
         /* The data has been fetched from r->buf */
         scsi_req_complete(req, GOOD);
     } else {
-        run(r);
+        start(DO_UPCAST(ZbcReq, req, req));
     }
 }
 
 static void zbc_write_data(SCSIRequest *req)
 {
-    run(DO_UPCAST(ZbcReq, req, req));
+    start(DO_UPCAST(ZbcReq, req, req));
 }
 
 static uint8_t *zbc_get_buf(SCSIRequest *req)

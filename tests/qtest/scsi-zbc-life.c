@@ -481,6 +481,120 @@ static void test_race(const void *opaque)
     delete_disk(d);
 }
 
+/* --- Drained sections --- */
+
+#ifdef CONFIG_TRACE_LOG
+
+static void trace(Disk *d, const char *event)
+{
+    qtest_qmp_assert_success(d->qts, "{'execute': 'trace-event-set-state',"
+                             " 'arguments': {'name': %s, 'enable': true}}",
+                             event);
+}
+
+static int64_t only_iothread(Disk *d)
+{
+    QDict *answer = qtest_qmp(d->qts, "{'execute': 'query-iothreads'}");
+    QList *threads = qdict_get_qlist(answer, "return");
+    int64_t id = qdict_get_int(qobject_to(QDict, qlist_peek(threads)),
+                               "thread-id");
+
+    qobject_unref(answer);
+    return id;
+}
+
+static unsigned count(const char *text, const char *word)
+{
+    unsigned n = 0;
+
+    while ((text = strstr(text, word))) {
+        text++;
+        n++;
+    }
+    return n;
+}
+
+/* The number of the drained section that the main loop is in, 0: in none */
+static unsigned section(const char *log)
+{
+    g_autofree char *text = NULL;
+    unsigned begun;
+
+    if (!g_file_get_contents(log, &text, NULL, NULL)) {
+        return 0;
+    }
+    begun = count(text, "scsi_bus_drained_begin");
+    return begun > count(text, "scsi_bus_drained_end") ? begun : 0;
+}
+
+/* Wait for one that does not end before the main loop does something else. */
+static void wait_for_long_section(Disk *d, const char *log)
+{
+    unsigned before;
+
+    do {
+        before = section(log);
+        qtest_readw(d->qts, d->vq[0]->used);
+    } while (!before || section(log) != before);
+}
+
+/*
+ * The disk is looked at before a drained section or behind it, and not when the
+ * handler of a queue in an iothread goes on in it.  The handler is held, as it
+ * cannot open its log, until the section has begun; and the disk can be made
+ * larger, by that thread, only when the handler has ended.
+ */
+static void test_handler_in_drained_section(void)
+{
+    g_autofree char *dir = g_dir_make_tmp("scsi-zbc-XXXXXX", NULL);
+    g_autofree char *options = g_strdup_printf(
+        "-object iothread,id=iothread,poll-max-ns=0 "
+        "-d tid,trace:scsi_zbc_done -D %s/%%d", dir);
+    Setup setup = { .objects = options, .adapter = ",iothread=iothread" };
+    Disk *d = new_disk(&setup);
+    g_autofree char *main_log = g_strdup_printf("%s/%d", dir,
+                                                (int)qtest_pid(d->qts));
+    g_autofree char *log = g_strdup_printf("%s/%" PRId64, dir,
+                                           only_iothread(d));
+    Command c[] = {
+        write_command(d, DISK, 4 * KiB, NEW),
+        raw16(0x94, OPEN_ZONE, (DISK + ZONE) / SECTOR, 0, 0),
+        report_command(DISK / SECTOR, 0, 4096, NULL),
+    };
+    QDict *answer;
+    int fd;
+
+    g_assert_cmpint(mkfifo(log, 0600), ==, 0);
+    trace(d, "virtqueue_pop");
+    trace(d, "scsi_bus_drained_*");
+    start_commands(d, c, ARRAY_SIZE(c));
+    while (!(qtest_readw(d->qts, d->vq[0]->used) & VRING_USED_F_NO_NOTIFY)) {
+        g_usleep(50);
+    }
+    qtest_qmp_send(d->qts, "{'execute': 'block_resize', 'arguments':"
+                   " {'node-name': 'zoned0', 'size': %" PRIu64 "}}",
+                   (uint64_t)(DISK + 2 * ZONE));
+    wait_for_long_section(d, main_log);
+    fd = open(log, O_RDONLY | O_NONBLOCK);
+    g_assert_cmpint(fd, >=, 0);
+    answer = qtest_qmp_receive(d->qts);
+    g_assert_true(qdict_haskey(answer, "return"));
+    qobject_unref(answer);
+    finish_commands(d, c, ARRAY_SIZE(c));
+    for (unsigned i = 0; i < ARRAY_SIZE(c); i++) {
+        assert_ok(c[i].sense);
+    }
+    assert_sense(test_unit_ready(d), CAPACITY_CHANGED);
+    assert_zones(d, "16:iopen@4K 17:eopen@0K");
+    assert_data(d, DISK, 4 * KiB, NEW);
+    delete_disk(d);
+    close(fd);
+    unlink(log);
+    unlink(main_log);
+    rmdir(dir);
+}
+#endif
+
 /* --- Unplug --- */
 
 static void test_unplug(void)
@@ -773,6 +887,9 @@ void add_life_tests(void)
     add_with("life/queues-of-a-thread", &threads, test_queues);
     add_with("life/two-writes-at-once", &queues, test_race);
     add_with("life/two-writes-at-once-of-a-thread", &threads, test_race);
+#ifdef CONFIG_TRACE_LOG
+    add("life/handler-in-a-drained-section", test_handler_in_drained_section);
+#endif
     add_of(1 << OF_THE_HOST, "other-limits", test_other_limits);
     add("life/unplug", test_unplug);
     add("life/migration", test_migration);
