@@ -297,23 +297,21 @@ static void test_migration_from_plain(void)
 }
 
 /* What has stopped the VM is done where it goes on */
-static void test_migration_of_stopped_appends(void)
+static void assert_stopped_and_migrated(Disk *d, const Setup *setup,
+                                        Request *r, unsigned n)
 {
-    Disk *d = new_disk(&full_once), view, to = {};
     g_autofree char *uri = g_strdup_printf("file:%s.migration", d->image);
     g_autofree char *sent = NULL, *received = NULL;
-    uint64_t sectors[MANY];
-    Request r[MANY];
+    Disk view, to = {};
 
-    prepare_appends(r, sectors);
-    start_all(d, r, MANY);
+    start_all(d, r, n);
     wait_for_stop(d);
     qtest_qmp_assert_success(d->qts, "{'execute': 'migrate',"
                              " 'arguments': {'uri': %s}}", uri);
     sent = machine_end_of_migration(d->qts);
     g_assert_cmpstr(sent, ==, "completed");
 
-    to.setup = &standard;
+    to.setup = setup;
     to.image = d->image;
     boot(&to, "-incoming defer");
     qtest_qmp_assert_success(to.qts, "{'execute': 'migrate-incoming',"
@@ -327,14 +325,45 @@ static void test_migration_of_stopped_appends(void)
     view.qts = to.qts;
     view.ram = to.ram;
     guest_migrated(to.ram, d->ram);
-    for (unsigned i = 0; i < MANY; i++) {
-        wait_for_one(&view, r, MANY);
+    for (unsigned i = 0; i < n; i++) {
+        wait_for_one(&view, r, n);
     }
-    for (unsigned i = 0; i < MANY; i++) {
+    for (unsigned i = 0; i < n; i++) {
         assert_ok(r[i].status);
     }
     quit(&to);
     unlink(uri + strlen("file:"));
+}
+
+static void test_migration_of_stopped_appends(void)
+{
+    Disk *d = new_disk(&full_once);
+    uint64_t sectors[MANY];
+    Request r[MANY];
+
+    prepare_appends(r, sectors);
+    assert_stopped_and_migrated(d, &standard, r, MANY);
+    delete_disk(d);
+}
+
+/* In their order, as the second cannot be before the first in its zone */
+static void test_migration_of_stopped_writes(void)
+{
+    static const Setup full_twice = {
+        .device = ",request-merging=off,werror=enospc",
+        .debug = ",inject-error.0.event=write_aio,inject-error.0.errno=28"
+                 ",inject-error.0.once=on"
+                 ",inject-error.1.event=write_aio,inject-error.1.errno=28"
+                 ",inject-error.1.once=on",
+    };
+    static const Setup not_full = { .device = ",request-merging=off" };
+    Disk *d = new_disk(&full_twice);
+    Request r[] = {
+        request_write(3 * ZONE, 4 * KiB, OLD),
+        request_write(3 * ZONE + 4 * KiB, 4 * KiB, NEW),
+    };
+
+    assert_stopped_and_migrated(d, &not_full, r, ARRAY_SIZE(r));
     delete_disk(d);
 }
 
@@ -636,6 +665,8 @@ void add_life_tests(void)
                test_stop_during_error);
     add_device("life/stopped-appends-are-migrated",
                test_migration_of_stopped_appends);
+    add_device("life/stopped-writes-are-migrated-in-order",
+               test_migration_of_stopped_writes);
     add("life/each-zone-operation-can-be-traced", test_trace);
     add("life/a-larger-disk-has-more-zones", test_resize);
     add("life/drain-in-the-middle-of-a-report-ends", test_drain_during_report);
