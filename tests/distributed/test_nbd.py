@@ -5,6 +5,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 import os
+import re
 import sys
 import time
 
@@ -151,7 +152,7 @@ class Lost(Nbd):
         """(write pointer, state) of the first zones, as qemu-io reports them."""
         text = io.ask(f'zrp 0 {count}')
         return [(int(wp, 16) * 512, int(state)) for wp, state in
-                remote.re.findall(r'wptr (0x[0-9a-f]+).*?zcond:\s*(\d+)', text)]
+                re.findall(r'wptr (0x[0-9a-f]+).*?zcond:\s*(\d+)', text)]
 
     def test_no_reconnect(self):
         """without reconnect-delay all requests fail, and zones stay as they were"""
