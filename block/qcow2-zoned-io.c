@@ -366,7 +366,7 @@ free_extent(BlockDriverState *bs, uint64_t host, uint64_t bytes)
     }
 }
 
-/* QCowL2Meta has 32 bits for them; and so many are copied at a time at most */
+/* Linked at a time: QCowL2Meta counts bytes in 32 bits, and copies all at once */
 #define LINK_BYTES (256 * MiB)
 
 static int coroutine_fn GRAPH_RDLOCK

@@ -240,8 +240,8 @@ qcow2_zoned_co_append(BlockDriverState *bs, int64_t *offset,
 void qcow2_zoned_stats(BlockDriverState *bs, BlockZoneStats *stats);
 uint32_t qcow2_zoned_resets(BlockDriverState *bs, uint32_t zone);
 /*
- * Hands the image over to another process: open states are kept.  Drained, as a
- * flush in the background stores other states.
+ * Hands the image over to another process: open states are kept.  The node has to
+ * be drained, as a flush in the background would store other states.
  */
 int GRAPH_RDLOCK qcow2_zoned_hand_over(BlockDriverState *bs);
 void qcow2_zoned_drain_end(BlockDriverState *bs);

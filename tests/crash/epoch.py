@@ -130,7 +130,8 @@ class Epoch:
         # A write with FUA that failed can have got there, but not be durable; and
         # one over readable data leaves there what it likes
         if event.end == NEVER or event.result == FAILED and (
-                event.disk or self.area):
+                event.disk or self.area or
+                self.history.answers_get_lost and self.pending(event)):
             return (start >= self.zone.start if event.kind == 'a' and
                     event.offset == self.zone.start else start == event.offset)
         return event.good and start == event.position

@@ -139,6 +139,9 @@ def during_goto(cut, zones, old, new):
 
 
 class History:
+    #: Of a request that failed, only the answer may have got lost
+    answers_get_lost = False
+
     def __init__(self, events, zones):
         self.zones = zones
         self.by_number = {e.number: e for e in events}

@@ -33,9 +33,8 @@ sys.path += [str(HERE.parent / 'crash'), str(HERE.parent / 'guest')]
 
 import program
 import tap
-from epoch import FAILED
-from eventlog import NEVER, SYNC, read_log
-from oracle import Oracle
+from eventlog import read_log
+from oracle import History, Oracle
 from workload import (BIG_ZONES, OPEN_ZONES, SMALL_ZONES, VARIANTS, Looker,
                       Recording, Workload)
 
@@ -57,6 +56,8 @@ WORKLOADS = [
     Workload('durable', OPEN_ZONES, 0, 4, 10, 'e60u20d10r4f2R1'),
     Workload('lonely', BIG_ZONES, 0, 1, 2, 'e70u20r6f2'),
 ]
+# A server may have done what it could not answer; then nobody takes that back
+History.answers_get_lost = True
 NO_DATA_FILE = [name for name in VARIANTS if name != 'data-file']
 
 
@@ -136,17 +137,6 @@ def wait_until(what, condition, seconds=WAIT):
 
 # --- Images ---
 
-def forget_answers(events):
-    """
-    Of requests that failed at the end.  The server may have done what was in them,
-    and only its answer was lost; then nobody could take that back.
-    """
-    flushed = max((e.begin for e in events if e.kind == SYNC and e.good), default=-1)
-    for event in events:
-        if event.result == FAILED and event.end > flushed:
-            event.end = NEVER
-
-
 class RemoteImage(Recording):
     """A recording of which the image is on @storage."""
     def __init__(self, storage, workload, variant, seed):
@@ -183,7 +173,6 @@ class RemoteImage(Recording):
     def judge(self, looker):
         """What is wrong with what is there now, and what QEMU's check says."""
         events, length = read_log(self.path('log'))
-        forget_answers(events)
         image = self.blockdev('')
         wrong = Oracle(events, self.workload.zones).judge(length, looker.look(image))
         done = subprocess.run(

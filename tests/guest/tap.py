@@ -62,7 +62,8 @@ class Result(unittest.TestResult):
 
     @staticmethod
     def comment(lines):
-        print('\n'.join(f'# {line}' for line in lines), flush=True)
+        for line in lines:
+            print(f'# {line}', flush=True)
 
     def diagnose(self, err):
         self.good = False

@@ -483,24 +483,11 @@ static void test_race(const void *opaque)
 
 /* --- Drained sections --- */
 
-#ifdef CONFIG_TRACE_LOG
-
 static void trace(Disk *d, const char *event)
 {
     qtest_qmp_assert_success(d->qts, "{'execute': 'trace-event-set-state',"
                              " 'arguments': {'name': %s, 'enable': true}}",
                              event);
-}
-
-static int64_t only_iothread(Disk *d)
-{
-    QDict *answer = qtest_qmp(d->qts, "{'execute': 'query-iothreads'}");
-    QList *threads = qdict_get_qlist(answer, "return");
-    int64_t id = qdict_get_int(qobject_to(QDict, qlist_peek(threads)),
-                               "thread-id");
-
-    qobject_unref(answer);
-    return id;
 }
 
 static unsigned count(const char *text, const char *word)
@@ -544,7 +531,7 @@ static void wait_for_long_section(Disk *d, const char *log)
  * cannot open its log, until the section has begun; and the disk can be made
  * larger, by that thread, only when the handler has ended.
  */
-static void test_handler_in_drained_section(void)
+static void handler_in_drained_section(void)
 {
     g_autofree char *dir = g_dir_make_tmp("scsi-zbc-XXXXXX", NULL);
     g_autofree char *options = g_strdup_printf(
@@ -555,7 +542,7 @@ static void test_handler_in_drained_section(void)
     g_autofree char *main_log = g_strdup_printf("%s/%d", dir,
                                                 (int)qtest_pid(d->qts));
     g_autofree char *log = g_strdup_printf("%s/%" PRId64, dir,
-                                           only_iothread(d));
+                                           machine_iothread(d->qts));
     Command c[] = {
         write_command(d, DISK, 4 * KiB, NEW),
         raw16(0x94, OPEN_ZONE, (DISK + ZONE) / SECTOR, 0, 0),
@@ -593,7 +580,13 @@ static void test_handler_in_drained_section(void)
     unlink(main_log);
     rmdir(dir);
 }
-#endif
+
+static void test_handler_in_drained_section(void)
+{
+    if (machine_logs()) {
+        handler_in_drained_section();
+    }
+}
 
 /* --- Unplug --- */
 
@@ -887,9 +880,7 @@ void add_life_tests(void)
     add_with("life/queues-of-a-thread", &threads, test_queues);
     add_with("life/two-writes-at-once", &queues, test_race);
     add_with("life/two-writes-at-once-of-a-thread", &threads, test_race);
-#ifdef CONFIG_TRACE_LOG
     add("life/handler-in-a-drained-section", test_handler_in_drained_section);
-#endif
     add_of(1 << OF_THE_HOST, "other-limits", test_other_limits);
     add("life/unplug", test_unplug);
     add("life/migration", test_migration);

@@ -492,23 +492,14 @@ typedef struct Pause {
     bool over;              /* atomic */
 } Pause;
 
-/* The number of the only iothread */
-static int64_t iothread_id(Disk *d)
-{
-    QDict *answer = qtest_qmp(d->qts, "{'execute': 'query-iothreads'}");
-    QList *threads = qdict_get_qlist(answer, "return");
-    int64_t id = qdict_get_int(qobject_to(QDict, qlist_peek(threads)),
-                               "thread-id");
-
-    qobject_unref(answer);
-    return id;
-}
-
-/* A new disk of which the iothread stops at a trace event */
+/* A new disk whose iothread stops at a trace event; NULL: no QEMU that logs */
 static Disk *disk_with_pause(Pause *p, const char *event)
 {
     Disk *d;
 
+    if (!machine_logs()) {
+        return NULL;
+    }
     p->dir = g_dir_make_tmp("virtio-blk-zoned-XXXXXX", NULL);
     p->options = g_strdup_printf(
         "-object iothread,id=iothread,poll-max-ns=0 "
@@ -516,7 +507,8 @@ static Disk *disk_with_pause(Pause *p, const char *event)
     p->setup.objects = p->options;
     p->setup.device = ",iothread=iothread";
     d = new_disk(&p->setup);
-    p->log = g_strdup_printf("%s/%" PRId64, p->dir, iothread_id(d));
+    p->log = g_strdup_printf("%s/%" PRId64, p->dir,
+                             machine_iothread(d->qts));
     g_assert_cmpint(mkfifo(p->log, 0600), ==, 0);
     return d;
 }
@@ -540,7 +532,7 @@ static void begin_pause(Disk *d, Pause *p)
     p->reader = g_thread_new("reader", end_pause, p);
 }
 
-/* How many events were logged; 0: QEMU does not log, and there was no pause */
+/* How many events the iothread has logged */
 static unsigned delete_disk_with_pause(Disk *d, Pause *p)
 {
     int fd = GPOINTER_TO_INT(g_thread_join(p->reader));
@@ -550,9 +542,6 @@ static unsigned delete_disk_with_pause(Disk *d, Pause *p)
     g_assert_cmpint(fd, >=, 0);
     while (read(fd, &c, 1) > 0) {
         logged += c == '\n';
-    }
-    if (!logged) {
-        g_test_skip("QEMU is built without the log trace backend");
     }
     delete_disk(d);
     close(fd);
@@ -575,6 +564,9 @@ static void test_drain_during_handler(void)
     Request r = request_write(3 * ZONE, 4 * KiB, NEW);
     bool waited;
 
+    if (!d) {
+        return;
+    }
     start_all(d, &r, 1);
     begin_pause(d, &pause);
     /* A drained section, and nothing else */
@@ -583,17 +575,20 @@ static void test_drain_during_handler(void)
     wait_for_one(d, &r, 1);
     assert_ok(r.status);
     assert_zones(d, "3:iopen@4K");
-    g_assert_true(!delete_disk_with_pause(d, &pause) || waited);
+    delete_disk_with_pause(d, &pause);
+    g_assert_true(waited);
 }
 
-/* A request that an iothread takes in a drained section is left to the next. */
+/* A request that an iothread takes from the ring in a drained section goes back. */
 static void test_drain_before_handler(void)
 {
     Pause pause = { .setup.host_aware = true, .setup.slow = "1500000" };
     Disk *d = disk_with_pause(&pause, "virtqueue_pop");
     Request r = request_write(3 * ZONE, 4 * KiB, NEW);
-    unsigned logged;
 
+    if (!d) {
+        return;
+    }
     /* What the section waits for, longer than the pause */
     g_free(qtest_hmp(d->qts, "qemu-io -d /machine/peripheral/disk/"
                      "virtio-backend \"aio_read 0 4k\""));
@@ -603,8 +598,7 @@ static void test_drain_before_handler(void)
     g_assert_true(qatomic_read(&pause.over));
     wait_for_one(d, &r, 1);
     assert_ok(r.status);
-    logged = delete_disk_with_pause(d, &pause);
-    g_assert_true(logged != 1);
+    g_assert_cmpint(delete_disk_with_pause(d, &pause), ==, 2);
 }
 
 /* The interrupt of an error needs a lock, whose holder waits for the iothread. */
@@ -613,8 +607,12 @@ static void test_stop_during_error(void)
     Pause pause = {};
     Disk *d = disk_with_pause(&pause, "virtqueue_pop");
     Request r = { .type = VIRTIO_BLK_T_ZONE_RESET, .cut = 1 };
-    QPCIDevice *pci = d->pci->pdev;
+    QPCIDevice *pci;
 
+    if (!d) {
+        return;
+    }
+    pci = d->pci->pdev;
     qpci_msix_enable(pci);
     qvirtio_pci_set_msix_configuration_vector(d->pci, &d->machine->alloc, 0);
     /* As any guest has it: the interrupt controller */

@@ -246,3 +246,25 @@ QDict *machine_statistics(QTestState *qts)
     qobject_unref(answer);
     return stats;
 }
+
+bool machine_logs(void)
+{
+#ifdef CONFIG_TRACE_LOG
+    return true;
+#else
+    g_test_skip("QEMU is built without the log trace backend");
+    return false;
+#endif
+}
+
+int64_t machine_iothread(QTestState *qts)
+{
+    QDict *answer = qtest_qmp(qts, "{'execute': 'query-iothreads'}");
+    QList *list = qdict_get_qlist(answer, "return");
+    int64_t id;
+
+    g_assert_cmpint(qlist_size(list), ==, 1);
+    id = qdict_get_int(qobject_to(QDict, qlist_peek(list)), "thread-id");
+    qobject_unref(answer);
+    return id;
+}

@@ -74,5 +74,9 @@ void machine_wait_for_status(QTestState *qts, const char *status);
 char *machine_end_of_migration(QTestState *qts);
 /* What query-blockstats has of the only disk */
 QDict *machine_statistics(QTestState *qts);
+/* If not, as it is built without the log trace backend, skip the test. */
+bool machine_logs(void);
+/* The only iothread, as the system and names of logs ("-d tid") have it */
+int64_t machine_iothread(QTestState *qts);
 
 #endif

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# Our Python programs use no name that nobody has defined, and import what they use.
+# pyflakes has nothing to say about our Python programs, such as of unknown names.
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
