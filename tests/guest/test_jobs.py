@@ -240,12 +240,12 @@ class Jobs(Load):
         for disk in self.NODES:
             self.monitor('blockdev-del', node_name=f'{name}-{disk}')
 
-    def copy_stopped(self):
+    def copy_stopped(self, name='copy'):
         """Stop the guest and copy its images, as they are after a flush."""
         self.monitor('stop')
         copies = []
         for image in self.images:
-            copies.append(image.with_suffix('.qcow2.copy'))
+            copies.append(image.with_suffix(f'.qcow2.{name}'))
             shutil.copyfile(image, copies[-1])
         return copies
 
@@ -348,6 +348,19 @@ class Jobs(Load):
         self.boot_from(targets)
         self.assertUnchanged()
         self.verify(stored, last)
+
+    @tap.full
+    def test_stopped(self):
+        """a guest that is stopped writes nothing, and then it goes on"""
+        self.start_loads()
+        for _ in range(40):
+            copies = self.copy_stopped()
+            time.sleep(0.1)
+            self.assertSame(self.copy_stopped('later'), copies)
+            self.monitor('cont')
+            time.sleep(0.2)
+        self.go_on()
+        self.stop_loads()
 
     @tap.full
     def test_incremental(self):

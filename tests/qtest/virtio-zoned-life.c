@@ -628,6 +628,32 @@ static void test_stop_during_error(void)
     delete_disk_with_pause(d, &pause);
 }
 
+/*
+ * A request is complete while the machine is being stopped, and the iothread has
+ * not sent its interrupt yet.
+ */
+static void test_stop_before_interrupt(void)
+{
+    Pause pause = { .setup.host_aware = true, .setup.slow = "200000" };
+    Disk *d = disk_with_pause(&pause, "virtio_notify_irqfd_deferred_fn");
+    Request r = { .type = VIRTIO_BLK_T_IN, .in_len = 4 * KiB };
+
+    if (!d) {
+        return;
+    }
+    qpci_msix_enable(d->pci->pdev);
+    qvirtqueue_pci_msix_setup(d->pci, (QVirtQueuePCI *)d->vq,
+                              &d->machine->alloc, 0);
+    start_all(d, &r, 1);
+    pause.reader = g_thread_new("reader", end_pause, &pause);
+    storage_qmp(d, "{'execute': 'stop'}");
+    g_assert_true(qatomic_read(&pause.over));
+    g_assert_true(d->dev->bus->get_queue_isr_status(d->dev, d->vq));
+    wait_for_one(d, &r, 1);
+    assert_ok(r.status);
+    delete_disk_with_pause(d, &pause);
+}
+
 void add_life_tests(void)
 {
     add("life/a-reset-of-the-device-changes-no-zone", test_device_reset);
@@ -661,6 +687,8 @@ void add_life_tests(void)
                test_drain_before_handler);
     add_device("life/it-can-be-stopped-when-a-request-is-malformed",
                test_stop_during_error);
+    add_device("life/stopping-it-loses-no-interrupt",
+               test_stop_before_interrupt);
     add_device("life/stopped-appends-are-migrated",
                test_migration_of_stopped_appends);
     add_device("life/stopped-writes-are-migrated-in-order",

@@ -472,6 +472,98 @@ static void test_overlapping_deallocation(void)
     }
 }
 
+/* --- A machine that is stopped --- */
+
+typedef struct Content {
+    char *bytes;
+    gsize len;
+} Content;
+
+/* What is in the image file */
+static Content content(Controller *c)
+{
+    Content k;
+
+    g_assert_true(g_file_get_contents(c->m->image, &k.bytes, &k.len, NULL));
+    return k;
+}
+
+/* Nothing is completed or written, for a while. */
+static void assert_nothing_happens(Controller *c)
+{
+    Content before = content(c), after;
+
+    for (int i = 0; i < 20; i++) {
+        g_usleep(10000);
+        qtest_qmp_assert_success(c->m->qts, "{'execute': 'query-status'}");
+        g_assert_false(take_completion(c, &c->io));
+        g_assert_false(take_completion(c, &c->admin));
+    }
+    after = content(c);
+    g_assert_cmpmem(before.bytes, before.len, after.bytes, after.len);
+    g_free(before.bytes);
+    g_free(after.bytes);
+}
+
+/* The doorbell has rung, but nobody has looked yet. */
+static void test_stopped(void)
+{
+    Controller *c = get_clean(&standard);
+    unsigned write, reset, append, identify;
+
+    g_assert_cmphex(write_at(c, ZONE, 2, 0x60), ==, OK);
+    g_assert_cmphex(flush(c), ==, OK);
+    fill(c, 0, 2, 0x61);
+    qtest_qmp_assert_success(c->m->qts, "{'execute': 'stop'}");
+    write = submit(c, &c->io, write_command(c, NVME_CMD_WRITE, 0, 2, FUA));
+    reset = submit(c, &c->io, command(NVME_CMD_ZONE_MGMT_SEND, ZONE, 0,
+                                      NVME_ZONE_ACTION_RESET));
+    append = submit(c, &c->io, write_command(c, NVME_CMD_ZONE_APPEND, 2 * ZONE,
+                                             1, FUA));
+    identify = submit(c, &c->admin, with_data(
+        c, (Command) { .dw = { NVME_ADM_CMD_IDENTIFY, [10] = 1 } }, 64 * KiB,
+        4096));
+    assert_nothing_happens(c);
+    qtest_qmp_assert_success(c->m->qts, "{'execute': 'cont'}");
+    g_assert_cmphex(wait_for(c, &c->io, write).status, ==, OK);
+    g_assert_cmphex(wait_for(c, &c->io, reset).status, ==, OK);
+    g_assert_cmphex(wait_for(c, &c->io, append).status, ==, OK);
+    g_assert_cmphex(wait_for(c, &c->admin, identify).status, ==, OK);
+    assert_zone(c, 0, IOPEN, 2);
+    assert_zone(c, 1, EMPTY, 0);
+    assert_zone(c, 2, IOPEN, 1);
+    assert_blocks(c, 0, 2, 0x61);
+}
+
+/* A command that has begun ends before the machine has stopped, and all of it. */
+static void test_stopped_in_copy(void)
+{
+    static const Setup setup = { .zones = 16, .memory = "" };
+    static const Source sources[] = { { NSID, 0, 1 }, { NSID, 2, 1 },
+                                      { NSID, 1, 1 }, { NSID, 3, 1 } };
+    Machine *m = new_machine(&setup);
+    Controller *c = &m->controller[0];
+    unsigned cid;
+    Content k;
+
+    g_assert_cmphex(write_at(c, 0, 4, 0x62), ==, OK);
+    hold_back(c, "n1");
+    cid = submit(c, &c->io, copy_command(c, ZONE, 0, sources,
+                                         ARRAY_SIZE(sources)));
+    qtest_qmp_assert_success(c->m->qts, "{'execute': 'stop'}");
+    assert_nothing_happens(c);
+    k = content(c);
+    if (m->memory) {
+        g_assert_cmpmem(k.bytes + ZONE_BYTES, 4 * BLOCK, k.bytes, 4 * BLOCK);
+    }
+    g_free(k.bytes);
+    qtest_qmp_assert_success(c->m->qts, "{'execute': 'cont'}");
+    g_assert_cmphex(wait_for(c, &c->io, cid).status, ==, OK);
+    assert_zone(c, 1, IOPEN, ARRAY_SIZE(sources));
+    assert_blocks(c, ZONE, ARRAY_SIZE(sources), 0x62);
+    delete_machine(m);
+}
+
 static void add_overtaking(unsigned i)
 {
     const char *name = overtaking[i].name;
@@ -506,6 +598,11 @@ void add_queue_tests(void)
                   test_shutdown_with_queue);
     add_in_memory("shutdown/abrupt-completes-what-is-queued",
                   test_abrupt_shutdown_with_queue);
+    add("queue/commands-wait-while-the-machine-is-stopped", test_stopped);
+    add("queue/a-copy-ends-before-the-machine-has-stopped",
+        test_stopped_in_copy);
+    add_in_memory("a-copy-ends-before-the-machine-has-stopped",
+                  test_stopped_in_copy);
     add("queue/long-commands-let-others-run", test_long_commands);
     add("queue/deallocation-of-overlapping-ranges",
         test_overlapping_deallocation);
