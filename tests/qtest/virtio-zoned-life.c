@@ -654,6 +654,40 @@ static void test_stop_before_interrupt(void)
     delete_disk_with_pause(d, &pause);
 }
 
+/* A mirror that is to be finalized holds the disk in a drained section. */
+static void test_stop_in_drained_section(const void *setup)
+{
+    Disk *d = new_disk(setup);
+    char *image = add_image(d, setup);
+    Request r = request_write(3 * ZONE + 4 * KiB, 4 * KiB, NEW);
+
+    assert_ok(write_at(d, 3 * ZONE, 4 * KiB, OLD));
+    qtest_qmp_assert_success(d->qts, "{'execute': 'blockdev-mirror',"
+                             " 'arguments': {'job-id': 'job', 'sync': 'full',"
+                             " 'device': 'zoned', 'target': 'other',"
+                             " 'auto-finalize': false}}");
+    qtest_qmp_eventwait(d->qts, "BLOCK_JOB_READY");
+    qtest_qmp_assert_success(d->qts, "{'execute': 'job-complete',"
+                             " 'arguments': {'id': 'job'}}");
+    qtest_qmp_eventwait(d->qts, "BLOCK_JOB_PENDING");
+    start_all(d, &r, 1);
+    qtest_qmp_assert_success(d->qts, "{'execute': 'stop'}");
+    qtest_qmp_assert_success(d->qts, "{'execute': 'job-finalize',"
+                             " 'arguments': {'id': 'job'}}");
+    qtest_qmp_eventwait(d->qts, "BLOCK_JOB_COMPLETED");
+    g_usleep(100 * 1000);
+    g_assert_cmpuint(qtest_readw(d->qts, d->vq->used + 2), ==,
+                     d->vq->last_used_idx);
+    qtest_qmp_assert_success(d->qts, "{'execute': 'cont'}");
+    wait_for_one(d, &r, 1);
+    assert_ok(r.status);
+    assert_zones(d, "3:iopen@8K");
+    assert_data(d, 3 * ZONE + 4 * KiB, 4 * KiB, NEW);
+    delete_disk(d);
+    unlink(image);
+    g_free(image);
+}
+
 void add_life_tests(void)
 {
     add("life/a-reset-of-the-device-changes-no-zone", test_device_reset);
@@ -687,6 +721,10 @@ void add_life_tests(void)
                test_drain_before_handler);
     add_device("life/it-can-be-stopped-when-a-request-is-malformed",
                test_stop_during_error);
+    add_device_with("life/stopped-in-a-drained-section-it-writes-nothing",
+                    &standard, test_stop_in_drained_section);
+    add_device_with("life/nor-does-one-with-an-iothread", &with_iothread,
+                    test_stop_in_drained_section);
     add_device("life/stopping-it-loses-no-interrupt",
                test_stop_before_interrupt);
     add_device("life/stopped-appends-are-migrated",

@@ -112,6 +112,31 @@ static void test_reset_with_commands(void)
     }
 }
 
+static bool interrupts(Controller *c)
+{
+    return qpci_config_readw(c->pci, PCI_STATUS) & PCI_STATUS_INTERRUPT;
+}
+
+/* The driver has not acknowledged a completion; there is no MSI-X. */
+static void test_reset_with_interrupt(void)
+{
+    Controller *c = get_clean(&standard);
+    gint64 end = g_get_monotonic_time() + TIMEOUT_US;
+
+    g_assert_false(interrupts(c));
+    for (int i = 0; i < 2; i++) {
+        submit(c, &c->admin, with_data(
+            c, (Command) { .dw = { NVME_ADM_CMD_IDENTIFY, [10] = 1 } }, 0, 4096));
+        while (!interrupts(c)) {
+            g_assert_cmpint(g_get_monotonic_time(), <, end);
+        }
+        stop_controller(c);
+        g_assert_false(interrupts(c));
+        start_controller(c, CC_ALL_SETS);
+        g_assert_false(interrupts(c));
+    }
+}
+
 static void test_delete_queue_with_commands(void)
 {
     Controller *c = get_clean(&standard);
@@ -583,6 +608,8 @@ void add_queue_tests(void)
         test_write_and_abrupt_shutdown);
     add("queue/a-controller-reset-waits-for-commands",
         test_reset_with_commands);
+    add("queue/a-controller-reset-ends-the-interrupt",
+        test_reset_with_interrupt);
     add("queue/deleting-it-waits-for-commands",
         test_delete_queue_with_commands);
     add("queue/no-opcode-does-harm", test_unknown_opcodes);
