@@ -8,6 +8,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 import re
+import unittest
 
 from zonetest import EMPTY, FULL, KIB, ScsiDisk, ZONE, pattern
 import test_blkzone
@@ -365,6 +366,8 @@ class Compared(ScsiDisk):
     def boot(cls):
         super().boot()
         if cls.disk == 'image':
+            if cls.run_script('modprobe -nq scsi_debug')[0]:
+                raise unittest.SkipTest('this Linux has no scsi_debug')
             cls.check('modprobe scsi_debug zbc=managed zone_size_mb=4 '
                       'zone_nr_conv=2 zone_max_open=3 dev_size_mb=64 '
                       'sector_size=512 physblk_exp=0\n' +
