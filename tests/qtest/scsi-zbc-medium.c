@@ -5,6 +5,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "hw/pci/pci_regs.h"
 #include "scsi-zbc-driver.h"
 
 /* --- Disks that cannot be written --- */
@@ -114,6 +115,54 @@ static void test_stopped_sequence(void)
         assert_data(d, SEQ + i * 4 * KiB, 4 * KiB, 1 + i);
     }
     assert_zones(d, "2:iopen@32K");
+    delete_disk(d);
+}
+
+static bool interrupt_was_raised(Disk *d)
+{
+    return qpci_io_readb(d->pci->pdev, d->pci->bar, d->pci->isr_cfg_offset);
+}
+
+/*
+ * The write that an iothread has stopped the machine for ends when the disk goes
+ * or is reset; the main loop waits for that, and does not let others write to an
+ * interrupt controller.
+ */
+static void test_stopped_and_gone(const void *unplug)
+{
+    static const Setup setup = {
+        .debug = ",inject-error.0.event=write_aio,inject-error.0.errno=28"
+                 ",inject-error.0.once=on",
+        .objects = "-object iothread,id=iothread",
+        .adapter = ",iothread=iothread",
+    };
+    Disk *d = new_disk(&setup);
+    Command w = write_command(d, SEQ, 16 * KiB, NEW);
+    QPCIDevice *pci = d->pci->pdev;
+
+    qpci_msix_enable(pci);
+    qvirtqueue_pci_msix_setup(d->pci, (QVirtQueuePCI *)d->vq[0],
+                              &d->machine->alloc, 0);
+    qpci_io_writel(pci, pci->msix_table_bar,
+                   pci->msix_table_off + PCI_MSIX_ENTRY_LOWER_ADDR, 0xfee00000);
+    start_command(d, &w);
+    wait_for_stop(d);
+    interrupt_was_raised(d);
+    g_assert_false(interrupt_was_raised(d));
+    if (unplug) {
+        qtest_qmp_device_del(d->qts, "disk0");
+        assert_sense(finish_command(d, &w), ENDED_BY_ABORT);
+        g_assert_true(interrupt_was_raised(d));
+        cont(d);
+    } else {
+        qtest_system_reset(d->qts);
+        cont(d);
+        drop_device(d);
+        start_driver(d);
+        assert_zones(d, "");
+        assert_ok(write_at(d, SEQ, 4 * KiB, NEW));
+        assert_data(d, SEQ, 4 * KiB, NEW);
+    }
     delete_disk(d);
 }
 
@@ -363,6 +412,8 @@ void add_medium_tests(void)
     add_with("medium/broken-host-reported", &broken_report, test_reported);
     add("medium/stopped-write", test_stopped_write);
     add("medium/stopped-sequence", test_stopped_sequence);
+    add_with("medium/stopped-and-reset", NULL, test_stopped_and_gone);
+    add_with("medium/stopped-and-unplugged", "unplug", test_stopped_and_gone);
     add("medium/stopped-write-same", test_stopped_write_same);
     add("medium/stopped-fua", test_stopped_fua);
     add("medium/stopped-read", test_stopped_read);
