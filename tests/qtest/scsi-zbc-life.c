@@ -761,15 +761,36 @@ static void test_migration_of_amended(void)
     delete_disk(d);
 }
 
-/* What has stopped the machine is done where it goes on, in its order. */
+/* What has stopped the machine is done where it goes on. */
+static void migrate_stopped(Disk *d, Disk *to, Command *c, unsigned n)
+{
+    g_autofree char *status = NULL;
+    Disk view;
+
+    start_commands(d, c, n);
+    wait_for_stop(d);
+    to->image[0] = d->image[0];
+    status = migrate_disk(d, to);
+    g_assert_cmpstr(status, ==, "completed");
+    qtest_qmp_assert_success(to->qts, "{'execute': 'cont'}");
+    /* The driver and its memory are those of before */
+    view = *d;
+    view.qts = to->qts;
+    view.ram = to->ram;
+    finish_commands(&view, c, n);
+    for (unsigned i = 0; i < n; i++) {
+        assert_ok(c[i].sense);
+    }
+}
+
+#define FULL_ONCE ",inject-error.0.event=write_aio,inject-error.0.errno=28" \
+                  ",inject-error.0.once=on"
+
+/* ...in its order... */
 static void test_migration_of_stopped(const void *opaque)
 {
-    static const Setup setup = {
-        .debug = ",inject-error.0.event=write_aio,inject-error.0.errno=28"
-                 ",inject-error.0.once=on",
-    };
-    Disk *d = new_disk(&setup), to = { .setup = &standard }, view;
-    g_autofree char *status = NULL;
+    static const Setup setup = { .debug = FULL_ONCE };
+    Disk *d = new_disk(&setup), to = { .setup = &standard };
     unsigned n = opaque ? 1 : 6;
     Command c[6];
 
@@ -782,20 +803,7 @@ static void test_migration_of_stopped(const void *opaque)
         c[0].out_len = SECTOR;
         c[0].fill = 1;
     }
-    start_commands(d, c, n);
-    wait_for_stop(d);
-    to.image[0] = d->image[0];
-    status = migrate_disk(d, &to);
-    g_assert_cmpstr(status, ==, "completed");
-    qtest_qmp_assert_success(to.qts, "{'execute': 'cont'}");
-    /* The driver and its memory are those of before */
-    view = *d;
-    view.qts = to.qts;
-    view.ram = to.ram;
-    finish_commands(&view, c, n);
-    for (unsigned i = 0; i < n; i++) {
-        assert_ok(c[i].sense);
-    }
+    migrate_stopped(d, &to, c, n);
     quit(&to);
     /* Nobody else has it now */
     power_on(&to, "");
@@ -806,6 +814,42 @@ static void test_migration_of_stopped(const void *opaque)
     assert_zones(&to, n == 1 ? "2:closed@8K" : "2:closed@48K");
     power_off(&to);
     delete_disk(d);
+}
+
+/* ...and by the thread that its queue belongs to. */
+static void migration_of_stopped_of_thread(void)
+{
+    static const Setup setup = {
+        .debug = FULL_ONCE,
+        .objects = "-object iothread,id=iothread",
+        .adapter = ",iothread=iothread",
+    };
+    g_autofree char *dir = g_dir_make_tmp("scsi-zbc-XXXXXX", NULL);
+    g_autofree char *options = g_strdup_printf(
+        "-object iothread,id=iothread -d tid,trace:scsi_req_continue -D %s/%%d",
+        dir);
+    Setup log_setup = { .objects = options, .adapter = ",iothread=iothread" };
+    Disk *d = new_disk(&setup), to = { .setup = &log_setup };
+    Command w = write_command(d, SEQ, 8 * KiB, NEW);
+    g_autofree char *main_log = NULL, *log = NULL, *text = NULL;
+
+    migrate_stopped(d, &to, &w, 1);
+    main_log = g_strdup_printf("%s/%d", dir, (int)qtest_pid(to.qts));
+    log = g_strdup_printf("%s/%" PRId64, dir, machine_iothread(to.qts));
+    g_assert_true(g_file_get_contents(log, &text, NULL, NULL));
+    g_assert_cmpint(count(text, "scsi_req_continue"), >, 0);
+    quit(&to);
+    delete_disk(d);
+    unlink(log);
+    unlink(main_log);
+    rmdir(dir);
+}
+
+static void test_migration_of_stopped_of_thread(void)
+{
+    if (machine_logs()) {
+        migration_of_stopped_of_thread();
+    }
 }
 
 /* --- Anything at all --- */
@@ -901,5 +945,7 @@ void add_life_tests(void)
              test_migration_of_stopped);
     add_with("life/migration-of-a-stopped-write-same", "same",
              test_migration_of_stopped);
+    add("life/migration-of-a-stopped-write-of-a-thread",
+        test_migration_of_stopped_of_thread);
     add("life/random-commands", test_random_commands);
 }
