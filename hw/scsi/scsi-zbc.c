@@ -319,8 +319,9 @@ static void coroutine_fn zbc_entry(void *opaque)
     r->req.aiocb = NULL;
     complete(r, ret);
     qemu_aio_unref(acb);
-    blk_end_request(blk);
+    /* The disk may be unplugged when nothing of it is in flight */
     scsi_req_unref(&r->req);
+    blk_end_request(blk);
 }
 
 static void start(ZbcReq *r)

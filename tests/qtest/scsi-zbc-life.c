@@ -615,6 +615,52 @@ static void test_unplug(void)
     delete_disk(d);
 }
 
+/* The handler of an iothread has a command for the disk, and is held. */
+static void unplug_during_handler(void)
+{
+    g_autofree char *dir = g_dir_make_tmp("scsi-zbc-XXXXXX", NULL);
+    g_autofree char *options = g_strdup_printf(
+        "-object iothread,id=iothread,poll-max-ns=0 "
+        "-d tid,trace:scsi_zbc_done -D %s/%%d", dir);
+    Setup setup = { .objects = options, .adapter = ",iothread=iothread" };
+    Disk *d = new_disk(&setup);
+    g_autofree char *main_log = g_strdup_printf("%s/%d", dir,
+                                                (int)qtest_pid(d->qts));
+    g_autofree char *log = g_strdup_printf("%s/%" PRId64, dir,
+                                           machine_iothread(d->qts));
+    Command w = write_command(d, SEQ, 4 * KiB, NEW);
+    QDict *answer;
+    int fd;
+
+    g_assert_cmpint(mkfifo(log, 0600), ==, 0);
+    trace(d, "scsi_req_parsed");
+    start_command(d, &w);
+    g_usleep(100 * 1000);
+    qtest_qmp_send(d->qts, "{'execute': 'device_del',"
+                   " 'arguments': {'id': 'disk0'}}");
+    g_usleep(200 * 1000);
+    fd = open(log, O_RDONLY | O_NONBLOCK);
+    g_assert_cmpint(fd, >=, 0);
+    answer = qtest_qmp_receive(d->qts);
+    g_assert_true(qdict_haskey(answer, "return"));
+    qobject_unref(answer);
+    qtest_qmp_eventwait(d->qts, "DEVICE_DELETED");
+    assert_sense(finish_command(d, &w), ENDED_BY_ABORT);
+    assert_vm_runs(d);
+    delete_disk(d);
+    close(fd);
+    unlink(log);
+    unlink(main_log);
+    rmdir(dir);
+}
+
+static void test_unplug_during_handler(void)
+{
+    if (machine_logs()) {
+        unplug_during_handler();
+    }
+}
+
 /* --- Migration --- */
 
 static char *migration_uri(Disk *d)
@@ -927,6 +973,7 @@ void add_life_tests(void)
     add("life/handler-in-a-drained-section", test_handler_in_drained_section);
     add_of(1 << OF_THE_HOST, "other-limits", test_other_limits);
     add("life/unplug", test_unplug);
+    add("life/unplug-waits-for-handler", test_unplug_during_handler);
     add("life/migration", test_migration);
     add("life/migration-of-a-resized-disk", test_migration_of_resized);
     add("life/migration-of-an-amended-disk", test_migration_of_amended);
