@@ -654,27 +654,18 @@ static void test_stop_before_interrupt(void)
     delete_disk_with_pause(d, &pause);
 }
 
-/* A mirror that is to be finalized holds the disk in a drained section. */
+/* The machine is stopped in a drained section, which ends before it goes on. */
 static void test_stop_in_drained_section(const void *setup)
 {
     Disk *d = new_disk(setup);
-    char *image = add_image(d, setup);
+    char *image = create_image(setup);
     Request r = request_write(3 * ZONE + 4 * KiB, 4 * KiB, NEW);
 
     assert_ok(write_at(d, 3 * ZONE, 4 * KiB, OLD));
-    qtest_qmp_assert_success(d->qts, "{'execute': 'blockdev-mirror',"
-                             " 'arguments': {'job-id': 'job', 'sync': 'full',"
-                             " 'device': 'zoned', 'target': 'other',"
-                             " 'auto-finalize': false}}");
-    qtest_qmp_eventwait(d->qts, "BLOCK_JOB_READY");
-    qtest_qmp_assert_success(d->qts, "{'execute': 'job-complete',"
-                             " 'arguments': {'id': 'job'}}");
-    qtest_qmp_eventwait(d->qts, "BLOCK_JOB_PENDING");
+    machine_begin_section(d->qts, "zoned", image);
     start_all(d, &r, 1);
     qtest_qmp_assert_success(d->qts, "{'execute': 'stop'}");
-    qtest_qmp_assert_success(d->qts, "{'execute': 'job-finalize',"
-                             " 'arguments': {'id': 'job'}}");
-    qtest_qmp_eventwait(d->qts, "BLOCK_JOB_COMPLETED");
+    machine_end_section(d->qts);
     g_usleep(100 * 1000);
     g_assert_cmpuint(qtest_readw(d->qts, d->vq->used + 2), ==,
                      d->vq->last_used_idx);

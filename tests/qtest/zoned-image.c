@@ -268,3 +268,26 @@ int64_t machine_iothread(QTestState *qts)
     qobject_unref(answer);
     return id;
 }
+
+void machine_begin_section(QTestState *qts, const char *node, const char *image)
+{
+    qtest_qmp_assert_success(qts, "{'execute': 'blockdev-add', 'arguments':"
+                             " {'node-name': 'other', 'driver': 'qcow2',"
+                             "  'file': {'driver': 'file', 'filename': %s}}}",
+                             image);
+    qtest_qmp_assert_success(qts, "{'execute': 'blockdev-mirror',"
+                             " 'arguments': {'job-id': 'job', 'sync': 'full',"
+                             " 'device': %s, 'target': 'other',"
+                             " 'auto-finalize': false}}", node);
+    qtest_qmp_eventwait(qts, "BLOCK_JOB_READY");
+    qtest_qmp_assert_success(qts, "{'execute': 'job-complete',"
+                             " 'arguments': {'id': 'job'}}");
+    qtest_qmp_eventwait(qts, "BLOCK_JOB_PENDING");
+}
+
+void machine_end_section(QTestState *qts)
+{
+    qtest_qmp_assert_success(qts, "{'execute': 'job-finalize',"
+                             " 'arguments': {'id': 'job'}}");
+    qtest_qmp_eventwait(qts, "BLOCK_JOB_COMPLETED");
+}

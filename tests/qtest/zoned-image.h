@@ -78,5 +78,11 @@ QDict *machine_statistics(QTestState *qts);
 bool machine_logs(void);
 /* The only iothread, as the system and names of logs ("-d tid") have it */
 int64_t machine_iothread(QTestState *qts);
+/*
+ * Hold @node in a drained section: that of a mirror to @image, a copy of it by
+ * then, which waits for being finalized.
+ */
+void machine_begin_section(QTestState *qts, const char *node, const char *image);
+void machine_end_section(QTestState *qts);
 
 #endif
