@@ -7,6 +7,7 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+import faulthandler
 import os
 import re
 import struct
@@ -332,8 +333,18 @@ class ZonedTestCase(iotests.QMPTestCase):
         return output.removeprefix(f'{self.path}: ')
 
 
+class StorageDaemon(iotests.QemuStorageDaemon):
+    """One whose crash is a failure, wherever a test stops it"""
+    def stop(self, kill_signal: int = 15) -> None:
+        process = self._p
+        super().stop(kill_signal)
+        assert process and process.returncode in (0, -kill_signal), process
+
+
 def main() -> None:
     """Run the tests of a file; they choose the creation options themselves."""
+    # One that hangs says where, before it is ended (see meson.build).
+    faulthandler.dump_traceback_later(500, exit=True)
     iotests.main(supported_fmts=['qcow2'], supported_protocols=['file'],
                  unsupported_imgopts=['compat', 'cluster_size', 'data_file',
                                       'encrypt', 'extended_l2',
