@@ -11,7 +11,8 @@ import faulthandler
 import os
 import re
 import struct
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import iotests
 
@@ -286,6 +287,18 @@ class ZonedTestCase(iotests.QMPTestCase):
         path = os.path.join(iotests.test_dir, name)
         self.other_files.append(path)
         return path
+
+    @contextmanager
+    def silence(self) -> Iterator[None]:
+        """A daemon that is started here says nothing of what its clients do."""
+        stderr = os.dup(2)
+        with open(os.devnull, 'w', encoding='ascii') as null:
+            os.dup2(null.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
     def create(self, size: str = '4M', *args: str, **options: Any) -> None:
         """
