@@ -113,8 +113,9 @@ static void stop(NBDZones *z)
     BlockDriverState *target = g_steal_pointer(&z->target);
 
     if (target) {
-        zoned_transfer_give_up(target);
         return_export(z);
+        /* Until this ends the client may leave, and be the end of @z. */
+        zoned_transfer_give_up(target);
         bdrv_unref(target);
     }
 }
@@ -394,15 +395,16 @@ static int set_records(NBDZones *z, uint32_t first, const void *body, size_t len
 static int coroutine_fn set_ext(NBDZones *z, uint32_t i, const void *body,
                                 size_t len)
 {
-    const BlockZoneLimits *l = z->target ? &z->target->bl.zones : NULL;
+    /* stop() takes it away, and waits for this request */
+    BlockDriverState *target = qatomic_read(&z->target);
+    const BlockZoneLimits *l = target ? &target->bl.zones : NULL;
 
     GRAPH_RDLOCK_GUARD();
 
     if (!l || !l->ext_size || len != l->ext_size || i >= l->nr_zones) {
         return -EINVAL;
     }
-    return z->target->drv ?
-           z->target->drv->zone_transfer->ext(z->target, i, body, len) :
+    return target->drv ? target->drv->zone_transfer->ext(target, i, body, len) :
            -ENOMEDIUM;
 }
 
