@@ -129,13 +129,15 @@ class KilledDaemon(KilledQemuIo):
 
     def start(self):
         socket = self.recording.path('nbd')
+        pidfile = self.recording.path('pid')
         node = json.loads(self.recording.blockdev('file').removeprefix('json:'))
         self.victim = subprocess.Popen(
             [program.OBJ / 'storage-daemon/qemu-storage-daemon', *SECRET,
              '--blockdev', json.dumps({**node, 'node-name': 'disk'}),
              '--nbd-server', f'addr.type=unix,addr.path={socket}',
-             '--export', 'type=nbd,id=export,node-name=disk,writable=on'])
-        while not socket.exists():
+             '--export', 'type=nbd,id=export,node-name=disk,writable=on',
+             '--pidfile', pidfile])
+        while not pidfile.exists():
             assert self.victim.poll() is None
             time.sleep(.01)
         self.child = self.qemu_io('-f', 'raw', f'nbd+unix:///disk?socket={socket}')

@@ -62,10 +62,9 @@ class Shared(unittest.TestCase):
 
     def test_wait_for(self):
         """the host can wait for a line of a script that runs on"""
-        start = time.monotonic()
-        self.guest.send('echo one; sleep 5; echo two')
+        self.guest.send('echo one; sleep 30; echo two')
         self.guest.wait_for('one\n')
-        self.assertLess(time.monotonic() - start, 4)
+        self.assertNotIn(b'two', self.guest._output)
         self.assertEqual(self.guest.finish(), (0, 'one\ntwo\n'))
 
 
@@ -96,8 +95,8 @@ class Failures(unittest.TestCase):
         """a script that takes too long is a failure, and QEMU is gone"""
         start = time.monotonic()
         with self.assertRaisesRegex(GuestError, '(?s)no answer.*so far:\nhi\n'):
-            self.guest.run('echo hi; sleep 300', timeout=2)
-        self.assertLess(time.monotonic() - start, 20)
+            self.guest.run('echo hi; sleep 300', timeout=20)
+        self.assertLess(time.monotonic() - start, 140)
         self.assertEnded()
 
     def test_wait_for_nothing(self):
@@ -106,7 +105,7 @@ class Failures(unittest.TestCase):
         self.guest.send('echo one; exit 3')
         with self.assertRaisesRegex(GuestError, '(?s)ended too early.*one\n'):
             self.guest.wait_for('two\n')
-        self.assertLess(time.monotonic() - start, 20)
+        self.assertLess(time.monotonic() - start, 140)
         self.assertEnded()
 
     def test_kill(self):

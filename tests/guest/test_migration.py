@@ -121,7 +121,7 @@ class Load(FilesCase):
     def wait_for_writes(self, size):
         """Wait until the guest has written so much more."""
         enough = self.written() + size
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while self.written() < enough:
             self.assertLess(time.monotonic(), deadline,
                             self.check('tail -n 20 /tmp/fio.log; dmesg | '

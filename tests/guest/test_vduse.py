@@ -172,7 +172,7 @@ class Disk(Vduse, test_blkzone.Disk):
     def test_resize(self):
         """a larger image makes it larger"""
         self.qmp('block_resize', **{'node-name': 'image', 'size': 14 * ZONE})
-        self.check('for i in $(seq 100); do\n'
+        self.check('for i in $(seq 300); do\n'
                    f'[ $(lsblk -dbno SIZE $DEV) = {14 * ZONE} ] && exit\n'
                    'sleep 0.1; done; exit 1')
         self.remove()
@@ -270,8 +270,10 @@ class Files(Vduse):
     def test_removal(self):
         """the device is removed while the disk is written"""
         self.check('umount /mnt/z; blkzone reset $DEV\n'
+                   "written() { awk '{print $7}' /sys/block/${DEV#/dev/}/stat; }\n"
+                   'before=$(written)\n'
                    'dd if=/dev/zero of=$DEV bs=64K oflag=direct 2> /tmp/dd &\n'
-                   'sleep 1\n'
+                   'until [ $(written) -gt $before ]; do sleep 0.1; done\n'
                    f'{VDPA} dev del disk1; ! wait $!\n')
         self.add()
         written = [pointer for state, pointer in self.report()]
@@ -345,10 +347,13 @@ class Driver(Vduse):
         """Run a script with the driver; return what it prints."""
         return self.check(f"python3 - <<'END'\n{PRELUDE}{script}\nEND\n")
 
-    def slow(self, ops):
-        """So many operations per second from now on, 0: no limit."""
+    def slow(self, ops, size=0):
+        """
+        So many operations per second from now on, 0: no limit.  One of more than
+        size bytes counts as many; those of zones have none.
+        """
         self.qmp('qom-set', path='/objects/group1', property='limits',
-                 value={'iops-total': ops})
+                 value={'iops-total': ops, 'iops-size': size})
 
     def test_config(self):
         """config space and features"""
@@ -437,7 +442,7 @@ stays(disk)
 ''')
         self.remove()
         self.qmp('block-export-del', id='export1')
-        self.check('for i in $(seq 100); do\n'
+        self.check('for i in $(seq 300); do\n'
                    f'{VDPA} qmp /run/qmp query-block-exports | grep -q export1 '
                    '|| exit 0; sleep 0.1; done; exit 1')
         self.stop()
@@ -463,7 +468,7 @@ fresh()
 disk = Disk().start()
 for _ in range(3):
     disk.request(APPEND, 0, bytes(4096), 8)
-time.sleep(0.2)
+disk.wait(2)
 disk.set_status(0)
 assert disk.done() == 3, disk.done()
 ''')
@@ -478,7 +483,7 @@ fresh()
 disk = Disk().start()
 for _ in range(3):
     disk.request(APPEND, 0, bytes(4096), 8)
-time.sleep(0.2)
+disk.wait(2)
 disk.map(3)
 assert disk.done() == 3, disk.done()
 ''')
@@ -487,7 +492,7 @@ assert disk.done() == 3, disk.done()
 
     def test_killed(self):
         """what was in flight when the daemon died is not repeated"""
-        self.slow(1)
+        self.slow(1, 64)
         self.check(f"(python3 - <<'END'\n{PRELUDE}" + '''
 fresh()
 disk = Disk().start()

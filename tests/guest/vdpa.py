@@ -11,6 +11,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 import ctypes
+import errno
 import fcntl
 import json
 import mmap
@@ -105,7 +106,7 @@ class Disk:
 
     def __init__(self, refuse=()):
         """Negotiate all features but those in refuse, and start."""
-        self.fd = os.open('/dev/vhost-vdpa-0', os.O_RDWR)
+        self.fd = self.open()
         fcntl.ioctl(self.fd, SET_OWNER)
         fcntl.ioctl(self.fd, SET_BACKEND_FEATURES, struct.pack('=Q', 2))
         memory = os.memfd_create('memory')
@@ -188,10 +189,22 @@ class Disk:
         """How many requests are done."""
         return struct.unpack_from('=H', self.mem, USED + 2)[0]
 
+    @staticmethod
+    def open():
+        """Who had the device before may not be gone yet."""
+        for left in reversed(range(300)):
+            try:
+                return os.open('/dev/vhost-vdpa-0', os.O_RDWR)
+            except OSError as error:
+                if error.errno != errno.EBUSY or not left:
+                    raise
+                time.sleep(0.1)
+        return None
+
     def wait(self, count=None, timeout=20):
-        """Wait until so many requests are done, or all that there were."""
+        """Wait until so many requests are done or more, or all that there were."""
         deadline = time.monotonic() + timeout
-        while self.done() != (self.avail if count is None else count):
+        while self.done() < (self.avail if count is None else count):
             if time.monotonic() > deadline:
                 raise TimeoutError(f'{self.done()} requests are done')
             time.sleep(0.005)

@@ -380,7 +380,9 @@ class FilesCase(ZoneCase):
     FILES = {'small': 100, 'medium': 100_000, 'large': 80_000_000}
 
     def put(self, name, size):
-        self.check(f'pattern {name} {size} > /mnt/fs/{name}')
+        # In whole pages: one that is stored in two steps is in two places
+        self.check(f'pattern {name} {size} | '
+                   f'dd of=/mnt/fs/{name} bs=1M iflag=fullblock status=none')
 
     def put_all(self):
         for name, size in self.FILES.items():

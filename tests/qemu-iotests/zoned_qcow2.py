@@ -37,6 +37,10 @@ STATE_NAMES = {0: 'not-write-pointer', 1: 'empty', 2: 'implicitly-open',
 # What every option is unless a test says otherwise: four zones of 1 MiB
 GEOMETRY = {'zone.mode': 'host-managed', 'zone.size': '1M'}
 
+# Seconds after which write pointers are stored without a flush of the guest.  Who
+# counts flushes has to be done before.
+STORE_SOON = 2
+
 # Zone rules and the words that strerror() has for them
 CROSSES = 'Numerical result out of range'                       # ERANGE
 NOT_AT_WP = 'Illegal seek'                                      # ESPIPE

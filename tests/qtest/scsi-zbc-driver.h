@@ -44,7 +44,7 @@
 #define ZONE_OFFLINE    15
 
 #define PCI_SLOT        4
-#define TIMEOUT_US      (30 * G_USEC_PER_SEC)
+#define TIMEOUT_US      (120 * G_USEC_PER_SEC)
 #define MAX_LUNS        4
 #define MAX_QUEUES      4
 

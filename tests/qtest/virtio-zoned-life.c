@@ -187,7 +187,7 @@ static void test_killed_daemon(void)
     nodes = block_nodes(d);
     client = start_daemon(d, nodes);
 
-    for (unsigned i = 0; i < 300 && !(d->dev->bus->get_status(d->dev) &
+    for (unsigned i = 0; i < 6000 && !(d->dev->bus->get_status(d->dev) &
                                       VIRTIO_CONFIG_S_NEEDS_RESET); i++) {
         g_usleep(10000);
     }
@@ -517,7 +517,7 @@ static void *end_pause(void *opaque)
 {
     Pause *p = opaque;
 
-    g_usleep(500 * 1000);
+    g_usleep(2000 * 1000);
     qatomic_set(&p->over, true);
     return GINT_TO_POINTER(open(p->log, O_RDONLY | O_NONBLOCK));
 }
@@ -582,7 +582,7 @@ static void test_drain_during_handler(void)
 /* A request that an iothread takes from the ring in a drained section goes back. */
 static void test_drain_before_handler(void)
 {
-    Pause pause = { .setup.host_aware = true, .setup.slow = "1500000" };
+    Pause pause = { .setup.host_aware = true, .setup.slow = "6000000" };
     Disk *d = disk_with_pause(&pause, "virtqueue_pop");
     Request r = request_write(3 * ZONE, 4 * KiB, NEW);
 

@@ -34,7 +34,7 @@
 #define BUFFER_SIZE     (1 * MiB)
 #define MDTS_BYTES      (512 * KiB)
 #define PCI_SLOT        4
-#define TIMEOUT_US      (30 * G_USEC_PER_SEC)
+#define TIMEOUT_US      (120 * G_USEC_PER_SEC)
 
 /* Status Code Type and Status Code, without Do Not Retry */
 #define OK              0x000

@@ -573,6 +573,8 @@ static void test_stopped_in_copy(void)
 
     g_assert_cmphex(write_at(c, 0, 4, 0x62), ==, OK);
     hold_back(c, "n1");
+    /* That of this second */
+    g_assert_cmphex(write_at(c, 2 * ZONE, 1, 0x63), ==, OK);
     cid = submit(c, &c->io, copy_command(c, ZONE, 0, sources,
                                          ARRAY_SIZE(sources)));
     qtest_qmp_assert_success(c->m->qts, "{'execute': 'stop'}");

@@ -43,7 +43,7 @@
 #define ZONE_OFFLINE    15
 
 #define PCI_SLOT        4
-#define TIMEOUT_US      (30 * G_USEC_PER_SEC)
+#define TIMEOUT_US      (120 * G_USEC_PER_SEC)
 
 /* What the device has not written; no short answer has it in its data. */
 #define UNWRITTEN_BYTE  0xee
