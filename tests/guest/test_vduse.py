@@ -462,7 +462,7 @@ stays(disk)
 
     def test_reset(self):
         """a reset waits for the requests in flight"""
-        self.slow(1)
+        self.slow(1, 1024)
         self.python('''
 fresh()
 disk = Disk().start()
@@ -477,7 +477,7 @@ assert disk.done() == 3, disk.done()
 
     def test_unmap(self):
         """so does a driver's taking its memory back"""
-        self.slow(1)
+        self.slow(1, 1024)
         self.python('''
 fresh()
 disk = Disk().start()

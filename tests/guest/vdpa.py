@@ -192,14 +192,14 @@ class Disk:
     @staticmethod
     def open():
         """Who had the device before may not be gone yet."""
-        for left in reversed(range(300)):
+        deadline = time.monotonic() + 30
+        while True:
             try:
                 return os.open('/dev/vhost-vdpa-0', os.O_RDWR)
             except OSError as error:
-                if error.errno != errno.EBUSY or not left:
+                if error.errno != errno.EBUSY or time.monotonic() > deadline:
                     raise
-                time.sleep(0.1)
-        return None
+            time.sleep(0.1)
 
     def wait(self, count=None, timeout=20):
         """Wait until so many requests are done or more, or all that there were."""
