@@ -114,7 +114,7 @@ static void stop(NBDZones *z)
 
     if (target) {
         return_export(z);
-        /* Until this ends the client may leave, and be the end of @z. */
+        /* Polls: the client may leave meanwhile, and @z is freed then. */
         zoned_transfer_give_up(target);
         bdrv_unref(target);
     }

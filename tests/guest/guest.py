@@ -40,8 +40,8 @@ else:
     CONSOLE = 'ttyS0'
 
 # no_timer_check: on a busy host Linux finds TCG's timer not working, and panics
-# tsc=nowatchdog: the first CPU of 7.3.4 may wait with interrupts off for one that
-# waits for it in stop_machine(), when it compares their clocks
+# tsc=nowatchdog: 7.3.4 compares the clocks of two CPUs with interrupts off, and for
+# ever if the other one is in stop_machine(), which waits for the first
 CMDLINE = (f'console={CONSOLE} root=PARTUUID=7a6f6e65-01 rootwait ro init=/init '
            'panic=-1 oops=panic loglevel=5 no_timer_check tsc=nowatchdog')
 
